@@ -1,0 +1,1 @@
+"""Retic, a service mesh: the control plane in Python, the proxy stock Envoy."""

@@ -1,0 +1,91 @@
+"""Every finding's code, severity and title, in one table that the reference page is generated from.
+
+Ranges: RT00xx manifest form; RT01xx Kubernetes objects; RT02xx routes; RT03xx gateways; RT04xx security;
+RT05xx what local mode cannot do; RT06xx the control plane and its proxies.
+"""
+
+import msgspec
+
+from retic import findings
+
+_URL = "https://retic.dev/findings#{}"
+
+
+class Code(msgspec.Struct, frozen=True):
+    """One code: how grave it is and, in a few words, what it stands for."""
+
+    code: str
+    severity: findings.Severity
+    title: str
+
+    @property
+    def url(self) -> str:
+        """Where the code is explained."""
+        return _URL.format(self.code.lower())
+
+
+CODES: dict[str, Code] = {}
+
+
+def _add(code: str, severity: findings.Severity, title: str) -> None:
+    CODES[code] = Code(code, severity, title)
+
+
+_E, _W, _I = findings.Severity.ERROR, findings.Severity.WARNING, findings.Severity.INFO
+
+# Manifest form (retic.sources)
+_add("RT0001", _E, "the file is not YAML")
+_add("RT0002", _E, "the document is not a Kubernetes object")
+_add("RT0003", _W, "a kind that Retic does not read")
+_add("RT0004", _E, "a field has the wrong type")
+_add("RT0005", _W, "a field that this kind does not have")
+_add("RT0006", _E, "the same object twice")
+_add("RT0007", _E, "a required field is missing")
+_add("RT0008", _E, "a name that Kubernetes does not allow")
+_add("RT0009", _E, "a file or folder that cannot be read")
+_add("RT0010", _E, "an API version that Retic does not read")
+_add("RT0011", _E, "a value that this field does not allow")
+# Kubernetes objects (retic.mesh, retic.local)
+_add("RT0101", _E, "a Service selects no pod template")
+_add("RT0102", _E, "a named target port that no container has")
+_add("RT0103", _E, "a ServiceAccount that does not exist")
+_add("RT0104", _E, "a ConfigMap or Secret, or a key of one, that does not exist")
+_add("RT0105", _E, "an endpoint at an address or port that would loop through the proxy")
+_add("RT0106", _E, "a selector that does not match its own template")
+_add("RT0107", _E, "a Namespace that does not exist")
+_add("RT0108", _W, "an address family that the mesh does not carry")
+_add("RT0109", _W, "a UDP or SCTP port, which the mesh does not capture")
+# Routes (retic.mesh)
+_add("RT0201", _E, "a route to a Service that does not exist")
+_add("RT0202", _E, "a route to a port that the Service does not have")
+_add("RT0203", _E, "a route's parent does not exist or does not take it")
+_add("RT0204", _E, "a reference into another namespace without a ReferenceGrant")
+_add("RT0205", _E, "a filter or field of a route that Retic does not carry out")
+_add("RT0206", _W, "hostnames on a route whose parent is a Service")
+_add("RT0207", _E, "a regular expression that RE2 does not accept")
+_add("RT0208", _E, "a backend of a kind that Retic does not route to")
+_add("RT0209", _W, "all backends of a rule have weight 0")
+# Gateways (retic.mesh)
+_add("RT0301", _W, "a Gateway of a class that is not Retic's")
+_add("RT0302", _E, "a certificate that a listener cannot use")
+_add("RT0303", _E, "a listener whose protocol or port is not possible")
+_add("RT0304", _E, "two listeners in conflict")
+_add("RT0305", _E, "a GatewayClass that does not exist")
+# Local mode (retic.local)
+_add("RT0501", _E, "a container without a command")
+_add("RT0502", _E, "a command that cannot be started")
+_add("RT0503", _W, "a field that local mode does not carry out")
+_add("RT0504", _W, "traffic that cannot pass in local mode")
+_add("RT0505", _W, "a gateway's port is taken or not allowed on this machine")
+_add("RT0506", _E, "a pod for which no node is left")
+# Control plane and proxies
+_add("RT0601", _E, "a proxy refused a resource")
+
+
+def finding(fault: findings.Fault, file: str, line: int) -> findings.Finding:
+    """The fault as shown. KeyError when its code is not in the table: a programming fault."""
+    code = CODES[fault.code]
+    return findings.Finding(
+        code=fault.code, severity=code.severity, object=str(fault.object), file=file, line=line,
+        message=fault.message, fix=fault.fix, url=code.url,
+    )
