@@ -27,10 +27,11 @@ def spec(value: pods.PodSpec) -> pods.PodSpec:
     host = bool(value.host_network)
     return msgspec.structs.replace(
         fill(
-            value, restart_policy="Always", service_account_name="default", dns_policy="ClusterFirst",
-            termination_grace_period_seconds=30, enable_service_links=True,
+            value, restart_policy="Always", service_account_name=value.service_account or "default",
+            dns_policy="ClusterFirst", termination_grace_period_seconds=30, enable_service_links=True,
         ),
         containers=tuple(_container(c, host) for c in value.containers),
+        service_account=None,
         init_containers=tuple(_container(c, host) for c in value.init_containers),
         volumes=tuple(_volume(v) for v in value.volumes),
     )

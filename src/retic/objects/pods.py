@@ -194,13 +194,14 @@ class DNSConfig(meta.Part, frozen=True):
 
 
 class PodSpec(meta.Part, frozen=True):
-    """What a pod runs."""
+    """What a pod runs. `service_account` is the old name of `service_account_name`, merged by defaults."""
 
     containers: tuple[Container, ...]
     init_containers: tuple[Container, ...] = ()
     volumes: tuple[volume.Volume, ...] = ()
     restart_policy: Annotated[str | None, _RESTART] = None
     service_account_name: str | None = None
+    service_account: str | None = None
     node_name: str | None = None
     node_selector: forms.Labels = msgspec.field(default_factory=dict)
     hostname: forms.Name | None = None

@@ -1,0 +1,76 @@
+"""Legal fields of the API that Retic does not read: silent when present, so that only typos are reported.
+
+Names are those of the Kubernetes 1.35 and Gateway API 1.4 references. A field moves out of here when a
+struct gets it.
+"""
+
+from retic.objects import core, discovery, gateway, meta, pods, routes, volume, workloads
+
+_NAMES: dict[type[meta.Part], str] = {
+    meta.Object: "apiVersion kind",
+    meta.Metadata: (
+        "generateName selfLink resourceVersion deletionGracePeriodSeconds finalizers managedFields clusterName"
+    ),
+    meta.Condition: "lastProbeTime lastUpdateTime",
+    core.Namespace: "spec status",
+    core.Node: "spec status",
+    core.ServiceAccount: "secrets imagePullSecrets automountServiceAccountToken",
+    core.Service: "status",
+    core.ServiceSpec: (
+        "loadBalancerIP loadBalancerSourceRanges loadBalancerClass healthCheckNodePort "
+        "allocateLoadBalancerNodePorts ipFamily topologyKeys"
+    ),
+    volume.Projection: "clusterTrustBundle podCertificate",
+    volume.VolumeMount: "mountPropagation recursiveReadOnly",
+    pods.EnvVarSource: "fileKeyRef",
+    pods.Resources: "claims",
+    pods.Container: (
+        "imagePullPolicy terminationMessagePath terminationMessagePolicy volumeDevices resizePolicy "
+        "restartPolicyRules"
+    ),
+    pods.PodSpec: (
+        "affinity tolerations topologySpreadConstraints priority priorityClassName preemptionPolicy "
+        "runtimeClassName schedulerName imagePullSecrets automountServiceAccountToken hostPID hostIPC hostUsers "
+        "overhead os schedulingGates resourceClaims ephemeralContainers resources hostnameOverride "
+        "workloadRef schedulingGroup"
+    ),
+    pods.PodStatus: (
+        "qosClass nominatedNodeName hostIPs ephemeralContainerStatuses resize observedGeneration "
+        "resourceClaimStatuses extendedResourceClaimStatus allocatedResources resources"
+    ),
+    pods.ContainerStatus: (
+        "allocatedResources allocatedResourcesStatus resources volumeMounts user stopSignal"
+    ),
+    workloads.DeploymentStatus: "collisionCount terminatingReplicas",
+    workloads.ReplicaSetStatus: "terminatingReplicas",
+    workloads.StatefulSetSpec: "persistentVolumeClaimRetentionPolicy",
+    workloads.StatefulSetStatus: "collisionCount",
+    workloads.VolumeClaimTemplate: "apiVersion kind status",
+    workloads.DaemonSetStatus: "collisionCount",
+    workloads.JobSpec: (
+        "podFailurePolicy successPolicy backoffLimitPerIndex maxFailedIndexes podReplacementPolicy managedBy"
+    ),
+    workloads.JobStatus: "terminating failedIndexes uncountedTerminatedPods",
+    workloads.CronJobStatus: "active",
+    discovery.Endpoint: "deprecatedTopology",
+    discovery.TargetRef: "apiVersion resourceVersion fieldPath",
+    gateway.GatewayClass: "status",
+    gateway.Gateway: "status",
+    gateway.GatewaySpec: "backendTLS defaultScope",
+    routes.HTTPRoute: "status",
+    routes.HTTPRouteSpec: "useDefaultGateways",
+    routes.GRPCRoute: "status",
+    routes.GRPCRouteSpec: "useDefaultGateways",
+}
+
+
+def names(struct: type[meta.Part]) -> frozenset[str]:
+    """Kubernetes names of the legal fields that `struct` leaves out."""
+    own = _NAMES.get(struct, "").split()
+    top = _NAMES[meta.Object].split() if issubclass(struct, meta.Object) else []
+    return frozenset([*own, *top])
+
+
+def listed() -> tuple[type[meta.Part], ...]:
+    """Every struct that leaves legal fields out."""
+    return tuple(_NAMES)
