@@ -3,7 +3,7 @@
 One thread, no locks. Refused inside a query's body: committing, watching, tracing.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -123,12 +123,10 @@ class Graph(evaluate.Evaluator):
         self._conclude()
         return rows
 
-    def copy(self) -> "Graph":
-        """A graph with the same rows, no answers and no watches."""
-        self._outside("copy")
-        copy = Graph(cold=self._memory.room)
-        copy.commit(self._inputs.everything())
-        return copy
+    def rows(self) -> Iterator[declared.Set[Any, Any]]:
+        """Every row of every table, as the change that makes it: for copies and checks, not for queries."""
+        self._outside("rows")
+        return self._inputs.everything()
 
     def _up_to_date(self, query: declared.Query[K, Any], key: K) -> node.Memo:
         memo = self._memory.memo(query, key)

@@ -29,14 +29,15 @@ OnError = Callable[[declared.Query[Any, Any], Any, Exception], None]
 
 
 class Frame:
-    """A running body: what it has read so far, and the cycle that it turned out to be a member of."""
+    """A running body: what it has read so far, the exceptions that reached it from other answers, and
+    the cycle that it turned out to be a member of."""
 
-    __slots__ = ("cycle", "memo", "passed_on", "reads", "union")
+    __slots__ = ("caught", "cycle", "memo", "reads", "union")
 
     def __init__(self, memo: node.Memo) -> None:
         self.memo = memo
         self.reads: dict[node.Node, None] = {}
-        self.passed_on: Exception | None = None
+        self.caught: list[Exception] = []
         self.cycle: errors.Cycle | None = None
         self.union: dict[node.Node, None] = {}
 
@@ -94,7 +95,7 @@ class Evaluator(declared.Db):
             self._refresh(memo)
         frame.reads[memo] = None
         if memo.error is not None:
-            frame.passed_on = memo.error
+            frame.caught.append(memo.error)
             raise memo.error.with_traceback(None)
         return memo.value  # type: ignore[no-any-return]
 
@@ -133,10 +134,12 @@ class Evaluator(declared.Db):
         wanted = DEPTH * _FRAMES_PER_BODY + 1_000
         if limit < wanted:
             sys.setrecursionlimit(wanted)
+        self._memory.held = True
         try:
             for memo in memos:
                 self._refresh(memo)
         finally:
+            self._memory.held = False
             if limit < wanted:
                 sys.setrecursionlimit(limit)
 
@@ -196,7 +199,9 @@ class Evaluator(declared.Db):
         if error is None:
             changed = self._succeed(memo, value)
         else:
-            changed = self._fail(memo, error, told=error is frame.passed_on)
+            changed = self._fail(memo, error, told=any(error is caught for caught in frame.caught))
+        for caught in frame.caught:
+            caught.__traceback__ = None  # it would keep this body's frame
         if changed:
             for reader in memo.readers:
                 if reader.state is node.MAYBE:
@@ -240,13 +245,10 @@ class Evaluator(declared.Db):
         for frame in members:
             frame.union = union
             frame.cycle = frame.cycle or cycle
-            frame.passed_on = frame.cycle if frame is not members[-1] else frame.passed_on
         return cycle
 
     def _conclude(self) -> None:
         """After the last body: make room, tell the failures, wake the watchers."""
-        if self._frame is not None:
-            return
         self._memory.trim()
         faults: list[Exception] = []
         while self._failures or self._news:
@@ -280,7 +282,7 @@ def _next_stale(memo: node.Memo, at: list[int]) -> node.Memo | None:
     reads = memo.reads
     for position in range(at[-1], len(reads)):
         read = reads[position]
-        if isinstance(read, node.Memo) and read.state is not node.CLEAN:
+        if read.state is not node.CLEAN and isinstance(read, node.Memo):
             at[-1] = position
             return read
     return None

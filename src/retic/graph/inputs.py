@@ -4,7 +4,7 @@ Cost of a changed row: its index functions, and the values by which it was and i
 size. Only an index declared after rows were committed is built by one walk over its table.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,7 +122,7 @@ class Inputs:
             entries = rows.indexes[index]
         return entries
 
-    def everything(self) -> Iterable[declared.Set[Any, Any]]:
+    def everything(self) -> Iterator[declared.Set[Any, Any]]:
         """Every row, as the changes that make it."""
         for table, content in self._tables.items():
             for key, row in content.rows.items():

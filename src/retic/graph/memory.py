@@ -13,12 +13,13 @@ from retic.graph import declared, node
 
 
 class Memory:
-    """The memos of one graph. `room` is how many cold ones may stay."""
+    """The memos of one graph. `room` is how many cold ones may stay; while `held`, nothing is dropped."""
 
-    __slots__ = ("_cold", "_memos", "_unread", "room")
+    __slots__ = ("_cold", "_memos", "_unread", "held", "room")
 
     def __init__(self, room: int) -> None:
         self.room = room
+        self.held = False
         self._memos: dict[declared.Query[Any, Any], dict[Any, node.Memo]] = {}
         self._cold = 0
         self._unread: OrderedDict[node.Memo, None] = OrderedDict()  # exactly: no pins, no readers
@@ -86,8 +87,8 @@ class Memory:
                 stack += [read for read in memo.reads if isinstance(read, node.Memo)]
 
     def trim(self) -> None:
-        """Drop the cold memos for which there is no room. Never while a query runs."""
-        while self._cold > self.room:
+        """Drop the cold memos for which there is no room."""
+        while self._cold > self.room and not self.held:
             memo, _ = self._unread.popitem(last=False)
             self._cold -= 1
             by_key = self._memos[memo.query]
