@@ -60,15 +60,14 @@ def inputs(root: node.Memo) -> frozenset[Input]:
 
 def _children_first(root: node.Memo) -> Iterable[node.Node]:
     """Every node read by the root, once, after all that it read; without recursion."""
-    seen: set[node.Node] = {root}
+    seen: set[node.Node] = set()
     stack: list[tuple[node.Node, bool]] = [(root, False)]
     while stack:
         read, done = stack.pop()
-        if done or not isinstance(read, node.Memo):
+        if done:
             yield read
-            continue
-        stack.append((read, True))
-        for child in read.reads:
-            if child not in seen:
-                seen.add(child)
-                stack.append((child, False))
+        elif read not in seen:
+            seen.add(read)
+            stack.append((read, True))
+            if isinstance(read, node.Memo):
+                stack += [(child, False) for child in read.reads]

@@ -19,7 +19,7 @@ I = TypeVar("I")  # noqa: E741
 _Question = tuple[graph.Query[Any, Any], Any]
 
 
-class Impure(AssertionError):
+class Impure(AssertionError):  # noqa: N818
     """A query gave another answer, or read something else, when evaluated again over the same rows."""
 
 
