@@ -1,0 +1,49 @@
+"""Keys, signing requests and what is read from certificates; refuses to sign: that is the authority's."""
+
+import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from retic.identity import spiffe
+
+BACKDATE = datetime.timedelta(minutes=5)  # certificates begin that long before they are made: clocks differ
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A fresh ECDSA P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The private key as PKCS 8 PEM, not encrypted: for files of mode 0600 and the proxy's socket only."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def request(key: ec.EllipticCurvePrivateKey, identity: spiffe.Id) -> bytes:
+    """A signing request (PKCS 10, PEM) whose only name is the identity."""
+    name = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(identity))])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    signed = builder.add_extension(name, critical=True).sign(key, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM)
+
+
+def identity_of(certificate: x509.Certificate) -> spiffe.Id:
+    """The certificate's SPIFFE id. InvalidIdError unless it has exactly one URI (X509-SVID, section 2)."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        raise spiffe.InvalidIdError("a certificate without a SPIFFE id") from None
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if len(uris) != 1:
+        raise spiffe.InvalidIdError(f"a certificate has exactly one URI name, this one {len(uris)}")
+    return spiffe.parse(uris[0])
+
+
+def renew_at(certificate: x509.Certificate) -> datetime.datetime:
+    """Half-life: the middle between when the certificate was made and when it ends, in UTC."""
+    made = certificate.not_valid_before_utc + BACKDATE
+    return made + (certificate.not_valid_after_utc - made) / 2

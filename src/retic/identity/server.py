@@ -1,0 +1,77 @@
+"""TLS of the control plane's ports: its own certificate, renewed while serving, and clients' verified.
+
+gRPC asks for the certificate at every handshake, so renewal needs no task: whoever connects after
+half-life gets the next one. Python's gRPC can require client certificates or not ask for them, nothing
+between: hence two ports (`service` says which serves what).
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import grpc
+from cryptography import x509
+
+from retic.identity import authority, certificate, spiffe
+
+# gRPC compares a server's certificate with a host name; URIs are not looked at. The authority puts this
+# name into the control plane's certificate and into no other, so it proves as much as the SPIFFE id.
+HOST = "control.retic.internal"
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.ssl_target_name_override", HOST),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.so_reuseport", 0),
+)
+
+
+class _Certificate:
+    """The control plane's certificate of the moment. Called from gRPC's threads."""
+
+    def __init__(self, signer: authority.Authority) -> None:
+        self._signer = signer
+        self._lock = threading.Lock()
+        self._renew_at = signer.time.now()
+        self._bundle = b""
+
+    def initial(self) -> grpc.ServerCertificateConfiguration:
+        with self._lock:
+            return self._make()
+
+    def fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        """A new one when due, else None: the one before stays."""
+        with self._lock:
+            due = self._signer.time.now() >= self._renew_at or self._signer.bundle() != self._bundle
+            return self._make() if due else None
+
+    def _make(self) -> grpc.ServerCertificateConfiguration:
+        key = certificate.new_key()
+        identity = spiffe.Control(self._signer.trust_domain)
+        chain = self._signer.issue(key.public_key(), identity, dns=(HOST,))
+        self._renew_at = certificate.renew_at(x509.load_pem_x509_certificate(chain))
+        self._bundle = self._signer.bundle()
+        return grpc.ssl_server_certificate_configuration(
+            [(certificate.key_pem(key), chain)], root_certificates=self._bundle
+        )
+
+
+def credentials(signer: authority.Authority, *, require_client: bool) -> grpc.ServerCredentials:
+    """What `add_secure_port` wants. With `require_client` who has no certificate of ours gets no call in."""
+    own = _Certificate(signer)
+    fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", own.fetch)  # the stubs forget None
+    return grpc.dynamic_ssl_server_credentials(
+        own.initial(), fetch, require_client_authentication=require_client
+    )
