@@ -38,7 +38,7 @@ class Metadata(Part, frozen=True):
     """Name, labels and the like. `namespace` is "" for kinds without one, timestamps are RFC 3339."""
 
     name: str = ""
-    namespace: Annotated[str, forms.LABEL] = ""
+    namespace: str = ""
     labels: forms.Labels = msgspec.field(default_factory=dict)
     annotations: Annotated[dict[str, str], forms.Entries(key=forms.LABEL_KEY)] = msgspec.field(
         default_factory=dict

@@ -9,7 +9,8 @@ from retic.objects import core, discovery, gateway, meta, pods, routes, volume, 
 _NAMES: dict[type[meta.Part], str] = {
     meta.Object: "apiVersion kind",
     meta.Metadata: (
-        "generateName selfLink resourceVersion deletionGracePeriodSeconds finalizers managedFields clusterName"
+        "generateName selfLink resourceVersion deletionGracePeriodSeconds finalizers managedFields "
+        "clusterName"
     ),
     meta.Condition: "lastProbeTime lastUpdateTime",
     core.Namespace: "spec status",
@@ -30,8 +31,8 @@ _NAMES: dict[type[meta.Part], str] = {
     ),
     pods.PodSpec: (
         "affinity tolerations topologySpreadConstraints priority priorityClassName preemptionPolicy "
-        "runtimeClassName schedulerName imagePullSecrets automountServiceAccountToken hostPID hostIPC hostUsers "
-        "overhead os schedulingGates resourceClaims ephemeralContainers resources hostnameOverride "
+        "runtimeClassName schedulerName imagePullSecrets automountServiceAccountToken hostPID hostIPC "
+        "hostUsers overhead os schedulingGates resourceClaims ephemeralContainers resources hostnameOverride "
         "workloadRef schedulingGroup"
     ),
     pods.PodStatus: (

@@ -1,0 +1,8 @@
+"""Where objects come from: manifest files, read once or watched; the watch stream of the laptop's cluster.
+
+Finds faults of form (what a single object must look like); refuses to judge what objects mean together.
+"""
+
+from retic.sources.model import Broken, Loaded, Located, Position, ref
+
+__all__ = ["Broken", "Loaded", "Located", "Position", "ref"]
