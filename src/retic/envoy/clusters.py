@@ -1,0 +1,146 @@
+"""Clusters: one builder for everything that a proxy sends to, shared by all pods of a node.
+
+The pod's network namespace and identity come from filter state (`riders`), never from the cluster.
+"""
+
+import functools
+from collections.abc import Iterable
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, socket_option_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2
+from envoy.extensions.local_address_selectors.filter_state_override.v3 import config_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
+
+from retic.envoy import limits, names, packing, tls
+from retic.mesh import service
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_SOL_SOCKET, _SO_MARK = 1, 36
+MTLS_MATCH = {"retic": True}
+
+
+def mesh_service(
+    name: str, endpoints: str, protocol: service.Protocol, identities: Iterable[str], strangers: bool
+) -> cluster_pb2.Cluster:
+    """A Service's port: endpoints by EDS under the name `endpoints`, least request.
+
+    `identities` are the SPIFFE IDs of the accounts behind it; `strangers` says that some endpoints are
+    outside the mesh, reached in plaintext.
+    """
+    cluster = _base(name)
+    cluster.type = cluster_pb2.Cluster.EDS
+    cluster.eds_cluster_config.CopyFrom(
+        cluster_pb2.Cluster.EdsClusterConfig(eds_config=tls.ads(), service_name=endpoints)
+    )
+    policy = cluster.load_balancing_policy.policies.add()
+    policy.typed_extension_config.CopyFrom(packing.typed("least_request", least_request_pb2.LeastRequest()))
+    _transport(cluster, tuple(identities), strangers)
+    _http(cluster, protocol)
+    return cluster
+
+
+def _transport(cluster: cluster_pb2.Cluster, identities: tuple[str, ...], strangers: bool) -> None:
+    if not identities:
+        return
+    socket = tls.upstream(identities)
+    if not strangers:
+        cluster.transport_socket.CopyFrom(socket)
+        return
+    match = struct_pb2.Struct()
+    match.update(MTLS_MATCH)
+    cluster.transport_socket_matches.add(name="mesh", match=match, transport_socket=socket)
+    cluster.transport_socket_matches.add(name="outside", transport_socket=tls.plaintext())
+
+
+def nowhere(name: str) -> cluster_pb2.Cluster:
+    """A cluster without endpoints: the answer for what does not exist, failing at once.
+
+    A removal would leave every later request waiting for the whole on-demand time-out.
+    """
+    cluster = cluster_pb2.Cluster(name=name, type=cluster_pb2.Cluster.STATIC)
+    cluster.load_assignment.CopyFrom(endpoint_pb2.ClusterLoadAssignment(cluster_name=name))
+    return cluster
+
+
+def address(name: str, identity: str) -> cluster_pb2.Cluster:
+    """One pod's address, whatever the port; `identity` "" for a pod outside the mesh: plaintext."""
+    cluster = _original_destination(name, limits.UPSTREAM_MARK)
+    if identity:
+        cluster.transport_socket.CopyFrom(tls.upstream((identity,)))
+    return cluster
+
+
+def application() -> cluster_pb2.Cluster:
+    """From the proxy to the pod's own application, at the address and port that the caller meant."""
+    return _original_destination(names.APPLICATION, limits.APPLICATION_MARK)
+
+
+def passthrough() -> cluster_pb2.Cluster:
+    """To destinations outside the mesh's networks, as they are."""
+    return _original_destination(names.PASSTHROUGH, limits.UPSTREAM_MARK)
+
+
+def _original_destination(name: str, mark: int) -> cluster_pb2.Cluster:
+    cluster = _base(name, mark)
+    cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
+    cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
+    _http(cluster, service.Protocol.AUTO)
+    return cluster
+
+
+def _base(name: str, mark: int = limits.UPSTREAM_MARK) -> cluster_pb2.Cluster:
+    cluster = cluster_pb2.Cluster(
+        name=name,
+        connect_timeout=limits.seconds(limits.CONNECT_SECONDS),
+        per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=limits.READ_BUFFER_BYTES),
+        circuit_breakers=limits.circuit_breakers(),
+    )
+    bind = cluster.upstream_bind_config
+    bind.source_address.CopyFrom(address_pb2.SocketAddress(address="0.0.0.0", port_value=0))
+    bind.socket_options.append(_mark(mark))
+    bind.local_address_selector.CopyFrom(
+        packing.typed(
+            "envoy.upstream.local_address_selector.filter_state_override",
+            config_pb2.Config(),
+        )
+    )
+    return cluster
+
+
+def _mark(mark: int) -> socket_option_pb2.SocketOption:
+    return socket_option_pb2.SocketOption(
+        description="mark",
+        level=_SOL_SOCKET,
+        name=_SO_MARK,
+        int_value=mark,
+        state=socket_option_pb2.SocketOption.STATE_PREBIND,
+    )
+
+
+def _http(cluster: cluster_pb2.Cluster, protocol: service.Protocol) -> None:
+    if protocol is not service.Protocol.OPAQUE:
+        cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(_http_options(protocol))
+
+
+@functools.lru_cache(maxsize=8)
+def _http_options(protocol: service.Protocol) -> any_pb2.Any:
+    options = http_protocol_options_pb2.HttpProtocolOptions()
+    h2 = protocol_pb2.Http2ProtocolOptions(allow_connect=True)
+    if protocol is service.Protocol.HTTP2:
+        options.explicit_http_config.http2_protocol_options.CopyFrom(h2)
+    else:
+        options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+        options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(h2)
+    return packing.pack(options)
+
+
+def metadata_for(account: str) -> base_pb2.Metadata | None:
+    """An endpoint's metadata: whether it takes our mTLS."""
+    if not account:
+        return None
+    metadata = base_pb2.Metadata()
+    metadata.filter_metadata["envoy.transport_socket_match"].update(MTLS_MATCH)
+    return metadata

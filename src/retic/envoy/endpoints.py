@@ -1,0 +1,46 @@
+"""Endpoints: where a Service's port can be reached, the client's own zone first."""
+
+import itertools
+from collections.abc import Iterable
+
+from envoy.config.core.v3 import address_pb2, base_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from google.protobuf import wrappers_pb2
+
+from retic.envoy import clusters
+from retic.mesh import service
+
+
+def assignment(name: str, endpoints: Iterable[service.Endpoint], zone: str) -> endpoint_pb2.ClusterLoadAssignment:
+    """The endpoints as one ClusterLoadAssignment.
+
+    Zones other than the client's own are the next priority, when the client has a zone and endpoints say
+    theirs; the own zone is left as soon as it has no endpoint.
+    """
+    answer = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    ordered = sorted(endpoints, key=lambda e: (_distance(e, zone), e))
+    local = any(_distance(e, zone) == 0 for e in ordered)
+    for (distance, place), group in itertools.groupby(ordered, key=lambda e: (_distance(e, zone), e.zone)):
+        members = [_endpoint(e) for e in group]
+        answer.endpoints.append(
+            endpoint_components_pb2.LocalityLbEndpoints(
+                locality=base_pb2.Locality(zone=place),
+                priority=distance if local else 0,
+                lb_endpoints=members,
+                load_balancing_weight=wrappers_pb2.UInt32Value(value=len(members)),
+            )
+        )
+    return answer
+
+
+def _distance(endpoint: service.Endpoint, zone: str) -> int:
+    return int(bool(zone) and bool(endpoint.zone) and endpoint.zone != zone)
+
+
+def _endpoint(endpoint: service.Endpoint) -> endpoint_components_pb2.LbEndpoint:
+    where = address_pb2.Address(
+        socket_address=address_pb2.SocketAddress(address=endpoint.address, port_value=endpoint.port)
+    )
+    return endpoint_components_pb2.LbEndpoint(
+        endpoint=endpoint_components_pb2.Endpoint(address=where), metadata=clusters.metadata_for(endpoint.account)
+    )

@@ -1,0 +1,45 @@
+"""Ports, marks and bounds of the data plane, each with its reason; nothing else states one."""
+
+from envoy.config.cluster.v3 import circuit_breaker_pb2
+from google.protobuf import duration_pb2, wrappers_pb2
+
+# Ports inside every pod's network namespace. Redirection and the refusal of endpoints use the same three.
+OUTBOUND_PORT = 15001
+OPAQUE_PORT = 15002
+INBOUND_PORT = 15006
+
+# Socket marks: what leaves the proxy for another pod, and what it sends to the pod's own application.
+UPSTREAM_MARK = 0x539
+APPLICATION_MARK = 0x53A
+
+# Envoy's defaults stop a cluster at 1,024 connections and requests without a word. These are high enough to
+# be met by faults only; a pod's own limit is in its listeners.
+_CLUSTER_BOUND = 100_000
+
+# Connections one pod may hold through one filter chain of one of its listeners.
+CONNECTIONS_PER_CHAIN = 10_000
+
+# How long a connection may keep silent before it is taken for one where the server speaks first, in seconds.
+# Ports known to be server-first never wait: the redirection sends them elsewhere.
+SNIFF_SECONDS = 0.1
+
+# How long a request may wait for a cluster that this proxy has not loaded yet, in seconds.
+ON_DEMAND_SECONDS = 5
+
+CONNECT_SECONDS = 5
+READ_BUFFER_BYTES = 256 * 1024
+
+
+def seconds(value: float) -> duration_pb2.Duration:
+    """A Duration of `value` seconds, to the nanosecond."""
+    whole = int(value)
+    return duration_pb2.Duration(seconds=whole, nanos=round((value - whole) * 1e9))
+
+
+def circuit_breakers() -> circuit_breaker_pb2.CircuitBreakers:
+    """The limits of every cluster (envoy.config.cluster.v3.CircuitBreakers)."""
+    bound = wrappers_pb2.UInt32Value(value=_CLUSTER_BOUND)
+    threshold = circuit_breaker_pb2.CircuitBreakers.Thresholds(
+        max_connections=bound, max_pending_requests=bound, max_requests=bound, max_retries=bound
+    )
+    return circuit_breaker_pb2.CircuitBreakers(thresholds=[threshold])

@@ -1,0 +1,143 @@
+"""HTTP connection managers: of a pod's outgoing and incoming requests, and of a gateway."""
+
+from collections.abc import Sequence
+
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
+from envoy.config.core.v3 import base_pb2, protocol_pb2
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
+from envoy.type.matcher.v3 import string_pb2
+from google.protobuf import wrappers_pb2
+
+from retic.envoy import filters, limits, names, packing, tls
+
+Manager = hcm_pb2.HttpConnectionManager
+
+# Set by the proxy on every request, whatever the client wrote, and removed before it leaves: the address
+# the connection was made to, and the on-demand clusters that this address would have.
+DESTINATION_HEADER = "x-retic-destination"
+VIRTUAL_HEADER = "x-retic-vip"
+ADDRESS_HEADER = "x-retic-ip"
+INTERNAL_HEADERS = (DESTINATION_HEADER, VIRTUAL_HEADER, ADDRESS_HEADER)
+
+_LOCAL = "%DOWNSTREAM_LOCAL_ADDRESS%"
+_LOCAL_WITHOUT_PORT = "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"
+
+
+def outbound(namespace: str) -> Manager:
+    """Requests that leave a pod: routed by the address they were sent to, not by Host."""
+    manager = _manager("outbound")
+    manager.http_filters.extend(filters.outbound())
+    manager.rds.route_config_name = names.routes(namespace)
+    manager.rds.config_source.CopyFrom(tls.ads())
+    manager.early_header_mutation_extensions.append(
+        _early(
+            {
+                DESTINATION_HEADER: _LOCAL,
+                VIRTUAL_HEADER: names.virtual(namespace, _LOCAL),
+                ADDRESS_HEADER: names.address(namespace, _LOCAL_WITHOUT_PORT),
+            }
+        )
+    )
+    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
+    return manager
+
+
+def inbound(pod_uid: str) -> Manager:
+    """Requests that reach a pod over our mTLS: who calls is said in x-forwarded-client-cert."""
+    manager = _manager("inbound")
+    manager.http_filters.extend(filters.inbound(pod_uid))
+    route = route_components_pb2.Route(match=route_components_pb2.RouteMatch(prefix="/"))
+    route.route.cluster = names.APPLICATION
+    route.route.timeout.CopyFrom(limits.seconds(0))
+    connect = route_components_pb2.Route(match=_connect_match())
+    connect.route.CopyFrom(route.route)
+    host = route_components_pb2.VirtualHost(name="application", domains=["*"], routes=[route, connect])
+    manager.route_config.CopyFrom(route_pb2.RouteConfiguration(name="inbound", virtual_hosts=[host]))
+    manager.early_header_mutation_extensions.append(_early({}))
+    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
+    manager.set_current_client_cert_details.uri = True
+    return manager
+
+
+def gateway(routes: str) -> Manager:
+    """Requests that enter from outside: the sender's address is the connection's."""
+    manager = _manager("gateway")
+    manager.http_filters.extend(filters.outbound())
+    manager.rds.route_config_name = routes
+    manager.rds.config_source.CopyFrom(tls.ads())
+    manager.early_header_mutation_extensions.append(_early(dict.fromkeys((), "")))
+    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
+    manager.use_remote_address.value = True
+    manager.skip_xff_append = False
+    manager.normalize_path.value = True
+    manager.strip_any_host_port = True
+    return manager
+
+
+def as_filter(manager: Manager) -> listener_components_pb2.Filter:
+    """The connection manager as a chain's last network filter."""
+    return listener_components_pb2.Filter(
+        name="envoy.filters.network.http_connection_manager", typed_config=packing.pack(manager)
+    )
+
+
+def _manager(prefix: str) -> Manager:
+    manager = hcm_pb2.HttpConnectionManager(
+        codec_type=hcm_pb2.HttpConnectionManager.AUTO,
+        stat_prefix=prefix,
+        # A mesh sets no time-out of its own: a long poll or a stream may stay silent.
+        stream_idle_timeout=limits.seconds(0),
+        server_header_transformation=hcm_pb2.HttpConnectionManager.PASS_THROUGH,
+        preserve_external_request_id=True,
+        skip_xff_append=True,
+        use_remote_address=wrappers_pb2.BoolValue(value=False),
+        upgrade_configs=[hcm_pb2.HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
+        http_protocol_options=protocol_pb2.Http1ProtocolOptions(
+            accept_http_10=True, default_host_for_http_10="http10"
+        ),
+        http2_protocol_options=protocol_pb2.Http2ProtocolOptions(allow_connect=True),
+    )
+    manager.local_reply_config.SetInParent()
+    return manager
+
+
+def _connect_match() -> route_components_pb2.RouteMatch:
+    match = route_components_pb2.RouteMatch()
+    match.connect_matcher.SetInParent()
+    return match
+
+
+def _early(headers: dict[str, str]) -> packing.extension_pb2.TypedExtensionConfig:
+    """Before routing: our own headers and Envoy's are taken away or overwritten, so none can be forged."""
+    overwrite = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    mutations: list[mutation_rules_pb2.HeaderMutation] = [_remove("x-envoy-"), _remove("x-retic-")]
+    for key, value in headers.items():
+        mutations.append(
+            mutation_rules_pb2.HeaderMutation(
+                append=base_pb2.HeaderValueOption(
+                    header=base_pb2.HeaderValue(key=key, value=value), append_action=overwrite
+                )
+            )
+        )
+    return packing.typed(
+        "envoy.http.early_header_mutation.header_mutation",
+        header_mutation_pb2.HeaderMutation(mutations=mutations),
+    )
+
+
+def _remove(prefix: str) -> mutation_rules_pb2.HeaderMutation:
+    return mutation_rules_pb2.HeaderMutation(
+        remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(
+            key_matcher=string_pb2.StringMatcher(prefix=prefix, ignore_case=True)
+        )
+    )
+
+
+def chain_filters(
+    before: Sequence[listener_components_pb2.Filter], manager: Manager
+) -> list[listener_components_pb2.Filter]:
+    """A chain's network filters: what rides along first, the connection manager last."""
+    return [*before, as_filter(manager)]

@@ -1,0 +1,171 @@
+"""Every xDS resource name, in one file, both ways.
+
+A name says what it is for and in whose view: clusters and route configurations carry the client's
+namespace, so that a consumer's own routes and settings can differ from everybody else's; where nothing
+differs, only the name does. docs/adr/0003-resource-names.md has the reasons. Nothing else in the product
+puts a name together or takes one apart.
+"""
+
+import enum
+
+import msgspec
+
+_PREFIX = "type.googleapis.com/envoy."
+
+LISTENER = _PREFIX + "config.listener.v3.Listener"
+ROUTES = _PREFIX + "config.route.v3.RouteConfiguration"
+CLUSTER = _PREFIX + "config.cluster.v3.Cluster"
+ENDPOINTS = _PREFIX + "config.endpoint.v3.ClusterLoadAssignment"
+SECRET = _PREFIX + "extensions.transport_sockets.tls.v3.Secret"
+FILTER = _PREFIX + "config.core.v3.TypedExtensionConfig"
+OPAQUE = "type.googleapis.com/xds.type.v3.TypedStruct"
+
+
+class Kind(enum.StrEnum):
+    """The first word of a name, which decides its type URL."""
+
+    OUTBOUND = "outbound"
+    OPAQUE = "opaque"
+    INBOUND = "inbound"
+    GATEWAY = "gateway"
+    ROUTES = "routes"
+    GATEWAY_ROUTES = "gateway-routes"
+    VIRTUAL = "vip"
+    ADDRESS = "ip"
+    SERVICE = "service"
+    APPLICATION = "application"
+    PASSTHROUGH = "passthrough"
+    ENDPOINTS = "endpoints"
+    TLS = "tls"
+    FILTER = "filter"
+    DESTINATIONS = "destinations"
+
+
+TYPE_URL = {
+    Kind.OUTBOUND: LISTENER,
+    Kind.OPAQUE: LISTENER,
+    Kind.INBOUND: LISTENER,
+    Kind.GATEWAY: LISTENER,
+    Kind.ROUTES: ROUTES,
+    Kind.GATEWAY_ROUTES: ROUTES,
+    Kind.VIRTUAL: CLUSTER,
+    Kind.ADDRESS: CLUSTER,
+    Kind.SERVICE: CLUSTER,
+    Kind.APPLICATION: CLUSTER,
+    Kind.PASSTHROUGH: CLUSTER,
+    Kind.ENDPOINTS: ENDPOINTS,
+    Kind.TLS: SECRET,
+    Kind.FILTER: FILTER,
+    Kind.DESTINATIONS: OPAQUE,
+}
+
+# How many parts follow the first word.
+_PARTS = {
+    Kind.OUTBOUND: 1,
+    Kind.OPAQUE: 1,
+    Kind.INBOUND: 1,
+    Kind.GATEWAY: 3,
+    Kind.ROUTES: 1,
+    Kind.GATEWAY_ROUTES: 3,
+    Kind.VIRTUAL: 2,
+    Kind.ADDRESS: 2,
+    Kind.SERVICE: 4,
+    Kind.APPLICATION: 0,
+    Kind.PASSTHROUGH: 0,
+    Kind.ENDPOINTS: 3,
+    Kind.TLS: 2,
+    Kind.FILTER: 2,
+    Kind.DESTINATIONS: 0,
+}
+
+
+class Name(msgspec.Struct, frozen=True):
+    """A name taken apart. `parts` never hold a slash."""
+
+    kind: Kind
+    parts: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "/".join((self.kind.value, *self.parts))
+
+    @property
+    def type_url(self) -> str:
+        """The type URL of the resource that has this name."""
+        return TYPE_URL[self.kind]
+
+
+def parse(name: str) -> Name | None:
+    """The name taken apart, or None when it is not one of ours."""
+    first, *parts = name.split("/")
+    try:
+        kind = Kind(first)
+    except ValueError:
+        return None
+    if len(parts) != _PARTS[kind] or not all(parts):
+        return None
+    return Name(kind, tuple(parts))
+
+
+def outbound(pod_uid: str) -> str:
+    """The listener that takes a pod's outgoing connections and looks for HTTP."""
+    return str(Name(Kind.OUTBOUND, (pod_uid,)))
+
+
+def opaque(pod_uid: str) -> str:
+    """The listener that takes a pod's outgoing connections and looks at nothing."""
+    return str(Name(Kind.OPAQUE, (pod_uid,)))
+
+
+def inbound(pod_uid: str) -> str:
+    """The listener that takes a pod's incoming connections."""
+    return str(Name(Kind.INBOUND, (pod_uid,)))
+
+
+def gateway(namespace: str, name: str, port: int) -> str:
+    """A gateway's listener on one port."""
+    return str(Name(Kind.GATEWAY, (namespace, name, str(port))))
+
+
+def routes(namespace: str) -> str:
+    """The route configuration shared by all pods of a namespace."""
+    return str(Name(Kind.ROUTES, (namespace,)))
+
+
+def gateway_routes(namespace: str, name: str, port: int) -> str:
+    """The route configuration of a gateway's HTTP listeners on one port."""
+    return str(Name(Kind.GATEWAY_ROUTES, (namespace, name, str(port))))
+
+
+def virtual(client_namespace: str, destination: str) -> str:
+    """The cluster behind a virtual address; `destination` is `address:port` or an Envoy formatter."""
+    return str(Name(Kind.VIRTUAL, (client_namespace, destination)))
+
+
+def address(client_namespace: str, destination: str) -> str:
+    """The cluster of one address, whatever the port; `destination` may be an Envoy formatter."""
+    return str(Name(Kind.ADDRESS, (client_namespace, destination)))
+
+
+def service(client_namespace: str, namespace: str, name: str, port: int) -> str:
+    """The cluster of a Service's port, as routes name it."""
+    return str(Name(Kind.SERVICE, (client_namespace, namespace, name, str(port))))
+
+
+def endpoints(namespace: str, name: str, port: int) -> str:
+    """The endpoints of a Service's port."""
+    return str(Name(Kind.ENDPOINTS, (namespace, name, str(port))))
+
+
+def tls(namespace: str, name: str) -> str:
+    """A gateway's certificate from the Secret of that name."""
+    return str(Name(Kind.TLS, (namespace, name)))
+
+
+def filter_slot(slot: str, pod_uid: str) -> str:
+    """The configuration of one filter slot in one pod's listeners (ECDS)."""
+    return str(Name(Kind.FILTER, (slot, pod_uid)))
+
+
+APPLICATION = str(Name(Kind.APPLICATION))
+PASSTHROUGH = str(Name(Kind.PASSTHROUGH))
+DESTINATIONS = str(Name(Kind.DESTINATIONS))

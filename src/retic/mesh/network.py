@@ -1,0 +1,82 @@
+"""The mesh's addresses: which networks are its own, and which addresses no endpoint may have."""
+
+import functools
+import ipaddress
+
+import msgspec
+
+# The proxy's own ports inside every pod (docs/concepts.md, Redirection). An endpoint there would loop.
+PROXY_PORTS = frozenset({15001, 15002, 15006})
+
+# Ports whose servers speak first, so that looking for HTTP would only delay them: SMTP, submission, POP3,
+# IMAP, MySQL, PostgreSQL's own negotiation aside, FTP, SSH, Telnet, Galera, AMQP is client-first.
+SERVER_FIRST_PORTS = (21, 22, 23, 25, 110, 143, 587, 3306, 4444, 4567, 4568, 33060)
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What holds for the whole mesh. CIDRs are text; `netns_folder` is where nodes bind pods' namespaces."""
+
+    trust_domain: str = "cluster.local"
+    cluster_domain: str = "cluster.local"
+    pod_networks: tuple[str, ...] = ("10.244.0.0/16",)
+    service_networks: tuple[str, ...] = ("10.96.0.0/16",)
+    netns_folder: str = "/run/retic/netns"
+
+
+def identity(trust_domain: str, namespace: str, account: str) -> str:
+    """The SPIFFE ID of a service account (SPIFFE-ID section 2; the path is Istio's and Linkerd's)."""
+    return f"spiffe://{trust_domain}/ns/{namespace}/sa/{account}"
+
+
+def octet_prefixes(network: str) -> tuple[str, ...]:
+    """The textual prefixes that an IPv4 address of `network` (a CIDR) may begin with, at most 128.
+
+    `10.96.0.0/12` gives `10.96.`, ... `10.111.`: for matchers that know strings only.
+    """
+    net = ipaddress.IPv4Network(network)
+    whole = -(-net.prefixlen // 8)
+    if whole == 4:
+        return tuple(str(a) for a in net)
+    step = 1 << (32 - 8 * whole)
+    first = int(net.network_address)
+    count = net.num_addresses // step
+    return tuple(
+        ".".join(str(ipaddress.IPv4Address(first + i * step)).split(".")[:whole]) + "." for i in range(count)
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _networks(cidrs: tuple[str, ...]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(c) for c in cidrs)
+
+
+def inside(address: str, cidrs: tuple[str, ...]) -> bool:
+    """Whether the address lies in one of the networks; text that is no address lies in none."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in net for net in _networks(cidrs) if net.version == parsed.version)
+
+
+def unfit(address: str, port: int) -> str | None:
+    """Why no endpoint may be at this address and port, or None when it may.
+
+    An endpoint at a proxy port, or at an address that means the proxy's own machine, would turn one
+    connection into thousands.
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "it is not an IP address"
+    if parsed.is_loopback:
+        return "it is a loopback address"
+    if parsed.is_link_local:
+        return "it is a link-local address"
+    if parsed.is_unspecified:
+        return "it is the wildcard address"
+    if parsed.is_multicast or (parsed.version == 4 and address == "255.255.255.255"):
+        return "it is not the address of one machine"
+    if port in PROXY_PORTS:
+        return f"port {port} is the proxy's own"
+    return None

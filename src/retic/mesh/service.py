@@ -1,0 +1,68 @@
+"""Services, workloads and endpoints as Envoy-neutral values."""
+
+import enum
+
+import msgspec
+
+
+class Protocol(enum.Enum):
+    """What a port's traffic is. AUTO is found out from the first bytes; OPAQUE is never looked at."""
+
+    AUTO = "auto"
+    HTTP1 = "http1"
+    HTTP2 = "http2"
+    OPAQUE = "opaque"
+
+
+class Port(msgspec.Struct, frozen=True):
+    """A Service's port."""
+
+    number: int
+    name: str
+    protocol: Protocol
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A Service that has a virtual address ("" when it is headless)."""
+
+    namespace: str
+    name: str
+    address: str
+    ports: tuple[Port, ...]
+
+
+class Endpoint(msgspec.Struct, frozen=True, order=True):
+    """Where a Service's port can be reached. `account` is "" for an endpoint outside the mesh: plaintext."""
+
+    address: str
+    port: int
+    zone: str
+    account: str
+    namespace: str
+
+
+class Account(msgspec.Struct, frozen=True, order=True):
+    """A service account: what a SPIFFE ID is made of."""
+
+    namespace: str
+    name: str
+
+
+class Role(enum.Enum):
+    """What a pod is to the mesh: a workload that is enrolled, a gateway, or a stranger (host network)."""
+
+    WORKLOAD = "workload"
+    GATEWAY = "gateway"
+    STRANGER = "stranger"
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """A pod as the mesh sees it."""
+
+    uid: str
+    namespace: str
+    name: str
+    node: str
+    address: str
+    account: str
+    role: Role
