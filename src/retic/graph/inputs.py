@@ -52,7 +52,7 @@ class Entries:
         if values:
             self.found_by[key] = values
         else:
-            del self.found_by[key]
+            node.remove(self.found_by, key)
         for bucket in touched:
             bucket.frozen = None
             bucket.release()
@@ -135,8 +135,8 @@ class Inputs:
         """
         wanted: dict[Rows, dict[Any, Any]] = {}
         for change in changes:
-            rows = self.rows(change.table)
-            wanted.setdefault(rows, {})[change.key] = _checked(change)
+            row = _checked(change)
+            wanted.setdefault(self.rows(change.table), {})[change.key] = row
         moves = []
         for rows, by_key in wanted.items():
             rows.complete()
@@ -150,7 +150,7 @@ class Inputs:
         touched: dict[node.Cell | node.Bucket, None] = {}
         for move in moves:
             if move.value is node.MISSING:
-                del move.rows.rows[move.key]
+                node.remove(move.rows.rows, move.key)
             else:
                 move.rows.rows[move.key] = move.value
             cell = move.rows.cells.get(move.key)

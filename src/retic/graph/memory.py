@@ -100,6 +100,8 @@ class Memory:
                 if read in self._unread:
                     self._unread.move_to_end(read, last=False)  # type: ignore[arg-type]
             memo.reads = ()
+        if not self._unread:
+            self._unread.clear()  # gives back the memory of what was in it
 
     def _unlink(self, memo: node.Memo, read: node.Node) -> None:
         read.readers.pop(memo, None)

@@ -41,7 +41,7 @@ class Cell:
     def release(self) -> None:
         """Forget the cell when nobody reads it."""
         if not self.readers:
-            self.rows.cells.pop(self.key, None)
+            remove(self.rows.cells, self.key)
 
 
 class Bucket:
@@ -66,7 +66,7 @@ class Bucket:
     def release(self) -> None:
         """Forget the bucket when it is empty and nobody reads it."""
         if not self.readers and not self.keys:
-            self.entries.buckets.pop(self.value, None)
+            remove(self.entries.buckets, self.value)
 
 
 class Memo:
@@ -104,6 +104,13 @@ class _Missing(enum.Enum):
 
 
 MISSING: Final = _Missing.MISSING
+
+
+def remove(table: dict[Any, Any], key: Hashable) -> None:
+    """Take a key out, if it is there; a dict left empty gives its memory back, which it would keep."""
+    table.pop(key, None)
+    if not table:
+        table.clear()
 
 
 def same(old: object, new: object) -> bool:
