@@ -1,0 +1,125 @@
+"""What is asked and answered, as values; field names are those of the JSON that commands print."""
+
+import msgspec
+
+from retic import findings
+
+
+class _Request(msgspec.Struct, frozen=True, tag_field="ask"):
+    pass
+
+
+class AskPs(_Request, frozen=True, tag="ps"):
+    """Pods, services, gateways, processes and findings."""
+
+
+class AskVersion(_Request, frozen=True, tag="version"):
+    """The running mesh's and its Envoys' versions."""
+
+
+class AskFindings(_Request, frozen=True, tag="findings"):
+    """The findings as they are now."""
+
+
+class AskFollow(_Request, frozen=True, tag="follow"):
+    """The findings now and after each change: a stream."""
+
+
+class AskWhy(_Request, frozen=True, tag="why"):
+    """What an xDS resource was made from."""
+
+    resource: str
+
+
+class AskConverged(_Request, frozen=True, tag="converged"):
+    """Wait, up to so many seconds, until every proxy has acknowledged its configuration."""
+
+    seconds: float
+
+
+class AskProxy(_Request, frozen=True, tag="proxy"):
+    """What one Envoy has: `proxy` is a node's name or gateway/NS/NAME, `section` one of SECTIONS or ""."""
+
+    proxy: str
+    section: str = ""
+
+
+Request = AskPs | AskVersion | AskFindings | AskFollow | AskWhy | AskConverged | AskProxy
+
+SECTIONS = ("listeners", "routes", "clusters", "endpoints", "secrets", "stats")
+
+
+class Pod(msgspec.Struct, frozen=True):
+    """One pod. `ip` and `node` are "" while it has none."""
+
+    namespace: str
+    name: str
+    node: str
+    ip: str
+    service_account: str
+    ready: bool
+
+
+class Port(msgspec.Struct, frozen=True):
+    """A port of a service."""
+
+    name: str
+    port: int
+    protocol: str
+
+
+class Service(msgspec.Struct, frozen=True):
+    """One service. `address` is its virtual address, "None" when headless, its name when external."""
+
+    namespace: str
+    name: str
+    type: str
+    address: str
+    ports: tuple[Port, ...] = ()
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """A gateway's port and the host's address (127.0.0.1:PORT) where it is reached."""
+
+    port: int
+    address: str
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """One gateway."""
+
+    namespace: str
+    name: str
+    listeners: tuple[Listener, ...] = ()
+
+
+class Process(msgspec.Struct, frozen=True):
+    """One process, by its role in the mesh; `pid` is the host's."""
+
+    role: str
+    name: str
+    pid: int
+
+
+class Ps(msgspec.Struct, frozen=True):
+    """Everything that `retic ps` shows."""
+
+    pods: tuple[Pod, ...] = ()
+    services: tuple[Service, ...] = ()
+    gateways: tuple[Gateway, ...] = ()
+    processes: tuple[Process, ...] = ()
+    findings: tuple[findings.Finding, ...] = ()
+
+
+class Version(msgspec.Struct, frozen=True):
+    """The running control plane's version and its Envoys', each once."""
+
+    retic: str
+    envoy: str
+
+
+class Converged(msgspec.Struct, frozen=True):
+    """Whether every proxy has acknowledged its configuration; the reasons when not."""
+
+    ready: bool
+    reasons: tuple[str, ...] = ()

@@ -1,0 +1,90 @@
+"""Answers requests: about the mesh by queries that the wiring gives, about Envoys by their admin sockets."""
+
+import pathlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+from retic import findings as report
+from retic.control import admin, model
+from retic.explain import why
+
+
+class Refused(Exception):  # noqa: N818
+    """The request cannot be answered; the text is for the user."""
+
+
+class Queries(Protocol):
+    """What the service asks the mesh. All may be called at any time, also before the first object is in."""
+
+    async def ps(self) -> model.Ps:
+        """Pods, services, gateways with host addresses, processes, findings."""
+        ...
+
+    async def version(self) -> model.Version:
+        """What runs."""
+        ...
+
+    async def findings(self) -> Sequence[report.Finding]:
+        """As they are now."""
+        ...
+
+    def follow(self) -> AsyncIterator[Sequence[report.Finding]]:
+        """The findings now, then after each change."""
+        ...
+
+    async def why(self, resource: str) -> why.Why:
+        """Raises why.Unknown for a name that is none of a resource."""
+        ...
+
+    async def converged(self, seconds: float) -> model.Converged:
+        """Return as soon as it is so, else after `seconds` with the reasons."""
+        ...
+
+
+class Service:
+    """One mesh's answers. `folder` is the state folder, where Envoys' admin sockets are."""
+
+    def __init__(self, queries: Queries, folder: pathlib.Path) -> None:
+        self._queries = queries
+        self._folder = folder
+
+    async def answer(self, request: model.Request) -> Any:
+        """The answer as a value that JSON can carry. Raises Refused."""
+        match request:
+            case model.AskPs():
+                return await self._queries.ps()
+            case model.AskVersion():
+                return await self._queries.version()
+            case model.AskFindings():
+                return tuple(await self._queries.findings())
+            case model.AskConverged(seconds=seconds):
+                return await self._queries.converged(seconds)
+            case model.AskWhy(resource=resource):
+                try:
+                    return await self._queries.why(resource)
+                except why.Unknown as error:
+                    raise Refused(str(error)) from error
+            case model.AskProxy(proxy=proxy, section=section):
+                return await self._proxy(proxy, section)
+            case model.AskFollow():
+                raise Refused("a stream is no single answer")
+
+    def stream(self, _request: model.AskFollow) -> AsyncIterator[Sequence[report.Finding]]:
+        """The answers of a streaming request."""
+        return self._queries.follow()
+
+    async def _proxy(self, proxy: str, section: str) -> Any:
+        if section and section not in model.SECTIONS:
+            raise Refused(f"no section {section}: choose one of {', '.join(model.SECTIONS)}")
+        agent = admin.agent_id(proxy)
+        known = admin.proxies(self._folder)
+        if agent not in known:
+            names = ", ".join(known.values()) or "none yet"
+            raise Refused(f"no proxy {proxy}: there are {names}")
+        try:
+            return await admin.read(self._folder / "agents" / agent / "admin.sock", section)
+        except OSError as error:
+            reason = error.strerror or error
+            raise Refused(
+                f"the Envoy of {proxy} does not answer ({reason}): retic ps shows its process"
+            ) from error

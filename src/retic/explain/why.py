@@ -1,0 +1,110 @@
+"""From an xDS resource back to what it was made from: objects, files, lines, and the questions between.
+
+What was read is what the engine recorded while the answer was made; nothing is guessed from names.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from retic import findings, graph
+from retic.explain import places
+
+K = TypeVar("K")
+
+
+class Unknown(Exception):  # noqa: N818
+    """The name is no resource's; the text says what names look like."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """An object behind a resource. `present` is False when its absence was what counted."""
+
+    object: str
+    file: str
+    line: int
+    present: bool
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One recorded read: a table's row, an index look-up, or a query with what it read in turn.
+
+    A query that stands in the tree a second time has `repeated` set and no children there.
+    """
+
+    kind: str
+    name: str
+    key: str
+    repeated: bool = False
+    children: tuple["Step", ...] = ()
+
+
+class Why(msgspec.Struct, frozen=True):
+    """The answer: `exists` tells whether the resource is there at all; sources in the order of the files."""
+
+    resource: str
+    exists: bool
+    sources: tuple[Source, ...]
+    reads: Step
+
+
+class Book(msgspec.Struct, frozen=True):
+    """How recorded inputs lead to objects. Given by whoever knows the tables.
+
+    `refs`: the object that a table's key stands for, None when it stands for none. `present`: whether that
+    object exists now. `positions`: where objects were written.
+    """
+
+    refs: Callable[[str, Hashable], findings.Ref | None]
+    present: Callable[[findings.Ref], bool]
+    positions: Mapping[findings.Ref, places.Position]
+
+
+def why(mesh: graph.Graph, query: graph.Query[K, Any], key: K, *, resource: str, book: Book) -> Why:
+    """Explain the answer of `query` for `key`, which is the resource of that name.
+
+    The answer is made first when nobody watches it. A query that raises is explained like any other.
+    """
+    tree = mesh.reads(query, key)
+    refs = {book.refs(row.table, row.key) for row in mesh.inputs(query, key)}
+    sources = [_source(ref, book) for ref in refs if ref is not None]
+    sources.sort(key=lambda source: (not source.file, source.file, source.line, source.object))
+    return Why(resource, _exists(mesh, query, key), tuple(sources), _step(tree))
+
+
+def _exists(mesh: graph.Graph, query: graph.Query[K, Any], key: K) -> bool:
+    try:
+        return mesh.ask(query, key) is not None
+    except Exception:
+        return False
+
+
+def _source(ref: findings.Ref, book: Book) -> Source:
+    position = book.positions.get(ref)
+    file, line = (position.file, position.line) if position else ("", 0)
+    return Source(str(ref), file, line, book.present(ref))
+
+
+def _step(root: graph.Read) -> Step:
+    """The tree with each query's children shown once: shared reads would grow it beyond all bounds."""
+    seen: set[tuple[str, Hashable]] = set()
+
+    def shown(read: graph.Read) -> Step:
+        again = (read.name, read.key) in seen and bool(read.children)
+        seen.add((read.name, read.key))
+        children = () if again else tuple(shown(child) for child in read.children)
+        return Step(read.kind.value, read.name, _words(read.key), again, children)
+
+    return shown(root)
+
+
+def _words(key: Hashable) -> str:
+    """A key as people read it: struct and tuple fields joined, others by their text."""
+    if isinstance(key, findings.Ref):
+        return str(key)
+    if isinstance(key, msgspec.Struct):
+        return " ".join(_words(getattr(key, field)) for field in key.__struct_fields__)
+    if isinstance(key, tuple):
+        return " ".join(_words(part) for part in key)
+    return str(key)
