@@ -264,6 +264,31 @@ def test_two_tables_of_one_name_are_refused(of):
         of.commit([graph.Set(graph.table("pods", str, str), "a", "b")])
 
 
+INTERRUPTS: list[str] = []
+
+
+@graph.query
+def interrupted(db: graph.Db, key: str) -> str:
+    name = db.ask(shop.greeting, key)
+    db.get(shop.NAMES, f"{key} only read when interrupted")
+    if INTERRUPTS:
+        raise KeyboardInterrupt(INTERRUPTS.pop())
+    return name
+
+
+def test_an_interrupted_commit_is_applied_and_evaluated_by_the_next():
+    of = graph.Graph(cold=0)
+    with of.watch(interrupted, "x") as watch, of.watch(shop.greeting, "x") as other:
+        INTERRUPTS.append("Ctrl-C")
+        with pytest.raises(KeyboardInterrupt):
+            of.commit([graph.Set(shop.NAMES, "x", "Ann")])
+        assert watch.latest == "hello nobody"
+        of.commit([])
+        assert watch.latest == other.latest == "hello Ann"
+        engine_audit.audit(of)
+    assert of.memos == 0
+
+
 COSTS = (100, 10_000)
 
 
