@@ -2,7 +2,7 @@
 
 import msgspec
 
-from retic import findings
+from retic import findings as report
 
 
 class _Request(msgspec.Struct, frozen=True, tag_field="ask"):
@@ -108,7 +108,7 @@ class Ps(msgspec.Struct, frozen=True):
     services: tuple[Service, ...] = ()
     gateways: tuple[Gateway, ...] = ()
     processes: tuple[Process, ...] = ()
-    findings: tuple[findings.Finding, ...] = ()
+    findings: tuple[report.Finding, ...] = ()
 
 
 class Version(msgspec.Struct, frozen=True):

@@ -1,0 +1,243 @@
+"""The command line's words: commands, options, help. What they do stands in a module per command."""
+
+import enum
+import os
+import pathlib
+from typing import Annotated
+
+import typer
+
+DEFAULT = "retic"
+
+app = typer.Typer(
+    name="retic",
+    help="A service mesh on one machine, from Kubernetes manifests: stock Envoy, no sidecars.",
+    epilog="Begin with: retic up -f examples/shop",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_state = {"debug": bool(os.environ.get("RETIC_DEBUG"))}
+
+
+class Output(enum.StrEnum):
+    """How an answer is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Name = Annotated[str, typer.Option("--name", help="Which mesh, when several run side by side.")]
+Files = Annotated[
+    list[pathlib.Path],
+    typer.Option("-f", "--filename", metavar="PATH", help="A manifest file or a folder of them; repeatable."),
+]
+Format = Annotated[Output, typer.Option("-o", "--output", help="How to print it.")]
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The pod's namespace.")]
+Container = Annotated[
+    str | None, typer.Option("-c", "--container", help="Which container, when the pod has several.")
+]
+Target = Annotated[str, typer.Argument(metavar="POD|deploy/NAME", show_default=False)]
+
+
+def debug() -> bool:
+    """Whether internal errors are shown with where they came from."""
+    return _state["debug"]
+
+
+@app.callback()
+def options(
+    show: Annotated[bool, typer.Option("--debug", help="Show where an internal error came from.")] = False,
+) -> None:
+    """Retic: a service mesh on one machine, from Kubernetes manifests: stock Envoy, no sidecars."""
+    _state["debug"] = _state["debug"] or show
+
+
+@app.command()
+def up(
+    *,
+    file: Files,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, max=200, help="How many nodes.")] = 1,
+    name: Name = DEFAULT,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when all is ready; the mesh goes on.")
+    ] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to become ready in.")] = 120,
+) -> None:
+    """Run manifests as a mesh: nodes, pods, proxies.
+
+    Ctrl-C ends it and leaves nothing behind.
+    The files stay the source of truth: an edit is live within a second, a broken edit is reported and the
+    last good state stays.
+
+    \b
+    Examples:
+      retic up -f shop.yaml
+      retic up -f manifests/ --nodes 2 --detach --timeout 60
+    """
+    from retic.cli import up as command
+
+    command.run(file, nodes=nodes, name=name, detach=detach, timeout=timeout)
+
+
+@app.command()
+def ps(name: Name = DEFAULT, output: Format = Output.TABLE) -> None:
+    """Show pods, services, gateways and problems.
+
+    Gateways are shown with their addresses on this machine.
+
+    \b
+    Examples:
+      retic ps
+      retic ps -o json
+    """
+    from retic.cli import ps as command
+
+    command.run(name=name, as_json=output is Output.JSON)
+
+
+@app.command(name="exec")
+def execute(
+    *,
+    target: Target,
+    command_line: Annotated[list[str], typer.Argument(metavar="-- CMD...", show_default=False)],
+    namespace: Namespace = "default",
+    container: Container = None,
+    _stdin: Annotated[bool, typer.Option("-i", "--stdin", help="Pass standard input (always so).")] = False,
+    _tty: Annotated[bool, typer.Option("-t", "--tty", help="Use this terminal (always so).")] = False,
+    name: Name = DEFAULT,
+) -> None:
+    """Run a command in a pod's network.
+
+    Names resolve as the pod resolves them, and the command's exit code is returned. Standard input and the
+    terminal reach it with or without -i and -t.
+
+    \b
+    Examples:
+      retic exec deploy/web -- curl -s http://cart/
+      retic exec -it -n shop cart-0 -- sh
+    """
+    from retic.cli import execute as command
+
+    code = command.run(target, command_line, namespace=namespace, container=container, name=name)
+    raise typer.Exit(code)
+
+
+@app.command()
+def logs(
+    *,
+    target: Target,
+    namespace: Namespace = "default",
+    container: Container = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on, across restarts.")] = False,
+    tail: Annotated[int, typer.Option("--tail", min=-1, help="So many last lines; -1: all.")] = -1,
+    previous: Annotated[bool, typer.Option("--previous", "-p", help="The life before this one.")] = False,
+    name: Name = DEFAULT,
+) -> None:
+    """Print what a workload wrote.
+
+    \b
+    Examples:
+      retic logs deploy/web
+      retic logs -n shop -f --tail 20 cart-0 -c cart
+    """
+    from retic.cli import logs as command
+
+    choice = command.Choice(follow=follow, tail=tail, previous=previous)
+    command.run(target, choice, namespace=namespace, container=container, name=name)
+
+
+@app.command()
+def version(name: Name = DEFAULT) -> None:
+    """Print the command's, the mesh's and Envoy's version.
+
+    \b
+    Examples:
+      retic version
+    """
+    from retic.cli import version as command
+
+    command.run(name=name)
+
+
+@app.command()
+def proxy(
+    *,
+    proxy: Annotated[str, typer.Argument(metavar="NODE|gateway/NS/NAME", show_default=False)],
+    section: Annotated[
+        str | None,
+        typer.Argument(metavar="[listeners|routes|clusters|endpoints|secrets|stats]", show_default=False),
+    ] = None,
+    name: Name = DEFAULT,
+    output: Format = Output.TABLE,
+) -> None:
+    """Show what an Envoy has. Private keys are never shown.
+
+    \b
+    Examples:
+      retic proxy node-1
+      retic proxy node-1 clusters
+      retic proxy gateway/shop/web routes -o json
+    """
+    from retic.cli import proxy as command
+
+    command.run(proxy, section or "", name=name, as_json=output is Output.JSON)
+
+
+@app.command()
+def why(
+    *,
+    resource: Annotated[str, typer.Argument(metavar="RESOURCE", show_default=False)],
+    name: Name = DEFAULT,
+    output: Format = Output.TABLE,
+    reads: Annotated[bool, typer.Option("--reads", help="Also show every recorded read between.")] = False,
+) -> None:
+    """Lead from an xDS resource back to its YAML.
+
+    Shows the objects, files and lines that a resource was made from. Names are those that `retic proxy`
+    shows.
+
+    \b
+    Examples:
+      retic why routes/shop
+      retic why service/shop/shop/cart/80
+    """
+    from retic.cli import why as command
+
+    command.run(resource, name=name, as_json=output is Output.JSON, reads=reads)
+
+
+@app.command()
+def analyze(file: Files, output: Format = Output.TABLE, name: Name = DEFAULT) -> None:
+    """Find faults in manifests; needs no running mesh.
+
+    Each is shown with file and line, object, and what to write instead. Exits with 1 when there are
+    errors; prints nothing and exits with 0 when all is well. --name is accepted as everywhere and changes
+    nothing.
+
+    \b
+    Examples:
+      retic analyze -f manifests/
+      retic analyze -f shop.yaml -o json
+    """
+    from retic.cli import analyze as command
+
+    raise typer.Exit(command.run(file, as_json=output is Output.JSON))
+
+
+@app.command()
+def down(name: Name = DEFAULT) -> None:
+    """Stop a mesh and remove all that is left of it.
+
+    Works also after everything was killed.
+
+    \b
+    Examples:
+      retic down
+      retic down --name other
+    """
+    from retic.cli import down as command
+
+    command.run(name=name)

@@ -1,0 +1,105 @@
+"""`retic proxy`: what an Envoy has, as tables or as Envoy's own JSON without its secrets."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from retic.cli import running, show
+from retic.control import model
+
+Row = dict[str, Any]
+
+
+def run(proxy: str, section: str, *, name: str, as_json: bool) -> None:
+    """Print it. Raises Failure."""
+    raw = running.ask(running.folder(name), model.AskProxy(proxy=proxy, section=section), seconds=60.0)
+    if as_json:
+        show.json(raw)
+    elif section == "stats":
+        for key in sorted(raw):
+            print(f"{key}: {raw[key]}")
+    elif not section:
+        for key, value in raw.items():
+            print(f"{key}: {value}")
+    elif not raw:
+        print(f"{proxy} has no {section}")
+    else:
+        columns, cells = _TABLES[section]
+        show.table("", columns, [cell for row in raw for cell in cells(row)])
+
+
+def _listeners(row: Row) -> Iterator[tuple[object, ...]]:
+    address = row.get("address", {}).get("socket_address", {})
+    space = str(address.get("network_namespace_filepath", "")).rpartition("/")[2]
+    chains = len(row.get("filter_chains", ())) + ("default_filter_chain" in row)
+    yield row.get("name"), _address(row.get("address", {})), space, chains, row["state"], row["version"]
+
+
+def _routes(row: Row) -> Iterator[tuple[object, ...]]:
+    hosts = row.get("virtual_hosts", ())
+    if not hosts:
+        yield row.get("name"), "", "", "", row["version"]
+    for host in hosts:
+        for route in host.get("routes", ()) or [{}]:
+            yield row.get("name"), host.get("domains", ()), _match(route), _action(route), row["version"]
+
+
+def _match(route: Row) -> str:
+    match = route.get("match", {})
+    for kind in ("path", "prefix", "path_separated_prefix"):
+        if kind in match:
+            words = [f"{kind} {match[kind]}"]
+            break
+    else:
+        words = [f"regex {match['safe_regex'].get('regex', '')}"] if "safe_regex" in match else []
+    words += [f"header {one.get('name')}" for one in match.get("headers", ())]
+    words += [f"query {one.get('name')}" for one in match.get("query_parameters", ())]
+    return " ".join(words)
+
+
+def _action(route: Row) -> str:
+    if "redirect" in route:
+        return "redirect"
+    if "direct_response" in route:
+        return f"answer {route['direct_response'].get('status', '')}"
+    action = route.get("route", {})
+    if "weighted_clusters" in action:
+        parts = action["weighted_clusters"].get("clusters", ())
+        return ", ".join(f"{one.get('name')} ({one.get('weight', 0)})" for one in parts)
+    return str(action.get("cluster") or action.get("cluster_header") or "")
+
+
+def _clusters(row: Row) -> Iterator[tuple[object, ...]]:
+    kind = row.get("type") or row.get("cluster_type", {}).get("name", "STATIC")
+    tls = "transport_socket" in row or "transport_socket_matches" in row
+    yield row.get("name"), kind, tls, row["state"], row["version"]
+
+
+def _endpoints(row: Row) -> Iterator[tuple[object, ...]]:
+    for locality in row.get("endpoints", ()):
+        zone = locality.get("locality", {}).get("zone", "")
+        for one in locality.get("lb_endpoints", ()):
+            where = _address(one.get("endpoint", {}).get("address", {}))
+            health = one.get("health_status", "UNKNOWN").lower()
+            yield row.get("cluster_name"), where, zone, locality.get("priority", 0), health
+    if not row.get("endpoints"):
+        yield row.get("cluster_name"), "none", "", "", ""
+
+
+def _secrets(row: Row) -> Iterator[tuple[object, ...]]:
+    yield row["name"], row["kind"], row.get("names", ()), row.get("not_after", ""), row["state"]
+
+
+def _address(value: Row) -> str:
+    if "pipe" in value:
+        return str(value["pipe"].get("path", ""))
+    found = value.get("socket_address", {})
+    return f"{found.get('address', '')}:{found.get('port_value', '')}"
+
+
+_TABLES: dict[str, tuple[tuple[str, ...], Callable[[Row], Iterator[tuple[object, ...]]]]] = {
+    "listeners": (("name", "address", "namespace", "chains", "state", "version"), _listeners),
+    "routes": (("name", "domains", "match", "to", "version"), _routes),
+    "clusters": (("name", "type", "tls", "state", "version"), _clusters),
+    "endpoints": (("cluster", "address", "zone", "priority", "health"), _endpoints),
+    "secrets": (("name", "kind", "names", "not after", "state"), _secrets),
+}

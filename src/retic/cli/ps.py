@@ -1,0 +1,58 @@
+"""`retic ps`: what runs and what is wrong."""
+
+import msgspec
+
+from retic.cli import running, show
+from retic.control import model
+
+
+def run(*, name: str, as_json: bool) -> None:
+    """Print it. Raises Failure."""
+    path = running.folder(name)
+    raw = running.ask(path, model.AskPs())
+    if as_json:
+        show.json(raw)
+        return
+    tables(msgspec.convert(raw, model.Ps))
+
+
+def tables(state: model.Ps) -> None:
+    """Print one table a list, then the problems as lines."""
+    shown = False
+    for title, columns, rows in (
+        (
+            "PODS", ("namespace", "name", "node", "ip", "service account", "ready"),
+            [(p.namespace, p.name, p.node, p.ip, p.service_account, p.ready) for p in state.pods],
+        ),
+        (
+            "SERVICES", ("namespace", "name", "type", "address", "ports"),
+            [(s.namespace, s.name, s.type, s.address, [_port(p) for p in s.ports]) for s in state.services],
+        ),
+        (
+            "GATEWAYS", ("namespace", "name", "port", "reached at"),
+            [(g.namespace, g.name, one.port, one.address) for g in state.gateways for one in g.listeners],
+        ),
+    ):
+        if rows:
+            if shown:
+                print(flush=True)
+            show.table(title, columns, rows)
+            shown = True
+    if not shown:
+        print("no pods and no services", flush=True)
+    if state.findings:
+        print("\nPROBLEMS", flush=True)
+        show.print_findings(state.findings)
+
+
+def addresses(state: model.Ps) -> None:
+    """Print where each gateway is reached from this machine."""
+    for gateway in state.gateways:
+        for one in gateway.listeners:
+            where = f"gateway {gateway.namespace}/{gateway.name} port {one.port}"
+            print(f"{where} is reached at {one.address}", flush=True)
+
+
+def _port(port: model.Port) -> str:
+    named = f"{port.name}:" if port.name else ""
+    return f"{named}{port.port}" + ("" if port.protocol == "TCP" else f"/{port.protocol}")
