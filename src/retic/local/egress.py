@@ -2,8 +2,8 @@
 
 Egress: TCP from pods and nodes to any address outside the mesh's networks is redirected, in the fabric's
 namespace, to a relay that asks the broker for a socket connected from the host. Ingress: a listening socket
-of the host, from the broker, relayed to a gateway's address inside. Refuses UDP to the outside, at once, with an
-ICMP error; it never waits for a time-out that the caller could be spared.
+of the host, from the broker, relayed to a gateway's address inside. Refuses UDP to the outside, at once, with
+an ICMP error; it never waits for a time-out that the caller could be spared.
 """
 
 import asyncio
@@ -35,19 +35,19 @@ _RULES = """
 table ip retic_egress {{
   set ours {{ type ipv4_addr; flags interval; elements = {{ {ours} }} }}
   chain redirect_in {{
-    type nat hook prerouting priority dstnat;
+    type nat hook prerouting priority -100;
     ip daddr != @ours ip protocol tcp redirect to :{port}
   }}
   chain redirect_out {{
-    type nat hook output priority dstnat;
+    type nat hook output priority -100;
     ip daddr != @ours ip protocol tcp redirect to :{port}
   }}
   chain refuse_out {{
-    type filter hook output priority filter;
+    type filter hook output priority 0;
     ip daddr != @ours ip protocol != tcp reject with icmp port-unreachable
   }}
   chain refuse_forward {{
-    type filter hook forward priority filter;
+    type filter hook forward priority 0;
     ip daddr != @ours reject with icmp port-unreachable
   }}
 }}

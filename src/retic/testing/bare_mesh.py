@@ -21,6 +21,8 @@ from retic.local.sandbox import fabric
 
 Json = Any
 
+_LINE = 8 * 1024 * 1024
+
 
 class BareMesh:
     """The verbs. All pids in answers are the host's."""
@@ -125,7 +127,7 @@ async def _main(config: state.Config) -> None:
             await writer.drain()
         writer.close()
 
-    server = await asyncio.start_unix_server(serve, folder / "control.sock")
+    server = await asyncio.start_unix_server(serve, folder / "control.sock", limit=_LINE)
     waits = [asyncio.ensure_future(one.wait()) for one in (ended, outside.lost, fab.lost)]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     server.close()
