@@ -1,0 +1,44 @@
+# Targets for people and for .ci/run. Everything lands in .venv and .typings; `make clean` removes both.
+
+PY := .venv/bin/python
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench golden docs lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+setup: ## install what is missing (again: next to nothing)
+	@tools/setup
+
+demo: setup ## start a mesh with a small shop and a little traffic; Ctrl-C ends it
+	@$(PY) tools/demo.py
+
+test: setup ## run all tests; PYTEST_ARGS="-k name" to choose
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: setup ## ruff, mypy (strict), import-linter
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: setup ## measure: no mesh, hand-written Envoys, Retic
+	$(PY) -m tools.bench $(BENCH_ARGS)
+
+golden: setup ## write the expected outputs of tests anew; look at the diff
+	$(PY) -m tools.golden
+
+docs: setup ## write the parts of docs/ that come from code
+	$(PY) tools/archdoc.py
+
+.typings: tools/stubs.py requirements.lock
+	$(PY) tools/stubs.py .typings
+
+lock: ## resolve the dependencies of pyproject.toml anew
+	@tools/lock
+
+clean: ## remove what setup and tests made here
+	rm -rf .venv .typings .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
