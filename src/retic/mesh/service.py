@@ -31,6 +31,14 @@ class Service(msgspec.Struct, frozen=True):
     ports: tuple[Port, ...]
 
 
+class State(enum.IntEnum):
+    """Whether an endpoint gets requests: READY ones do; SERVING ones (they end) when nobody is ready."""
+
+    READY = 0
+    SERVING = 1
+    AWAY = 2
+
+
 class Endpoint(msgspec.Struct, frozen=True, order=True):
     """Where a Service's port can be reached. `account` is "" for an endpoint outside the mesh: plaintext."""
 
@@ -39,6 +47,13 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
     zone: str
     account: str
     namespace: str
+    state: State = State.READY
+
+
+def usable(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    """The endpoints that get requests now (discovery/v1, EndpointConditions)."""
+    best = min((e.state for e in endpoints), default=State.AWAY)
+    return tuple(e for e in endpoints if e.state is best) if best is not State.AWAY else ()
 
 
 class Account(msgspec.Struct, frozen=True, order=True):

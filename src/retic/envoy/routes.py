@@ -1,0 +1,68 @@
+"""Route configurations: of a namespace's outgoing requests, and of a gateway's port.
+
+Outgoing requests are matched by the address they were sent to, in a header of the proxy's own: whatever a
+client writes in Host changes nothing. Only Services with routes have virtual hosts; every other address
+falls to the default one and its on-demand cluster.
+"""
+
+from collections.abc import Iterable
+
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.type.matcher.v3 import string_pb2
+from google.protobuf import wrappers_pb2
+
+from retic.envoy import limits, managers, matches, names, rules
+from retic.mesh import network, route
+
+
+def outbound(
+    client: str, tables: Iterable[route.Table], settings: network.Settings
+) -> route_pb2.RouteConfiguration:
+    """What all pods of namespace `client` share."""
+    hosts = [_host(table, client, f"{table.domains[0]}") for table in tables]
+    hosts.append(route_components_pb2.VirtualHost(name="default", domains=["*"], routes=_default(settings)))
+    return route_pb2.RouteConfiguration(
+        name=names.routes(client),
+        vhost_header=managers.DESTINATION_HEADER,
+        validate_clusters=wrappers_pb2.BoolValue(value=False),
+        virtual_hosts=hosts,
+        request_headers_to_remove=managers.INTERNAL_HEADERS,
+    )
+
+
+def gateway(name: str, client: str, tables: Iterable[route.Table]) -> route_pb2.RouteConfiguration:
+    """The hosts of one port of a gateway in namespace `client`."""
+    return route_pb2.RouteConfiguration(
+        name=name,
+        validate_clusters=wrappers_pb2.BoolValue(value=False),
+        virtual_hosts=[_host(table, client, table.domains[0]) for table in tables],
+        ignore_port_in_host_matching=True,
+    )
+
+
+def _host(table: route.Table, client: str, name: str) -> route_components_pb2.VirtualHost:
+    entries = [entry for rule in table.rules for entry in rules.entries(rule, client)]
+    return route_components_pb2.VirtualHost(name=name, domains=table.domains, routes=entries)
+
+
+def _default(settings: network.Settings) -> list[route_components_pb2.Route]:
+    """Virtual addresses go to a cluster named by address and port, all others to one named by address."""
+    answer = []
+    for cidr in settings.service_networks:
+        for prefix in network.octet_prefixes(cidr):
+            match = route_components_pb2.RouteMatch(prefix="/")
+            match.headers.append(
+                route_components_pb2.HeaderMatcher(
+                    name=managers.DESTINATION_HEADER, string_match=string_pb2.StringMatcher(prefix=prefix)
+                )
+            )
+            answer.extend(_to_header(match, managers.VIRTUAL_HEADER))
+    answer.extend(_to_header(route_components_pb2.RouteMatch(prefix="/"), managers.ADDRESS_HEADER))
+    return answer
+
+
+def _to_header(match: route_components_pb2.RouteMatch, header: str) -> list[route_components_pb2.Route]:
+    plain = route_components_pb2.Route(match=match)
+    plain.route.cluster_header = header
+    plain.route.timeout.CopyFrom(limits.seconds(0))
+    return [plain, matches.for_connect(plain)]

@@ -1,0 +1,160 @@
+"""One rule of `mesh.route` as entries of a virtual host."""
+
+from collections.abc import Iterable
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.route.v3 import route_components_pb2
+from envoy.type.matcher.v3 import regex_pb2
+from envoy.type.v3 import percent_pb2
+from google.protobuf import wrappers_pb2
+
+from retic.envoy import limits, matches, names
+from retic.mesh import route
+
+Entry = route_components_pb2.Route
+_MILLION = 1_000_000
+_CODES = {
+    301: route_components_pb2.RedirectAction.MOVED_PERMANENTLY,
+    302: route_components_pb2.RedirectAction.FOUND,
+    303: route_components_pb2.RedirectAction.SEE_OTHER,
+    307: route_components_pb2.RedirectAction.TEMPORARY_REDIRECT,
+    308: route_components_pb2.RedirectAction.PERMANENT_REDIRECT,
+}
+
+
+def entries(rule: route.Rule, client: str) -> list[Entry]:
+    """The rule's entries, in order: usually one; more where a share of the requests must be answered 500."""
+    if rule.redirect is not None and not rule.broken:
+        return [_redirect(rule, rule.redirect)]
+    good = [b for b in rule.backends if b.port]
+    total = sum(b.weight for b in rule.backends)
+    lost = total - sum(b.weight for b in good)
+    if rule.broken or not good:
+        return [_refusal(rule)]
+    answer = [_share(_refusal(rule), lost / total)] if lost else []
+    return [*answer, _forward(rule, good, client)]
+
+
+def _entry(rule: route.Rule) -> Entry:
+    # The name leads from Envoy's logs back to the object, its rule and its line.
+    origin = rule.origin
+    name = f"{origin.kind}/{origin.namespace}/{origin.name}/{rule.number}"
+    return Entry(name=name, match=matches.of(rule.match))
+
+
+def _refusal(rule: route.Rule) -> Entry:
+    entry = _entry(rule)
+    entry.direct_response.status = 500
+    return entry
+
+
+def _share(entry: Entry, share: float) -> Entry:
+    fraction = percent_pb2.FractionalPercent(
+        numerator=round(share * _MILLION), denominator=percent_pb2.FractionalPercent.MILLION
+    )
+    entry.match.runtime_fraction.default_value.CopyFrom(fraction)
+    return entry
+
+
+def _forward(rule: route.Rule, backends: list[route.Backend], client: str) -> Entry:
+    entry = _entry(rule)
+    action = entry.route
+    _clusters(action, backends, client)
+    action.timeout.CopyFrom(limits.seconds(rule.timeout or 0))
+    if rule.rewrite is not None:
+        _rewrite(action, rule)
+    for mirror, share in rule.mirrors:
+        policy = action.request_mirror_policies.add(cluster=_cluster(mirror, client))
+        policy.runtime_fraction.default_value.numerator = round(share / 100 * _MILLION)
+        policy.runtime_fraction.default_value.denominator = percent_pb2.FractionalPercent.MILLION
+    entry.request_headers_to_add.extend(_added(rule.request))
+    entry.request_headers_to_remove.extend(rule.request.remove)
+    entry.response_headers_to_add.extend(_added(rule.response))
+    entry.response_headers_to_remove.extend(rule.response.remove)
+    return entry
+
+
+def _cluster(backend: route.Backend, client: str) -> str:
+    return names.service(client, backend.namespace, backend.name, backend.port)
+
+
+def _clusters(
+    action: route_components_pb2.RouteAction, backends: list[route.Backend], client: str
+) -> None:
+    if len(backends) == 1 and not backends[0].request and not backends[0].response:
+        action.cluster = _cluster(backends[0], client)
+        return
+    for backend in backends:
+        weight = action.weighted_clusters.clusters.add(
+            name=_cluster(backend, client), weight=wrappers_pb2.UInt32Value(value=backend.weight)
+        )
+        weight.request_headers_to_add.extend(_added(backend.request))
+        weight.request_headers_to_remove.extend(backend.request.remove)
+        weight.response_headers_to_add.extend(_added(backend.response))
+        weight.response_headers_to_remove.extend(backend.response.remove)
+
+
+def _added(edit: route.Edit) -> Iterable[base_pb2.HeaderValueOption]:
+    option = base_pb2.HeaderValueOption
+    for key, value in edit.set:
+        yield _header(key, value, option.OVERWRITE_IF_EXISTS_OR_ADD)
+    for key, value in edit.add:
+        yield _header(key, value, option.APPEND_IF_EXISTS_OR_ADD)
+
+
+def _header(
+    key: str, value: str, action: "base_pb2.HeaderValueOption.HeaderAppendAction"
+) -> base_pb2.HeaderValueOption:
+    # A percent sign begins a formatter in Envoy; the user's is meant literally.
+    return base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=key, value=value.replace("%", "%%")),
+        append_action=action,
+        keep_empty_value=True,
+    )
+
+
+def _rewrite(action: route_components_pb2.RouteAction, rule: route.Rule) -> None:
+    assert rule.rewrite is not None
+    if rule.rewrite.host:
+        action.host_rewrite_literal = rule.rewrite.host
+    if rule.rewrite.path is not None:
+        action.regex_rewrite.CopyFrom(_path(rule.rewrite.path, rule.match.path))
+
+
+def _path(change: route.PathChange, matched: route.Path) -> regex_pb2.RegexMatchAndSubstitute:
+    """The new path by substitution, which leaves the query alone and joins slashes correctly."""
+    text = change.value.replace("\\", "\\\\")
+    if not change.prefix:
+        return regex_pb2.RegexMatchAndSubstitute(pattern=matches.regex("^[^?]*"), substitution=text)
+    prefix = matched.value.rstrip("/")
+    if text.rstrip("/"):
+        # What follows the prefix keeps its own slash: /a -> /b turns /a/x into /b/x, and /a into /b.
+        pattern = "^" + _quoted(prefix) if prefix else "^/?"
+        substitution = text.rstrip("/") + ("" if prefix else "/")
+        return regex_pb2.RegexMatchAndSubstitute(pattern=matches.regex(pattern), substitution=substitution)
+    return regex_pb2.RegexMatchAndSubstitute(pattern=matches.regex("^" + _quoted(prefix) + "/*"), substitution="/")
+
+
+def _quoted(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "/_-" else "\\" + c for c in text)
+
+
+def _redirect(rule: route.Rule, redirect: route.Redirect) -> Entry:
+    entry = _entry(rule)
+    action = entry.redirect
+    action.response_code = _CODES.get(redirect.status, route_components_pb2.RedirectAction.FOUND)
+    if redirect.host:
+        action.host_redirect = redirect.host
+    if redirect.scheme:
+        action.scheme_redirect = redirect.scheme
+    port = redirect.port or {"http": 80, "https": 443}.get(redirect.scheme or "")
+    if port:
+        action.port_redirect = port
+    if redirect.path is not None:
+        if redirect.path.prefix:
+            action.regex_rewrite.CopyFrom(_path(redirect.path, rule.match.path))
+        else:
+            action.path_redirect = redirect.path.value
+    entry.response_headers_to_add.extend(_added(rule.response))
+    entry.response_headers_to_remove.extend(rule.response.remove)
+    return entry

@@ -1,0 +1,233 @@
+"""Gateways: their listeners, the certificates they use, and the rules of each host on each port."""
+
+import msgspec
+
+from retic import findings, graph
+from retic.mesh import grants, hosts, route, routing, rules, tables
+from retic.objects import gateway, routes
+
+_GROUP = "gateway.networking.k8s.io"
+_KINDS = {"HTTP": ("HTTPRoute", "GRPCRoute"), "HTTPS": ("HTTPRoute", "GRPCRoute")}
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """A listener that can be served. `certificates` name Secrets; `hostname` "" takes every host."""
+
+    name: str
+    port: int
+    hostname: str
+    https: bool
+    certificates: tuple[tables.Key, ...]
+    allowed: gateway.AllowedRoutes
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """A Gateway's listeners that can be served, and the faults of the others."""
+
+    listeners: tuple[Listener, ...]
+    faults: tuple[findings.Fault, ...]
+
+
+class PortKey(msgspec.Struct, frozen=True, order=True):
+    """One port of a Gateway."""
+
+    namespace: str
+    name: str
+    port: int
+
+
+@graph.query
+def ours(db: graph.Db, name: str) -> bool:
+    """Whether a GatewayClass is Retic's; the class `retic` always is."""
+    found = db.get(tables.CLASSES, tables.Key("", name))
+    return found.spec.controller_name == tables.CONTROLLER if found else name == "retic"
+
+
+@graph.query
+def resolved(db: graph.Db, key: tables.Key) -> Resolved:
+    """A Gateway of ours, listener by listener; nothing for one that is somebody else's."""
+    found = db.get(tables.GATEWAYS, key)
+    if found is None or not db.ask(ours, found.spec.gateway_class_name):
+        return Resolved((), ())
+    origin = findings.Ref("Gateway", key.namespace, key.name)
+    faults: list[findings.Fault] = []
+    listeners: list[Listener] = []
+    for i, listener in enumerate(found.spec.listeners):
+        path = f"spec.listeners[{i}]"
+        fault = _conflict(origin, path, listener, listeners)
+        made = None if fault else _listener(db, key, listener, path, faults)
+        if fault:
+            faults.append(fault)
+        if made:
+            listeners.append(made)
+    return Resolved(tuple(listeners), tuple(faults))
+
+
+def _conflict(
+    origin: findings.Ref, path: str, listener: gateway.Listener, so_far: list[Listener]
+) -> findings.Fault | None:
+    if listener.protocol not in _KINDS:
+        return findings.Fault(
+            "RT0303", origin, f"{path}.protocol",
+            f"Retic does not serve protocol {listener.protocol} on listener {listener.name}",
+            "use HTTP or HTTPS",
+        )
+    https = listener.protocol == "HTTPS"
+    for other in so_far:
+        if other.port == listener.port and (
+            other.https != https or other.hostname == (listener.hostname or "")
+        ):
+            return findings.Fault(
+                "RT0304", origin, path,
+                f"listener {listener.name} has the port, and the protocol or host, of listener {other.name}",
+                "give it another port or hostname, and one protocol to each port",
+            )
+    return None
+
+
+def _listener(
+    db: graph.Db, key: tables.Key, listener: gateway.Listener, path: str, faults: list[findings.Fault]
+) -> Listener | None:
+    certificates: list[tables.Key] = []
+    https = listener.protocol == "HTTPS"
+    if https:
+        certificates = _certificates(db, key, listener, path, faults)
+        if not certificates:
+            return None
+    return Listener(
+        listener.name,
+        listener.port,
+        (listener.hostname or "").lower(),
+        https,
+        tuple(certificates),
+        listener.allowed_routes or gateway.AllowedRoutes(),
+    )
+
+
+def _certificates(
+    db: graph.Db, key: tables.Key, listener: gateway.Listener, path: str, faults: list[findings.Fault]
+) -> list[tables.Key]:
+    origin = findings.Ref("Gateway", key.namespace, key.name)
+    answer = []
+    tls = listener.tls or gateway.ListenerTLS()
+    if tls.mode == "Passthrough":
+        fault = findings.Fault(
+            "RT0303", origin, f"{path}.tls.mode", "an HTTPS listener ends TLS, so it cannot pass it through",
+            "set tls.mode: Terminate",
+        )
+        faults.append(fault)
+        return []
+    if not tls.certificate_refs:
+        fault = findings.Fault(
+            "RT0302", origin, path, f"HTTPS listener {listener.name} names no certificate",
+            "add tls.certificateRefs with a Secret of type kubernetes.io/tls",
+        )
+        faults.append(fault)
+    for i, ref in enumerate(tls.certificate_refs):
+        secret = tables.Key(ref.namespace or key.namespace, ref.name)
+        wrong = _unusable(db, key, ref, secret)
+        if wrong:
+            where = f"{path}.tls.certificateRefs[{i}]"
+            faults.append(findings.Fault(wrong[0], origin, where, wrong[1], wrong[2]))
+        else:
+            answer.append(secret)
+    return answer
+
+
+def _unusable(
+    db: graph.Db, key: tables.Key, ref: gateway.SecretObjectReference, secret: tables.Key
+) -> tuple[str, str, str] | None:
+    if (ref.kind or "Secret") != "Secret" or (ref.group or "") != "":
+        return "RT0302", f"a {ref.kind} cannot be a certificate", "name a Secret of type kubernetes.io/tls"
+    asked = grants.Reference(_GROUP, "Gateway", key.namespace, "", "Secret", secret.namespace, secret.name)
+    if not db.ask(grants.allowed, asked):
+        return (
+            "RT0204",
+            f"Gateways of namespace {key.namespace} may not refer to Secrets of namespace {secret.namespace}",
+            f"add a ReferenceGrant in namespace {secret.namespace} from Gateway of {key.namespace} to Secret",
+        )
+    found = db.get(tables.SECRETS, secret)
+    where = f"{secret.namespace}/{secret.name}"
+    if found is None:
+        return "RT0302", f"there is no Secret {where}", "create it, with type kubernetes.io/tls"
+    pair = hosts.certificate(found)
+    if pair is None:
+        return "RT0302", f"Secret {where} has no PEM in tls.crt and tls.key", "make it of type kubernetes.io/tls"
+    return None
+
+
+def _admits(db: graph.Db, listener: Listener, own: str, ref: findings.Ref) -> bool:
+    """Whether the listener takes a route of this kind from this namespace (AllowedRoutes)."""
+    kinds = listener.allowed.kinds
+    if kinds and all(k.kind != ref.kind or (k.group or _GROUP) != _GROUP for k in kinds):
+        return False
+    wanted = listener.allowed.namespaces or gateway.RouteNamespaces()
+    match wanted.from_ or "Same":
+        case "All":
+            return True
+        case "Same":
+            return ref.namespace == own
+        case "Selector" if wanted.selector is not None:
+            namespace = db.get(tables.NAMESPACES, tables.Key("", ref.namespace))
+            labels = {"kubernetes.io/metadata.name": ref.namespace}
+            return wanted.selector.matches({**labels, **(namespace.metadata.labels if namespace else {})})
+    return False
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """A route on a listener, for one host ("" is every host)."""
+
+    ref: findings.Ref
+    listener: str
+    host: str
+
+
+@graph.query
+def attachments(db: graph.Db, key: tables.Key) -> tuple[Attachment, ...]:
+    """Which route serves which host on which listener of the Gateway."""
+    found = db.ask(resolved, key)
+    parent = findings.Ref("Gateway", key.namespace, key.name)
+    answer: list[Attachment] = []
+    for ref in routing.attached(db, parent):
+        value = routing.value_of(db, ref)
+        for p in value.spec.parent_refs if value else ():
+            if tables.parent_ref(ref.namespace, p) != parent or value is None:
+                continue
+            for listener in found.listeners:
+                if _wants(p, listener) and _admits(db, listener, key.namespace, ref):
+                    common = hosts.common(listener.hostname, value.spec.hostnames)
+                    answer.extend(Attachment(ref, listener.name, host) for host in common)
+    return tuple(dict.fromkeys(answer))
+
+
+def _wants(parent: routes.ParentReference, listener: Listener) -> bool:
+    return parent.section_name in (None, "", listener.name) and parent.port in (None, listener.port)
+
+
+@graph.query
+def tables_of(db: graph.Db, key: PortKey) -> tuple[route.Table, ...]:
+    """The hosts of a port and their rules, in order of precedence.
+
+    Rules of less specific hosts follow those of more specific ones. A host belongs to the most specific
+    listener that takes it, and to no other.
+    """
+    gateway_key = tables.Key(key.namespace, key.name)
+    listeners = [x for x in db.ask(resolved, gateway_key).listeners if x.port == key.port]
+    by_host: dict[str, list[findings.Ref]] = {x.hostname: [] for x in listeners}
+    for a in db.ask(attachments, gateway_key):
+        owner = hosts.owner(a.host, [x.hostname for x in listeners])
+        mine = next((x for x in listeners if x.name == a.listener), None)
+        if mine is not None and mine.hostname == owner:
+            by_host.setdefault(a.host, []).append(a.ref)
+    return tuple(
+        route.Table((host or "*",), _rules_of(db, host, by_host)) for host in sorted(by_host)
+    )
+
+
+def _rules_of(db: graph.Db, host: str, by_host: dict[str, list[findings.Ref]]) -> tuple[route.Rule, ...]:
+    answer: list[route.Rule] = []
+    for other in sorted(by_host, key=hosts.specificity):
+        if hosts.covers(other, host):
+            refs = dict.fromkeys(by_host[other])
+            answer.extend(rules.ordered([(db.ask(rules.of, ref), ref) for ref in refs]))
+    return tuple(dict.fromkeys(answer))

@@ -1,0 +1,95 @@
+"""Routes whose parent is a Service: what a client namespace's requests to a virtual address meet.
+
+A route in the Service's own namespace is the producer's and holds for every client; a route elsewhere is
+that namespace's own, and there it takes the producer's place (Gateway API, GEP-1426).
+"""
+
+import msgspec
+
+from retic import findings, graph
+from retic.mesh import route, rules, service, services, tables
+from retic.objects import routes
+
+
+class ClientPort(msgspec.Struct, frozen=True, order=True):
+    """A Service's port in the eyes of one client namespace."""
+
+    client: str
+    port: services.PortKey
+
+
+def _parents(value: routes.HTTPRoute | routes.GRPCRoute | None) -> tuple[routes.ParentReference, ...]:
+    return value.spec.parent_refs if value else ()
+
+
+def value_of(db: graph.Db, ref: findings.Ref) -> routes.HTTPRoute | routes.GRPCRoute | None:
+    """The route object itself."""
+    key = tables.Key(ref.namespace, ref.name)
+    if ref.kind == "HTTPRoute":
+        return db.get(tables.HTTP_ROUTES, key)
+    return db.get(tables.GRPC_ROUTES, key)
+
+
+def attached(db: graph.Db, parent: findings.Ref) -> list[findings.Ref]:
+    """The routes that name this parent, whatever their port or section."""
+    http = [findings.Ref("HTTPRoute", k.namespace, k.name) for k in db.find(tables.HTTP_ROUTES_BY_PARENT, parent)]
+    grpc = [findings.Ref("GRPCRoute", k.namespace, k.name) for k in db.find(tables.GRPC_ROUTES_BY_PARENT, parent)]
+    return sorted(http + grpc)
+
+
+def takes(parent: routes.ParentReference, port: service.Port) -> bool:
+    """Whether a parentRef to a Service means this port; without port and section it means all."""
+    if parent.port is not None and parent.port != port.number:
+        return False
+    return parent.section_name in (None, "", port.name)
+
+
+@graph.query
+def table(db: graph.Db, key: ClientPort) -> route.Table | None:
+    """The rules for requests to the port's virtual address; None when no route concerns it."""
+    found = db.ask(services.resolved, key.port.service)
+    port = db.ask(services.port, key.port)
+    if found is None or port is None or not found.address or port.protocol is service.Protocol.OPAQUE:
+        return None
+    parent = findings.Ref("Service", key.port.namespace, key.port.name)
+    refs = [
+        ref
+        for ref in attached(db, parent)
+        if ref.namespace in (key.client, key.port.namespace)
+        and any(
+            tables.parent_ref(ref.namespace, p) == parent and takes(p, port)
+            for p in _parents(value_of(db, ref))
+        )
+    ]
+    own = [ref for ref in refs if ref.namespace == key.client]
+    chosen = own or [ref for ref in refs if ref.namespace == key.port.namespace]
+    if not chosen:
+        return None
+    merged = rules.ordered([(db.ask(rules.of, ref), ref) for ref in chosen])
+    return route.Table((f"{found.address}:{port.number}",), merged)
+
+
+@graph.query
+def routed(db: graph.Db, client: str) -> tuple[ClientPort, ...]:
+    """The Service ports for which clients of a namespace have rules."""
+    answer: set[ClientPort] = set()
+    for consumer in ("", client):
+        http = [findings.Ref("HTTPRoute", k.namespace, k.name) for k in db.find(tables.HTTP_ROUTES_BY_CONSUMER, consumer)]
+        grpc = [findings.Ref("GRPCRoute", k.namespace, k.name) for k in db.find(tables.GRPC_ROUTES_BY_CONSUMER, consumer)]
+        for ref in http + grpc:
+            answer.update(_ports(db, client, ref))
+    return tuple(sorted(answer))
+
+
+def _ports(db: graph.Db, client: str, ref: findings.Ref) -> list[ClientPort]:
+    answer = []
+    for parent in _parents(value_of(db, ref)):
+        target = tables.parent_ref(ref.namespace, parent)
+        if target.kind != "Service":
+            continue
+        found = db.ask(services.resolved, tables.Key(target.namespace, target.name))
+        for port in found.ports if found else ():
+            key = ClientPort(client, services.PortKey(target.namespace, target.name, port.number))
+            if takes(parent, port) and db.ask(table, key) is not None:
+                answer.append(key)
+    return answer

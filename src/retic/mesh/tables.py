@@ -1,0 +1,148 @@
+"""The inputs of the mesh: one table per kind, the indexes over them, and how an object becomes rows.
+
+Rows hold what the mesh reads and nothing else, so that a pod's readiness, say, touches no reader of its
+identity. Filled by whoever has objects: a cluster's watch, or files.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from retic import findings, graph, objects
+from retic.mesh import network
+from retic.objects import core, discovery, gateway, pods, routes
+
+ROLE_ANNOTATION = "retic.dev/role"
+GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
+SERVICE_LABEL = "kubernetes.io/service-name"
+CONTROLLER = "retic.dev/gateway-controller"
+
+
+class Key(msgspec.Struct, frozen=True, order=True):
+    """An object's namespace ("" when it has none) and name."""
+
+    namespace: str
+    name: str
+
+
+class One(msgspec.Struct, frozen=True):
+    """The key of a table with one row."""
+
+
+ONE = One()
+
+SETTINGS = graph.table("settings", One, network.Settings)
+PODS = graph.table("pods", Key, pods.Pod)
+SERVICES = graph.table("services", Key, core.Service)
+SLICES = graph.table("endpointslices", Key, discovery.EndpointSlice)
+NAMESPACES = graph.table("namespaces", Key, core.Namespace)
+ACCOUNTS = graph.table("serviceaccounts", Key, core.ServiceAccount)
+SECRETS = graph.table("secrets", Key, core.Secret)
+CLASSES = graph.table("gatewayclasses", Key, gateway.GatewayClass)
+GATEWAYS = graph.table("gateways", Key, gateway.Gateway)
+GRANTS = graph.table("referencegrants", Key, gateway.ReferenceGrant)
+HTTP_ROUTES = graph.table("httproutes", Key, routes.HTTPRoute)
+GRPC_ROUTES = graph.table("grpcroutes", Key, routes.GRPCRoute)
+
+TABLES: dict[str, graph.Table[Key, objects.Object]] = {
+    "Pod": PODS,  # type: ignore[dict-item]
+    "Service": SERVICES,  # type: ignore[dict-item]
+    "EndpointSlice": SLICES,  # type: ignore[dict-item]
+    "Namespace": NAMESPACES,  # type: ignore[dict-item]
+    "ServiceAccount": ACCOUNTS,  # type: ignore[dict-item]
+    "Secret": SECRETS,  # type: ignore[dict-item]
+    "GatewayClass": CLASSES,  # type: ignore[dict-item]
+    "Gateway": GATEWAYS,  # type: ignore[dict-item]
+    "ReferenceGrant": GRANTS,  # type: ignore[dict-item]
+    "HTTPRoute": HTTP_ROUTES,  # type: ignore[dict-item]
+    "GRPCRoute": GRPC_ROUTES,  # type: ignore[dict-item]
+}
+
+
+def _pod_address(_: Key, pod: pods.Pod) -> Iterable[str]:
+    return [pod.status.pod_ip] if pod.status and pod.status.pod_ip else []
+
+
+def _pod_node(_: Key, pod: pods.Pod) -> Iterable[str]:
+    return [pod.spec.node_name] if pod.spec.node_name else []
+
+
+def _pod_uid(_: Key, pod: pods.Pod) -> Iterable[str]:
+    return [pod.metadata.uid] if pod.metadata.uid else []
+
+
+def _pod_gateway(_: Key, pod: pods.Pod) -> Iterable[Key]:
+    name = pod.metadata.labels.get(GATEWAY_LABEL)
+    return [Key(pod.metadata.namespace, name)] if name else []
+
+
+def _service_address(_: Key, service: core.Service) -> Iterable[str]:
+    return [a for a in (service.spec.cluster_ips or (service.spec.cluster_ip,)) if a and a != "None"]
+
+
+def _slice_service(_: Key, piece: discovery.EndpointSlice) -> Iterable[Key]:
+    name = piece.metadata.labels.get(SERVICE_LABEL)
+    return [Key(piece.metadata.namespace, name)] if name else []
+
+
+def _parents(_: Key, route: routes.HTTPRoute | routes.GRPCRoute) -> Iterable[findings.Ref]:
+    return [parent_ref(route.metadata.namespace, parent) for parent in route.spec.parent_refs]
+
+
+def _grant_namespace(_: Key, grant: gateway.ReferenceGrant) -> Iterable[str]:
+    return [grant.metadata.namespace]
+
+
+def _gateway_class(_: Key, value: gateway.Gateway) -> Iterable[str]:
+    return [value.spec.gateway_class_name]
+
+
+PODS_BY_ADDRESS = graph.index(PODS, _pod_address)
+PODS_BY_NODE = graph.index(PODS, _pod_node)
+PODS_BY_UID = graph.index(PODS, _pod_uid)
+PODS_BY_GATEWAY = graph.index(PODS, _pod_gateway)
+SERVICES_BY_ADDRESS = graph.index(SERVICES, _service_address)
+SLICES_BY_SERVICE = graph.index(SLICES, _slice_service)
+HTTP_ROUTES_BY_PARENT = graph.index(HTTP_ROUTES, _parents, name="httproutes.by_parent")
+GRPC_ROUTES_BY_PARENT = graph.index(GRPC_ROUTES, _parents, name="grpcroutes.by_parent")
+GRANTS_BY_NAMESPACE = graph.index(GRANTS, _grant_namespace)
+
+
+def _mesh_routed(_: Key, route: routes.HTTPRoute | routes.GRPCRoute) -> Iterable[str]:
+    """Whose outgoing requests the route may concern: everybody's, or (consumer routes) one namespace's."""
+    for parent in route.spec.parent_refs:
+        if parent.kind == "Service":
+            other = parent.namespace not in (None, route.metadata.namespace)
+            yield route.metadata.namespace if other else ""
+
+
+HTTP_ROUTES_BY_CONSUMER = graph.index(HTTP_ROUTES, _mesh_routed, name="httproutes.by_consumer")
+GRPC_ROUTES_BY_CONSUMER = graph.index(GRPC_ROUTES, _mesh_routed, name="grpcroutes.by_consumer")
+
+
+def parent_ref(namespace: str, parent: routes.ParentReference) -> findings.Ref:
+    """What a route's parentRef names."""
+    return findings.Ref(parent.kind or "Gateway", parent.namespace or namespace, parent.name)
+
+
+def changes(ref: findings.Ref, value: objects.Object | None) -> list[graph.Change]:
+    """The rows that an object, or its absence (None), sets or deletes. Kinds without a table give none."""
+    table = TABLES.get(ref.kind)
+    if table is None:
+        return []
+    key = Key(ref.namespace, ref.name)
+    if value is None:
+        return [graph.Delete(table, key)]
+    return [graph.Set(table, key, _reduced(value))]
+
+
+def _reduced(value: objects.Object) -> objects.Object:
+    metadata = msgspec.structs.replace(value.metadata, generation=None, owner_references=())
+    if not isinstance(value, pods.Pod):
+        return msgspec.structs.replace(value, metadata=metadata)
+    status = value.status or pods.PodStatus()
+    over = status.phase in ("Succeeded", "Failed")
+    kept = pods.PodStatus(
+        phase=status.phase if over else None, pod_ip=None if over else (status.pod_ip or None)
+    )
+    return msgspec.structs.replace(value, metadata=metadata, status=kept)
