@@ -1,9 +1,7 @@
 """HTTP connection managers: of a pod's outgoing and incoming requests, and of a gateway."""
 
-from collections.abc import Sequence
-
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
-from envoy.config.core.v3 import base_pb2, protocol_pb2
+from envoy.config.core.v3 import base_pb2, extension_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
@@ -68,7 +66,7 @@ def gateway(routes: str) -> Manager:
     manager.http_filters.extend(filters.outbound())
     manager.rds.route_config_name = routes
     manager.rds.config_source.CopyFrom(tls.ads())
-    manager.early_header_mutation_extensions.append(_early(dict.fromkeys((), "")))
+    manager.early_header_mutation_extensions.append(_early({}))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
     manager.use_remote_address.value = True
     manager.skip_xff_append = False
@@ -110,7 +108,7 @@ def _connect_match() -> route_components_pb2.RouteMatch:
     return match
 
 
-def _early(headers: dict[str, str]) -> packing.extension_pb2.TypedExtensionConfig:
+def _early(headers: dict[str, str]) -> extension_pb2.TypedExtensionConfig:
     """Before routing: our own headers and Envoy's are taken away or overwritten, so none can be forged."""
     overwrite = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
     mutations: list[mutation_rules_pb2.HeaderMutation] = [_remove("x-envoy-"), _remove("x-retic-")]
@@ -134,10 +132,3 @@ def _remove(prefix: str) -> mutation_rules_pb2.HeaderMutation:
             key_matcher=string_pb2.StringMatcher(prefix=prefix, ignore_case=True)
         )
     )
-
-
-def chain_filters(
-    before: Sequence[listener_components_pb2.Filter], manager: Manager
-) -> list[listener_components_pb2.Filter]:
-    """A chain's network filters: what rides along first, the connection manager last."""
-    return [*before, as_filter(manager)]

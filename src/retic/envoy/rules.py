@@ -103,7 +103,7 @@ def _added(edit: route.Edit) -> Iterable[base_pb2.HeaderValueOption]:
 
 
 def _header(
-    key: str, value: str, action: "base_pb2.HeaderValueOption.HeaderAppendAction"
+    key: str, value: str, action: "base_pb2.HeaderValueOption.HeaderAppendAction.ValueType"
 ) -> base_pb2.HeaderValueOption:
     # A percent sign begins a formatter in Envoy; the user's is meant literally.
     return base_pb2.HeaderValueOption(

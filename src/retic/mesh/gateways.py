@@ -231,3 +231,16 @@ def _rules_of(db: graph.Db, host: str, by_host: dict[str, list[findings.Ref]]) -
             refs = dict.fromkeys(by_host[other])
             answer.extend(rules.ordered([(db.ask(rules.of, ref), ref) for ref in refs]))
     return tuple(dict.fromkeys(answer))
+
+
+@graph.query
+def certificate(db: graph.Db, key: tables.Key) -> tuple[bytes, bytes] | None:
+    """Chain and key, both PEM, of a Secret that some Gateway may use."""
+    found = db.get(tables.SECRETS, key)
+    return hosts.certificate(found) if found else None
+
+
+@graph.query
+def certificates_of(db: graph.Db, key: tables.Key) -> frozenset[tables.Key]:
+    """The Secrets that a Gateway's listeners use: no other is sent to it."""
+    return frozenset(c for x in db.ask(resolved, key).listeners for c in x.certificates)

@@ -28,8 +28,8 @@ def of(db: graph.Db, ref: findings.Ref) -> Rules:
             rules.extend(_http(db, notes, rule, number))
     elif ref.kind == "GRPCRoute" and (grpc := db.get(tables.GRPC_ROUTES, key)):
         age = grpc.metadata.creation_timestamp or ""
-        for number, rule in enumerate(grpc.spec.rules):
-            rules.extend(_grpc(db, notes, rule, number))
+        for number, call in enumerate(grpc.spec.rules):
+            rules.extend(_grpc(db, notes, call, number))
     return Rules(tuple(rules), tuple(dict.fromkeys(notes.faults)), age)
 
 

@@ -1,5 +1,7 @@
 """Services: their ports' protocols, what their endpoints are, who is behind them."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from retic import graph
@@ -134,6 +136,13 @@ def _state(conditions: discovery.EndpointConditions) -> service.State:
         return service.State.READY
     serving = conditions.serving and conditions.terminating
     return service.State.SERVING if serving else service.State.AWAY
+
+
+def _opaque(_: tables.Key, value: core.Service) -> Iterable[bool]:
+    return [True] if any(protocol(p) is service.Protocol.OPAQUE for p in value.spec.ports) else []
+
+
+OPAQUE = graph.index(tables.SERVICES, _opaque, name="services.opaque")
 
 
 class Backers(msgspec.Struct, frozen=True):

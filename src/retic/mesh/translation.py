@@ -5,7 +5,7 @@ carried out in part.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import re2
@@ -18,7 +18,7 @@ _GROUP = "gateway.networking.k8s.io"
 _DURATION = re.compile(r"(\d+)(h|ms|m|s)")
 _UNIT = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
-HttpFilters = tuple[routes.HTTPRouteFilter, ...] | tuple[routes.GRPCRouteFilter, ...]
+Filters = Sequence[routes.HTTPRouteFilter | routes.GRPCRouteFilter]
 Reference = routes.HTTPBackendRef | routes.GRPCBackendRef | routes.ObjectReference
 
 
@@ -69,7 +69,7 @@ def _path(modifier: routes.PathModifier | None) -> route.PathChange | None:
     return route.PathChange(modifier.replace_prefix_match or "/", prefix=True)
 
 
-def actions(db: graph.Db, notes: Notes, filters: HttpFilters, path: str, namespace: str) -> Actions:
+def actions(db: graph.Db, notes: Notes, filters: Filters, path: str, namespace: str) -> Actions:
     """What the filters come to. `broken` when one of them cannot be carried out."""
     answer = Actions()
     for i, item in enumerate(filters):
@@ -159,7 +159,7 @@ def backend(
 def backends(
     db: graph.Db,
     notes: Notes,
-    references: tuple[routes.HTTPBackendRef, ...] | tuple[routes.GRPCBackendRef, ...],
+    references: Sequence[routes.HTTPBackendRef | routes.GRPCBackendRef],
     path: str,
     namespace: str,
 ) -> tuple[route.Backend, ...]:

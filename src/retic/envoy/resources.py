@@ -1,0 +1,234 @@
+"""From the name of an xDS resource to its bytes: the one pure function that the control plane is.
+
+`scope` says which clients share an answer: listeners, secrets and the opaque destinations belong to one
+client, endpoints to one zone, everything else to all. A name that means nothing gives None, which is sent
+as a removal at once; for clusters, "does not exist" is a cluster without endpoints, because a removal
+would let every later request wait for the whole on-demand time-out.
+"""
+
+import msgspec
+from google.protobuf import struct_pb2
+from google.protobuf.message import Message
+from xds.type.v3 import typed_struct_pb2
+
+from retic import graph, xds
+from retic.envoy import clusters, endpoints, entrance, filters, listeners, names, routes, secrets
+from retic.mesh import gateways, network, routing, service, services, tables, workloads
+
+Kind = names.Kind
+
+
+class Key(msgspec.Struct, frozen=True, order=True):
+    """A resource and who shares it: `client` "" for all, `zone` "" where zones do not matter."""
+
+    type_url: str
+    name: str
+    client: str = ""
+    zone: str = ""
+
+
+class Names(msgspec.Struct, frozen=True, order=True):
+    """All resources of a type that a client has without asking by name."""
+
+    type_url: str
+    client: str
+
+
+_PER_CLIENT = {names.LISTENER, names.SECRET, names.OPAQUE, names.FILTER}
+
+
+def scope(type_url: str, name: str, client: xds.Client) -> Key:
+    """The key under which this client's resource is made."""
+    if type_url in _PER_CLIENT or name.startswith(Kind.GATEWAY_ROUTES + "/"):
+        return Key(type_url, name, client.id)
+    if type_url == names.ENDPOINTS:
+        return Key(type_url, name, zone=client.zone)
+    return Key(type_url, name)
+
+
+def wildcard(type_url: str, client: xds.Client) -> Names:
+    """The key of what the client has without asking."""
+    return Names(type_url, client.id)
+
+
+@graph.query
+def resource(db: graph.Db, key: Key) -> xds.Encoded | None:
+    """The resource of that name, serialized; None when the name means nothing to this client."""
+    name = names.parse(key.name)
+    if name is None or name.type_url != key.type_url:
+        return None
+    message = _BUILDERS[name.kind](db, name, key)
+    if message is None:
+        return None
+    return xds.encode(key.type_url, key.name, message.SerializeToString(deterministic=True))
+
+
+@graph.query
+def wanted(db: graph.Db, key: Names) -> frozenset[str]:
+    """The names that a client has without asking: its listeners, and the clusters that every proxy needs."""
+    role, _, rest = key.client.partition("/")
+    if key.type_url == names.CLUSTER:
+        return frozenset({names.APPLICATION, names.PASSTHROUGH} if role == "node" else ())
+    if key.type_url != names.LISTENER:
+        return frozenset()
+    if role == "node":
+        pods = db.ask(workloads.on_node, rest)
+        return frozenset(
+            f(pod.uid) for pod in pods for f in (names.outbound, names.opaque, names.inbound)
+        )
+    namespace, _, name = rest.partition("/")
+    found = db.ask(gateways.resolved, tables.Key(namespace, name))
+    return frozenset(names.gateway(namespace, name, x.port) for x in found.listeners)
+
+
+def _pod(db: graph.Db, uid: str, key: Key) -> service.Workload | None:
+    """The pod, if this client's node is the one that it runs on."""
+    found = db.ask(workloads.by_uid, uid)
+    return found if found is not None and key.client == f"node/{found.node}" else None
+
+
+def _listener(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    pod = _pod(db, name.parts[0], key)
+    if pod is None or pod.role is not service.Role.WORKLOAD:
+        return None
+    build = {
+        Kind.OUTBOUND: listeners.outbound, Kind.OPAQUE: listeners.opaque, Kind.INBOUND: listeners.inbound
+    }[name.kind]
+    return build(pod, db.ask(workloads.settings, tables.ONE))
+
+
+def _slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    if _pod(db, name.parts[1], key) is None or name.parts[0] not in list(filters.Slot):
+        return None
+    slot = filters.Slot(name.parts[0])
+    return filters.filled(slot, name.parts[1], allow=slot is not filters.Slot.PLAINTEXT)
+
+
+def _gateway(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    namespace, gateway, port = name.parts
+    if key.client != f"gateway/{namespace}/{gateway}" or not port.isdigit():
+        return None
+    owner = tables.Key(namespace, gateway)
+    served = [x for x in db.ask(gateways.resolved, owner).listeners if x.port == int(port)]
+    accounts = db.ask(workloads.accounts_of_gateway, owner)
+    if not served or not accounts:
+        return None
+    account = min(accounts)
+    settings = db.ask(workloads.settings, tables.ONE)
+    identity = network.identity(settings.trust_domain, account.namespace, account.name)
+    return entrance.listener(gateways.PortKey(namespace, gateway, int(port)), served, identity)
+
+
+def _routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    client = name.parts[0]
+    found = [db.ask(routing.table, k) for k in db.ask(routing.routed, client)]
+    settings = db.ask(workloads.settings, tables.ONE)
+    return routes.outbound(client, [t for t in found if t is not None], settings)
+
+
+def _gateway_routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    namespace, gateway, port = name.parts
+    if key.client != f"gateway/{namespace}/{gateway}" or not port.isdigit():
+        return None
+    hosts = db.ask(gateways.tables_of, gateways.PortKey(namespace, gateway, int(port)))
+    return routes.gateway(str(name), namespace, hosts)
+
+
+def _virtual(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    port = db.ask(services.behind, name.parts[1])
+    return clusters.nowhere(str(name)) if port is None else _cluster(db, str(name), port)
+
+
+def _service(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    _, namespace, service_name, number = name.parts
+    port = services.PortKey(namespace, service_name, int(number) if number.isdigit() else 0)
+    if db.ask(services.port, port) is None:
+        return clusters.nowhere(str(name))
+    return _cluster(db, str(name), port)
+
+
+def _cluster(db: graph.Db, name: str, key: services.PortKey) -> Message:
+    port = db.ask(services.port, key)
+    behind = db.ask(services.backers, key)
+    settings = db.ask(workloads.settings, tables.ONE)
+    identities = [network.identity(settings.trust_domain, a.namespace, a.name) for a in behind.accounts]
+    protocol = port.protocol if port else service.Protocol.AUTO
+    if not identities and not behind.strangers:
+        # Nobody is behind it yet: nobody may answer for it until an identity is known.
+        identities = [network.identity(settings.trust_domain, "-", "nobody")]
+    target = names.endpoints(key.namespace, key.name, key.port)
+    return clusters.mesh_service(name, target, protocol, identities, behind.strangers)
+
+
+def _address(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    found = db.ask(workloads.at, name.parts[1])
+    if found is None:
+        return clusters.nowhere(str(name))
+    settings = db.ask(workloads.settings, tables.ONE)
+    if found.role is not service.Role.WORKLOAD:
+        return clusters.address(str(name), "")
+    return clusters.address(
+        str(name), network.identity(settings.trust_domain, found.namespace, found.account)
+    )
+
+
+def _endpoints(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    namespace, service_name, number = name.parts
+    port = services.PortKey(namespace, service_name, int(number) if number.isdigit() else 0)
+    found = db.ask(services.endpoints, port)
+    return endpoints.assignment(str(name), service.usable(found), key.zone)
+
+
+def _tls(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    role, _, rest = key.client.partition("/")
+    namespace, _, gateway = rest.partition("/")
+    secret = tables.Key(name.parts[0], name.parts[1])
+    if role != "gateway" or secret not in db.ask(gateways.certificates_of, tables.Key(namespace, gateway)):
+        return None
+    pair = db.ask(gateways.certificate, secret)
+    return secrets.tls(str(name), pair) if pair else None
+
+
+def _destinations(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    value = struct_pb2.Struct()
+    found = sorted(d for s in db.find(services.OPAQUE, True) for d in db.ask(services.opaque_destinations, s))
+    value.update({"destinations": found})
+    return typed_struct_pb2.TypedStruct(type_url="retic.dev/destinations", value=value)
+
+
+_BUILDERS = {
+    Kind.OUTBOUND: _listener,
+    Kind.OPAQUE: _listener,
+    Kind.INBOUND: _listener,
+    Kind.GATEWAY: _gateway,
+    Kind.ROUTES: _routes,
+    Kind.GATEWAY_ROUTES: _gateway_routes,
+    Kind.VIRTUAL: _virtual,
+    Kind.SERVICE: _service,
+    Kind.ADDRESS: _address,
+    Kind.APPLICATION: lambda db, name, key: clusters.application(),
+    Kind.PASSTHROUGH: lambda db, name, key: clusters.passthrough(),
+    Kind.ENDPOINTS: _endpoints,
+    Kind.TLS: _tls,
+    Kind.FILTER: _slot,
+    Kind.DESTINATIONS: _destinations,
+}
+
+
+@graph.query
+def companions(db: graph.Db, key: Key) -> tuple[tuple[str, str], ...]:
+    """What must reach a client before this resource, unasked: the clusters of mirrors, which no request
+    waits for."""
+    name = names.parse(key.name)
+    if name is None or name.kind not in (Kind.ROUTES, Kind.GATEWAY_ROUTES):
+        return ()
+    if name.kind is Kind.ROUTES:
+        client = name.parts[0]
+        found = [db.ask(routing.table, k) for k in db.ask(routing.routed, client)]
+    else:
+        client, gateway, port = name.parts
+        found = list(db.ask(gateways.tables_of, gateways.PortKey(client, gateway, int(port))))
+    mirrors = {m for t in found if t is not None for rule in t.rules for m, _ in rule.mirrors}
+    return tuple(
+        sorted((names.CLUSTER, names.service(client, m.namespace, m.name, m.port)) for m in mirrors)
+    )
