@@ -8,11 +8,11 @@ Rules: "Incremental xDS" of Envoy's xDS protocol page. A subscribed name that do
 removed; one that is subscribed again, or unsubscribed while a wildcard covers it, is answered again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from retic.xds import kinds, ledger, request, state, wire
+from retic.xds import encoded, kinds, ledger, request, state, warming, wire
 
 SIZE = 1 << 20
 """Bytes of resources after which a response is closed; a single resource may be larger."""
@@ -84,6 +84,8 @@ class Delta:
             chunk = book.take(lookup, SIZE)
             if chunk or (book.greet and book.listed is not None and not book.leaving):
                 nonce = self._record(book, {name: value.version for name, value in chunk})
+                if book.type_url == kinds.CLUSTER:
+                    self._warm(value for _, value in chunk)
                 return wire.delta_response(book.type_url, nonce, (value.resource for _, value in chunk))
         for book in reversed(self._books.values()):
             removed = [book.leaving.popitem(last=False)[0] for _ in range(min(len(book.leaving), REMOVALS))]
@@ -97,6 +99,17 @@ class Delta:
         self.sent += len(sent)
         book.record(self._nonce, sent)
         return str(self._nonce)
+
+    def _warm(self, clusters: Iterable[encoded.Bytes]) -> None:
+        """Send the endpoints of these clusters again where the client has asked for them before."""
+        book = self._books.get(kinds.ENDPOINTS)
+        if book is None or not book.held:
+            return
+        for cluster in clusters:
+            name = warming.endpoints(cluster.any)
+            if name is not None and name in book.held and book.interested(name):
+                book.forced.add(name)
+                book.offer(name)
 
     def _interest(
         self, book: ledger.Ledger, message: discovery_pb2.DeltaDiscoveryRequest, *, first: bool
