@@ -60,6 +60,13 @@ async def read(path: pathlib.Path, section: str) -> Any:
     return await asyncio.to_thread(_read, path, section)
 
 
+async def version(path: pathlib.Path) -> str:
+    """The release of the Envoy behind the socket, such as 1.40.0. OSError when it does not answer."""
+    build = (await asyncio.to_thread(_get, path, "/server_info"))["version"]
+    # revision/release/state/build/TLS library (envoy.admin.v3.ServerInfo)
+    return str(build).split("/")[1]
+
+
 def _read(path: pathlib.Path, section: str) -> Any:
     match section:
         case "stats":
@@ -108,12 +115,18 @@ def _sections(dump: dict[str, Any]) -> dict[str, list[Any]]:
         if kind == "ListenersConfigDump":
             found["listeners"] += _listeners(config)
         elif kind == "RoutesConfigDump":
-            found["routes"] += _resources(config, "route_configs", "route_config")
+            found["routes"] += _resources(
+                config, "route_config", static_route_configs="static", dynamic_route_configs="active"
+            )
         elif kind == "ClustersConfigDump":
-            found["clusters"] += _resources(config, "clusters", "cluster")
-            found["clusters"] += _resources(config, "active_clusters", "cluster")
+            found["clusters"] += _resources(
+                config, "cluster", static_clusters="static", dynamic_active_clusters="active",
+                dynamic_warming_clusters="warming",
+            )
         elif kind == "EndpointsConfigDump":
-            found["endpoints"] += _resources(config, "endpoint_configs", "endpoint_config")
+            found["endpoints"] += _resources(
+                config, "endpoint_config", static_endpoint_configs="static", dynamic_endpoint_configs="active"
+            )
         elif kind == "SecretsConfigDump":
             found["secrets"] += _secrets(config)
     return found
@@ -134,16 +147,14 @@ def _listeners(config: dict[str, Any]) -> list[Any]:
     return rows
 
 
-def _resources(config: dict[str, Any], plural: str, field: str) -> list[Any]:
-    rows = []
-    for origin in ("static_", "dynamic_", "dynamic_warming_"):
-        for entry in config.get(f"{origin}{plural}", ()):
-            if field in entry:
-                state = {"static_": "static", "dynamic_": "active", "dynamic_warming_": "warming"}[origin]
-                rows.append({
-                    "version": entry.get("version_info", ""), "state": state, **_bare(entry[field]),
-                })
-    return rows
+def _resources(config: dict[str, Any], field: str, **states: str) -> list[Any]:
+    """The resources in `field` of each entry; `states` names the lists and the state they stand for."""
+    return [
+        {"version": entry.get("version_info", ""), "state": state, **_bare(entry[field])}
+        for entries, state in states.items()
+        for entry in config.get(entries, ())
+        if field in entry
+    ]
 
 
 def _secrets(config: dict[str, Any]) -> list[Any]:

@@ -26,10 +26,14 @@ _decoder: msgspec.json.Decoder[model.Request] = msgspec.json.Decoder(model.Reque
 
 
 class Server:
-    """Listens while it is open; a socket file that an earlier life left behind is replaced."""
+    """Listens while it is open; a socket file that an earlier life left behind is replaced.
 
-    def __init__(self, answers: service.Service, path: pathlib.Path) -> None:
+    `owner`: whose processes may ask, by user id; this process's own user by default.
+    """
+
+    def __init__(self, answers: service.Service, path: pathlib.Path, *, owner: int | None = None) -> None:
         self._answers = answers
+        self._owner = os.geteuid() if owner is None else owner
         self._path = path
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -53,9 +57,6 @@ class Server:
         assert task is not None
         self._tasks.add(task)
         try:
-            if _peer(writer) != os.geteuid():
-                await _send(writer, {"error": "only the user who started the mesh may ask it"})
-                return
             await self._converse(reader, writer)
         except (OSError, TimeoutError, asyncio.LimitOverrunError, ValueError):
             return
@@ -67,6 +68,9 @@ class Server:
         async with asyncio.timeout(_PATIENCE):
             line = await reader.readline()
         if not line:
+            return
+        if _peer(writer) != self._owner:
+            await _send(writer, {"error": "only the user who started the mesh may ask it"})
             return
         try:
             request = _decoder.decode(line)

@@ -145,4 +145,5 @@ def _reduced(value: objects.Object) -> objects.Object:
     kept = pods.PodStatus(
         phase=status.phase if over else None, pod_ip=None if over else (status.pod_ip or None)
     )
+    # Of a finished pod only the phase is left: it has no address and no listener any more.
     return msgspec.structs.replace(value, metadata=metadata, status=kept)

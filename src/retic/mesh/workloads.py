@@ -13,16 +13,18 @@ def settings(db: graph.Db, key: tables.One) -> network.Settings:
 
 @graph.query
 def workload(db: graph.Db, key: tables.Key) -> service.Workload | None:
-    """A pod that runs: None when there is none, when it has no address yet, or when it is over."""
+    """A pod bound to a node: None when there is none, or when it is over. Its address may not be known yet."""
     pod = db.get(tables.PODS, key)
-    if pod is None or not pod.metadata.uid or pod.status is None or not pod.status.pod_ip:
+    if pod is None or not pod.metadata.uid or not pod.spec.node_name:
+        return None
+    if pod.status is not None and pod.status.phase is not None:
         return None
     return service.Workload(
         uid=pod.metadata.uid,
         namespace=key.namespace,
         name=key.name,
-        node=pod.spec.node_name or "",
-        address=pod.status.pod_ip,
+        node=pod.spec.node_name,
+        address=(pod.status.pod_ip if pod.status else None) or "",
         account=pod.spec.service_account_name or "default",
         role=_role(pod),
     )

@@ -1,0 +1,27 @@
+"""control.json: what the control plane is told at its start."""
+
+import pathlib
+
+import msgspec
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """All paths absolute, addresses host:port, CIDRs as text.
+
+    `listen` serves discovery and signing to clients with a certificate, `enrol` enrolment to those without
+    one yet. `lifetime` of workload certificates is in seconds.
+    """
+
+    folder: pathlib.Path
+    listen: str = "172.31.255.1:15010"
+    enrol: str = "172.31.255.1:15011"
+    trust_domain: str = "cluster.local"
+    pod_networks: tuple[str, ...] = ("10.244.0.0/16",)
+    service_networks: tuple[str, ...] = ("10.96.0.0/16",)
+    netns_folder: str = ""
+    lifetime: float = 86400.0
+
+
+def load(file: pathlib.Path) -> Config:
+    """The configuration in the file. ValueError naming what is wrong with it."""
+    return msgspec.json.decode(file.read_bytes(), type=Config)
