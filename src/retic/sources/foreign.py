@@ -12,8 +12,8 @@ _NAMES = """
     ControllerRevision CustomResourceDefinition Endpoints Event FlowSchema HorizontalPodAutoscaler Ingress
     IngressClass Kustomization Lease LimitRange MutatingWebhookConfiguration NetworkPolicy PersistentVolume
     PersistentVolumeClaim PodDisruptionBudget PodMonitor PodSecurityPolicy PodTemplate PriorityClass
-    PriorityLevelConfiguration PrometheusRule ReplicationController ResourceQuota Role RoleBinding RuntimeClass
-    ServiceMonitor StorageClass TCPRoute TLSRoute UDPRoute ValidatingAdmissionPolicy
+    PriorityLevelConfiguration PrometheusRule ReplicationController ResourceQuota Role RoleBinding
+    RuntimeClass ServiceMonitor StorageClass TCPRoute TLSRoute UDPRoute ValidatingAdmissionPolicy
     ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration VerticalPodAutoscaler VolumeAttachment
 """
 _CLUSTER_ONLY = frozenset(_NAMES.split())

@@ -39,7 +39,8 @@ def parse(file: str, data: bytes) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     for document in documents.read(data):
         if isinstance(document, documents.Fault):
-            entries.append(_broken(file, None, (_finding(document, file, ""),)))
+            fault = msgspec.structs.replace(document, message=document.message + model.NOT_READ_ON)
+            entries.append(_broken(file, None, (_finding(fault, file, ""),)))
         else:
             source = _Source(
                 file, document.value, document.line, document.fields, document.texts, document.faults
@@ -104,7 +105,7 @@ def _entry(source: _Source) -> Entry:
     ref = _ref(value)
     if verdict is foreign.Verdict.OTHER_VERSION:
         wanted = objects.KINDS[kind].api_versions[0]
-        message = f"{kind} is not read in apiVersion {version}; this object is left out"
+        message = f"{kind} is not read in apiVersion {version}{model.LEFT_OUT}"
         line = source.fields.get("apiVersion", line)
         found = model.finding(
             "RT0010", str(ref or kind), file=source.file, line=line, message=message,
@@ -174,7 +175,7 @@ def _left_out(found: list[findings.Finding]) -> tuple[findings.Finding, ...]:
     """The findings, the first error saying that the object is not used as it stands."""
     for i, each in enumerate(found):
         if each.severity is findings.Severity.ERROR:
-            message = f"{each.message}; this object is left out"
+            message = each.message + model.LEFT_OUT
             found[i] = msgspec.structs.replace(each, message=message)
             break
     return tuple(found)

@@ -54,11 +54,23 @@ def files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _folder(path: Path) -> Iterator[Path]:
-    for folder, inner, names in os.walk(path, followlinks=True):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(names):
+    for folder, names in walk(path):
+        for name in names:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in _ENDINGS:
                 yield Path(folder) / name
+
+
+def walk(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every folder from `path` down with its file names, sorted; hidden folders and loops of links left out."""
+    seen: set[str] = set()
+    for folder, inner, names in os.walk(path, followlinks=True):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        real = os.path.realpath(folder)
+        if real in seen:
+            inner[:] = []
+            continue
+        seen.add(real)
+        yield folder, sorted(names)
 
 
 def load(paths: Sequence[Path], cache: Cache | None = None) -> model.Loaded:

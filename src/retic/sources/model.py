@@ -15,6 +15,12 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 _LAST_STEP = re.compile(r"(\[[^\]]*\]|\.?[^.\[\]]+)\Z")
 
 
+LEFT_OUT = "; this object is left out"
+LAST_GOOD = "; its last good state stays"
+NOT_READ_ON = "; the file is not read any further"
+LAST_HELD = "; what it held before stays"
+
+
 class Position(msgspec.Struct, frozen=True):
     """Where an object stands. `file` as the user wrote it, lines from 1; `fields` maps paths to lines."""
 

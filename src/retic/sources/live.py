@@ -1,0 +1,125 @@
+"""Manifests as they change on disk: one complete `Loaded` after every edit, the last good state kept.
+
+Watches folders, never files, so that editors which replace a file by rename are seen, as are files and
+folders that do not exist yet. An edit that only adds or changes is given out as soon as the disk is quiet for
+`STEP` milliseconds; one that removes or breaks something waits `GRACE` more, for it may be half written.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import structlog
+from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
+
+from retic.sources import manifests, model
+from retic.sources.merge import merge
+
+STEP = 30
+"""Milliseconds of quiet that end an edit."""
+LONGEST = 120
+"""Milliseconds after which an edit that does not end is looked at all the same."""
+GRACE = 120
+"""Milliseconds that a file may be broken or gone before that counts."""
+
+_log = structlog.get_logger(__name__)
+
+__all__ = ["GRACE", "LONGEST", "STEP", "merge", "watch"]
+
+
+async def watch(paths: Sequence[Path]) -> AsyncIterator[model.Loaded]:
+    """What the paths hold: at once, and after each change that makes a difference.
+
+    Ends only when closed. A fault of form keeps the objects that it concerns as they were (see `merge`).
+    """
+    cache, last = manifests.Cache(), None
+    stop = threading.Event()
+    try:
+        while True:
+            folders = _folders(paths)
+            watcher = _watcher(folders)
+            if watcher is None:
+                await asyncio.sleep(STEP / 1000)
+                continue
+            while True:
+                loaded = await asyncio.to_thread(_settled, paths, cache, last, watcher, stop)
+                if loaded != last:
+                    last = loaded
+                    yield loaded
+                if _folders(paths) != folders:
+                    break  # look at the new folders; then read again, for they may have been filled meanwhile
+                await asyncio.to_thread(watcher.watch, LONGEST, STEP, 0, stop)
+                if _folders(paths) != folders:
+                    break
+    finally:
+        stop.set()
+
+
+def _settled(
+    paths: Sequence[Path],
+    cache: manifests.Cache,
+    last: model.Loaded | None,
+    watcher: RustNotify,
+    stop: threading.Event,
+) -> model.Loaded:
+    """Read; when something seems lost, wait for the rest of the edit and read again. Bounded."""
+    loaded = manifests.load(paths, cache)
+    if last is None:
+        return loaded
+    for _ in range(3):
+        if not _worse(last, loaded) or watcher.watch(LONGEST, STEP, GRACE, stop) in {"timeout", "stop"}:
+            break
+        loaded = manifests.load(paths, cache)
+    return merge(last, loaded)
+
+
+def _worse(last: model.Loaded, now: model.Loaded) -> bool:
+    present = {located.ref for located in now.objects}
+    lost = any(located.ref not in present for located in last.objects)
+    return lost or not set(now.broken) <= set(last.broken)
+
+
+def _watcher(folders: frozenset[str]) -> RustNotify | None:
+    """A watcher of these folders; None when one has just gone. Polls where the system cannot notify."""
+    ordered = sorted(folders)
+    try:
+        return RustNotify(ordered, False, False, 0, False, True)
+    except FileNotFoundError:
+        return None
+    except (OSError, WatchfilesRustInternalError) as error:
+        _log.warning("no file notifications, looking every 200 ms", reason=str(error))
+    try:
+        return RustNotify(ordered, False, True, 200, False, True)
+    except FileNotFoundError:
+        return None
+
+
+def _folders(paths: Sequence[Path]) -> frozenset[str]:
+    """Every folder where something can appear, change or vanish that these paths mean."""
+    return frozenset(folder for path in paths for folder in _folders_of(path))
+
+
+def _folders_of(path: Path) -> Iterator[str]:
+    above = Path(os.path.abspath(path)).parent
+    while not above.is_dir():
+        above = above.parent
+    yield str(above)
+    if path.is_symlink():
+        yield _folder_of_target(path)
+    if not path.is_dir():
+        return
+    for folder, names in manifests.walk(path):
+        yield os.path.abspath(folder)
+        for name in names:
+            file = Path(folder) / name
+            if file.is_symlink():
+                yield _folder_of_target(file)
+
+
+def _folder_of_target(path: Path) -> str:
+    folder = Path(os.path.realpath(path)).parent
+    while not folder.is_dir():
+        folder = folder.parent
+    return str(folder)
