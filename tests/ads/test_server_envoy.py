@@ -2,11 +2,11 @@
 
 import contextlib
 
+import ads_envoy as proxy
 import pytest
 
 from retic import ads, xds
 from retic.testing.wait import until_async
-import ads_envoy as proxy
 
 CDS, EDS, RDS, LDS = xds.CLUSTER, xds.ENDPOINTS, xds.ROUTES, xds.LISTENER
 

@@ -213,8 +213,9 @@ class Ledger:
     def refuse(self, nonce: int, message: str, *, isolate: bool = True) -> Refusal:
         """NACK. The client keeps what it had; what is refused is not sent again until it changes.
 
-        Which resources were bad is read from the message. Where it does not say, or where the type is one
-        that Envoy applies up to the first fault, each is sent again alone (with `isolate`).
+        Which resources were bad is read from the message; the others are sent again. Where it does not say,
+        or where the type is one that Envoy applies up to the first fault, each is sent again alone. Without
+        `isolate`, for responses that must be whole, nothing is sent again: what is not named was taken over.
         """
         sent = self.flying.pop(nonce, {})
         changed = {name: version for name, version in sent.items() if version != GONE}
@@ -223,17 +224,17 @@ class Ledger:
         bad = refusal.named(message, candidates)
         if not bad and len(changed) == 1:
             bad = frozenset(changed)
-        accepted = self.type_url in kinds.WHOLE and bad
+        trusted = bool(bad) and (self.type_url in kinds.WHOLE or not isolate or len(changed) == 1)
+        if not trusted:
+            bad = frozenset() if isolate else frozenset(changed)
         for name, version in sent.items():
-            if version == GONE or (accepted and name not in bad):
+            if version == GONE or (not isolate and name not in bad):
                 self._accept(nonce, name, version)
-        if not isolate or accepted or len(changed) < 2:
-            return self._reject(nonce, message, candidates, bad or frozenset(changed))
-        for name in changed:
-            if self._revert(nonce, name):
-                self.alone.add(name)
+            elif name not in bad and self._revert(nonce, name):
                 self.offer(name)
-        return Refusal(type_url=self.type_url, message=message, resources=())
+                if not trusted:
+                    self.alone.add(name)
+        return self._reject(nonce, message, candidates, bad)
 
     def _accept(self, nonce: int, name: str, version: str) -> None:
         held = self.held.get(name)

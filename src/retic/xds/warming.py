@@ -1,8 +1,8 @@
 """Which endpoints a cluster waits for.
 
-Envoy 1.40 keeps a new or changed EDS cluster warming until endpoints arrive, up to 15 s, but on a delta stream
-it asks for them only when no other cluster, the old version of this one included, has asked for the same
-name before. So the server sends them again, unasked, behind each such cluster.
+Envoy 1.40 keeps a new or changed EDS cluster warming until endpoints arrive, up to 15 s, but on a delta
+stream it asks for them only when no other cluster, the old version of this one included, has asked for the
+same name before. So the server sends them again, unasked, behind each such cluster.
 """
 
 from envoy.config.cluster.v3 import cluster_pb2
