@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from retic.local import broker, state
 from retic.local.sandbox import kernel, namespaces
 
 _STARTING = 10.0
+_DESCRIPTORS = 1 << 20
 
 
 class StartError(Exception):
@@ -71,7 +73,13 @@ def start(config: state.Config, *, detach: bool) -> Mesh:
             "On this system, run it in a Linux virtual machine or container"
         )
     reading, writing = os.pipe()
-    argv = [config.python, "-m", "retic.local.outer", str(writing), "0" if detach else str(os.getpid())]
+    argv = [
+        config.python,
+        *state.MODULE,
+        "retic.local.outer",
+        str(writing),
+        "0" if detach else str(os.getpid()),
+    ]
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, pass_fds=[writing], start_new_session=True)
     os.close(writing)
     assert process.stdin is not None
@@ -201,6 +209,7 @@ def main() -> NoReturn:
     os.set_inheritable(report.fileno(), False)
     _follow(int(sys.argv[2]))
     kernel.set_name("retic-outer")
+    _allow_descriptors()
     config = msgspec.json.decode(sys.stdin.buffer.read(), type=state.Config)
     try:
         lock = state.claim(pathlib.Path(config.state))
@@ -230,6 +239,12 @@ def _follow(parent: int) -> None:
             sys.exit(1)
 
 
+def _allow_descriptors() -> None:
+    """A relayed connection takes two descriptors and a proxied one about four: 1,024 are soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _DESCRIPTORS)), hard))
+
+
 def _begin(config: state.Config) -> tuple[socket.socket, int]:
     folder = pathlib.Path(config.state)
     (folder / "logs").mkdir(mode=0o700)
@@ -239,7 +254,7 @@ def _begin(config: state.Config) -> tuple[socket.socket, int]:
         os.dup2(descriptor, target)
         os.close(descriptor)
     os.dup2(1, 2)
-    argv = [config.python, "-m", config.entry, "--config", str(folder / "cluster.json")]
+    argv = [config.python, *state.MODULE, config.entry, "--config", str(folder / "cluster.json")]
     environment = {**os.environ, **config.environment}
     try:
         return namespaces.begin(argv, environment, folder / "logs" / "cluster.log", broker.VARIABLE)

@@ -19,6 +19,9 @@ import msgspec
 
 from retic.local.sandbox import kernel
 
+MODULE = ("-P", "-m")
+"""How to run a module of ours: -P, or a `json.py` in the user's folder would be taken for Python's."""
+
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
 # Unix socket paths end at 107 bytes, and the longest below the folder is agents/gw-NS-NAME/admin.sock.
 _LONGEST = 60

@@ -19,6 +19,9 @@ from retic.local.sandbox import fabric
 
 log = structlog.get_logger(__name__)
 
+# Reads of a log pipe in one go, so that a chatty process cannot keep the loop from everything else.
+_READS = 16
+
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What to keep running. `netns`: path of a network namespace, None for pid 1's own.
@@ -209,7 +212,8 @@ class _Log:
 
     def _copy(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._reading, 65536):
+            for _ in range(_READS):
+                data = os.read(self._reading, 65536)
                 if self._file.tell() + len(data) > self._half:
                     self._rotate()
                 self._file.write(data)

@@ -65,7 +65,7 @@ def _up(name: str, nodes: str, *, detach: bool) -> int:
         manifests=(),
         state=str(state.folder(name)),
         entry="retic.testing.bare_mesh",
-        grace=5,
+        grace=2,
     )
     mesh = outer.start(config, detach=detach)
     print(mesh.running.outer_pid, mesh.running.cluster_pid, config.state, flush=True)

@@ -26,6 +26,24 @@ while True:
 print(s.makefile().read())
 """
 
+TERMINAL = """
+import os, pty, sys
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+said = b""
+while b"on a terminal" not in said:
+    said += os.read(fd, 1000)
+os.write(fd, b"\\x03")
+try:
+    while data := os.read(fd, 1000):
+        said += data
+except OSError:
+    pass
+sys.stdout.buffer.write(said)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
 
 def test_pods_of_two_nodes_reach_each_other_with_their_own_addresses(mesh):
     mesh.ask("start", argv=[sys.executable, "-c", SERVE, "7000"], pod="b")
@@ -50,9 +68,25 @@ def test_a_reused_address_works_at_once(mesh):
 
 
 def test_the_cluster_dns_address_is_on_every_node(mesh):
-    code = "import socket; s = socket.create_server(('10.96.0.10', 53)); print(s.getsockname()[0])"
-    for node in ("node-1", "node-2"):
-        assert mesh.python(code, netns=str(mesh.folder / "netns" / node)) == "10.96.0.10"
+    code = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("10.96.0.10", 53))
+while True:
+    data, peer = s.recvfrom(100); s.sendto(data + peer[0].encode(), peer)
+"""
+    ask = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(0.2)
+for _ in range(50):
+    s.sendto(b"from ", ("10.96.0.10", 53))
+    try:
+        print(s.recv(100).decode()); break
+    except (TimeoutError, ConnectionRefusedError):
+        continue
+"""
+    for node, pod, ip in (("node-1", "a", "10.244.1.2"), ("node-2", "b", "10.244.2.2")):
+        mesh.ask("start", argv=[sys.executable, "-c", code], netns=str(mesh.folder / "netns" / node))
+        assert mesh.python(ask, pod=pod) == f"from {ip}"
 
 
 def test_names_in_a_pod(mesh):
@@ -218,6 +252,17 @@ def test_enter_from_the_host(mesh):
     assert process.wait(10) == 5
     process.stdout.close()
     mesh.ask("remove_pod", uid="door")
+
+
+def test_enter_on_a_terminal(mesh):
+    """Ctrl-C goes to the command, which decides; the command line reports what came of it."""
+    holder = mesh.ask("add_pod", uid="tty", node="node-1", ip="10.244.1.21")["host_pid"]
+    code = "trap 'echo caught; exit 6' INT; test -t 0 && echo on a terminal; while :; do sleep 0.1; done"
+    argv = [*host_side.COMMAND, "enter", str(holder), "sh", "-c", code]
+    answer = mesh.machine.python(TERMINAL, *argv)
+    assert b"caught" in answer.stdout, answer
+    assert answer.returncode == 6
+    mesh.ask("remove_pod", uid="tty")
 
 
 def _commands(argv):

@@ -8,6 +8,7 @@ and what does not fit into a packet travels in a memfd.
 import array
 import asyncio
 import contextlib
+import errno
 import itertools
 import os
 import socket
@@ -32,6 +33,8 @@ class Packet(msgspec.Struct, frozen=True):
 
     body: bytes
     fds: tuple[int, ...] = ()
+    cut: bool = False
+    """The kernel dropped descriptors: this process may have no more of them."""
 
     def close(self) -> None:
         for fd in self.fds:
@@ -80,7 +83,7 @@ def receive(sock: socket.socket) -> Packet:
     """Receive one packet. Raises LostError at the end, BlockingIOError when there is none yet."""
     size = array.array("i").itemsize * _FDS
     try:
-        body, rights, _, _ = sock.recvmsg(_PACKET + 1, socket.CMSG_SPACE(size), socket.MSG_CMSG_CLOEXEC)
+        body, rights, flags, _ = sock.recvmsg(_PACKET + 1, socket.CMSG_SPACE(size), socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError as error:
         raise LostError(_GONE) from error
     fds = array.array("i")
@@ -89,12 +92,13 @@ def receive(sock: socket.socket) -> Packet:
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
     if not body:
         raise LostError(_GONE)
-    if body == _IN_MEMFD:
+    cut = bool(flags & socket.MSG_CTRUNC)
+    if body == _IN_MEMFD and fds:
         memory = fds.pop()
         with open(memory, "rb") as file:
             file.seek(0)
             body = file.read()
-    return Packet(body, tuple(fds))
+    return Packet(body, tuple(fds), cut)
 
 
 def encode(message: Message) -> bytes:
@@ -215,6 +219,9 @@ class Caller(_End):
             packet.close()
             if message.id == 0 and self._news is not None:
                 self._news(message)
+        elif packet.cut:
+            packet.close()
+            future.set_exception(OSError(errno.EMFILE, "no descriptor is left for what was asked"))
         elif message.error:
             packet.close()
             future.set_exception(OSError(message.errno, message.error))

@@ -84,7 +84,7 @@ class Fabric:
         self._pods: dict[str, Sandbox] = {}
         self._null = os.open(os.devnull, os.O_RDWR)
         ours, theirs = channel.pair()
-        argv = [sys.executable, "-m", "retic.local.sandbox.spawner", str(theirs.fileno())]
+        argv = [sys.executable, "-P", "-m", "retic.local.sandbox.spawner", str(theirs.fileno())]
         with theirs:
             self._spawner = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         self._caller = channel.Caller(ours, self._news)
@@ -175,7 +175,9 @@ class Fabric:
         It leads a session of its own. `argv[0]` is looked up in `env`'s PATH, in the pod's view of files.
         stdin, stdout, stderr are descriptors (None: /dev/null) that stay the caller's; `extra` maps more of
         the command's descriptor numbers to the caller's. With `kill_group`, what is left of the command's
-        process group when it ends is killed. Raises OSError: FileNotFoundError when there is no such
+        process group when it ends is killed. Cancelled: a command that starts all the same is killed.
+
+        Raises OSError: FileNotFoundError when there is no such
         command, ProcessLookupError when the pod is gone.
         """
         extra = extra or {}
@@ -189,7 +191,15 @@ class Fabric:
             extra_fds=tuple(extra),
         )
         standard = [self._null if fd is None else fd for fd in (stdin, stdout, stderr)]
-        answer = await self._caller.call("spawn", request, [*standard, *extra.values()])
+        starting = asyncio.ensure_future(self._started(request, [*standard, *extra.values()]))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_kill_unwanted)
+            raise
+
+    async def _started(self, request: messages.Spawn, fds: Sequence[int]) -> Process:
+        answer = await self._caller.call("spawn", request, fds)
         process = Process(answer.value(messages.Spawned), answer.fds[0])
         if process.pid in self._early:
             process._end(self._early.pop(process.pid))
@@ -222,3 +232,8 @@ class Fabric:
         for process in self._processes.values():
             process._end(-signal.SIGKILL)
         self._processes.clear()
+
+
+def _kill_unwanted(starting: asyncio.Future[Process]) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().kill()

@@ -28,6 +28,8 @@ _SYSCTLS = {
     # ::1 stays for applications that want it; links are IPv4 only.
     "net.ipv6.conf.default.disable_ipv6": "1",
     "net.ipv6.conf.lo.disable_ipv6": "0",
+    # Or a second refusal within a second would not be told, and its caller would wait.
+    "net.ipv4.icmp_ratemask": "0",
     "net.ipv4.ping_group_range": "0 0",
     "net.bridge.bridge-nf-call-iptables": "0",
 }

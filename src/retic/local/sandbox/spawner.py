@@ -204,7 +204,6 @@ def _body(message: channel.Message, kind: type[channel.T]) -> channel.T:
 
 def main() -> NoReturn:
     """`python -m retic.local.sandbox.spawner FD`"""
-    kernel.die_with_parent(signal.SIGKILL)
     kernel.set_name("retic-spawner")
     kernel.become_subreaper()
     sock = socket.socket(fileno=int(sys.argv[1]))
