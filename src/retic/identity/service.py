@@ -106,7 +106,7 @@ class Service:
 
 def _unary(
     asked: type[Q], answer: Callable[[Q, Call], Awaitable[msgspec.Struct]]
-) -> grpc.RpcMethodHandler[bytes, bytes]:
+) -> "grpc.RpcMethodHandler[bytes, bytes]":
     """The method with its payloads decoded, and its refusals as gRPC statuses."""
 
     async def serve(data: bytes, call: Call) -> bytes:

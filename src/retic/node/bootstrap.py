@@ -1,0 +1,112 @@
+"""The bootstrap of an agent's Envoy, as JSON: it knows its agent's socket and limits, nothing of the mesh."""
+
+import json
+from typing import Any
+
+from retic.node import config
+
+_TYPE = "type.googleapis.com/envoy."
+AGENT = "agent"  # the one static cluster: the agent's discovery socket
+_ADS = {"ads": {}, "resource_api_version": "V3"}
+
+# Statistics are half of a cluster's memory, so only what somebody reads is kept. By the end of the name:
+KEPT_SUFFIXES = (
+    "downstream_cx_total", "downstream_cx_active", "downstream_cx_overflow", "downstream_global_cx_overflow",
+    "downstream_cx_overload_reject", "downstream_rq_total", "downstream_rq_active", "downstream_rq_completed",
+    "downstream_rq_2xx", "downstream_rq_3xx", "downstream_rq_4xx", "downstream_rq_5xx",
+    "no_filter_chain_match",
+    "upstream_cx_total", "upstream_cx_active", "upstream_cx_connect_fail", "upstream_cx_overflow",
+    "upstream_rq_total", "upstream_rq_active", "upstream_rq_pending_overflow", "upstream_rq_retry",
+    "upstream_rq_timeout", "membership_total", "membership_healthy", "ssl.handshake", "ssl.session_reused",
+    "ssl.connection_error", "ssl.fail_verify_error", "ssl.fail_verify_no_cert", "ssl.fail_verify_san",
+    "rbac.allowed", "rbac.denied", "original_dst_host_invalid",
+)  # fmt: skip
+# and by its beginning:
+KEPT_PREFIXES = ("server.", "listener_manager.", "cluster_manager.", "control_plane.", "overload.", "retic.")
+
+
+def make(settings: config.Config, *, connections: int) -> bytes:
+    """The bootstrap. `connections` is the most that all listeners together accept at a time."""
+    node: dict[str, Any] = {"id": settings.id, "cluster": settings.role.value}
+    if settings.zone:
+        node["locality"] = {"zone": settings.zone}
+    return json.dumps(
+        {
+            "node": node,
+            "admin": {
+                "address": {"pipe": {"path": str(settings.socket("admin")), "mode": 0o600}},
+                "ignore_global_conn_limit": True,
+            },
+            "dynamic_resources": _discovery(),
+            "static_resources": {"clusters": [_agent(str(settings.socket("xds")))]},
+            "stats_config": _stats(),
+            "overload_manager": _overload(settings.heap_bytes, connections),
+            "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
+        },
+        indent=1,
+    ).encode()
+
+
+def _discovery() -> dict[str, Any]:
+    back_off = {"base_interval": "0.05s", "max_interval": "1s"}
+    return {
+        "ads_config": {
+            "api_type": "DELTA_GRPC",
+            "transport_api_version": "V3",
+            "set_node_on_first_message_only": True,
+            "grpc_services": [
+                {"envoy_grpc": {"cluster_name": AGENT, "retry_policy": {"retry_back_off": back_off}}}
+            ],
+        },
+        "cds_config": _ADS,
+        "lds_config": _ADS,
+    }
+
+
+def _agent(socket: str) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": {"pipe": {"path": socket}}}}
+    message = "extensions.upstreams.http.v3.HttpProtocolOptions"
+    options = {
+        "@type": _TYPE + message,
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    return {
+        "name": AGENT,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": AGENT, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "typed_extension_protocol_options": {f"envoy.{message}": options},
+    }
+
+
+def _stats() -> dict[str, Any]:
+    patterns = [{"suffix": suffix} for suffix in KEPT_SUFFIXES]
+    patterns += [{"prefix": prefix} for prefix in KEPT_PREFIXES]
+    return {"stats_matcher": {"inclusion_list": {"patterns": patterns}}}
+
+
+def _overload(heap: int, connections: int) -> dict[str, Any]:
+    def monitor(name: str, message: str, **fields: int) -> dict[str, Any]:
+        typed = {"@type": f"{_TYPE}extensions.resource_monitors.{message}", **fields}
+        return {"name": f"envoy.resource_monitors.{name}", "typed_config": typed}
+
+    def action(name: str, resource: str, above: float) -> dict[str, Any]:
+        trigger = {"name": f"envoy.resource_monitors.{resource}", "threshold": {"value": above}}
+        return {"name": f"envoy.overload_actions.{name}", "triggers": [trigger]}
+
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [
+            monitor("fixed_heap", "fixed_heap.v3.FixedHeapConfig", max_heap_size_bytes=heap),
+            monitor(
+                "global_downstream_max_connections",
+                "downstream_connections.v3.DownstreamConnectionsConfig",
+                max_active_downstream_connections=connections,
+            ),
+        ],
+        "actions": [
+            action("shrink_heap", "fixed_heap", 0.90),
+            action("stop_accepting_requests", "fixed_heap", 0.95),
+            action("stop_accepting_connections", "fixed_heap", 0.98),
+        ],
+    }

@@ -1,0 +1,82 @@
+"""What an agent is told at its start: one JSON file, read once."""
+
+import enum
+import pathlib
+
+import msgspec
+
+from retic.identity import spiffe
+from retic.node import redirect
+
+MAX_SOCKET_PATH = 107  # bytes, sun_path of Linux
+
+
+class Role(enum.StrEnum):
+    """A node's agent enrols pods; a gateway's has none, and one identity of its own."""
+
+    NODE = "node"
+    GATEWAY = "gateway"
+
+
+class Config(msgspec.Struct, frozen=True):
+    """agent.json. `control` is host:port of discovery and Sign; `enrol` of Enroll, by default the next port.
+
+    `logs` is by default the folder `logs` two above `folder`. `heap_bytes` bounds Envoy's heap.
+    """
+
+    id: str
+    role: Role
+    control: str
+    trust_domain: str
+    root_file: pathlib.Path
+    token_file: pathlib.Path
+    folder: pathlib.Path
+    zone: str = ""
+    netns_dir: str = ""
+    envoy: str = ""
+    concurrency: int = 1
+    pod_networks: tuple[str, ...] = ("10.244.0.0/16",)
+    service_network: str = "10.96.0.0/16"
+    dns: str = "10.96.0.10"
+    enrol: str = ""
+    logs: pathlib.Path | None = None
+    heap_bytes: int = 2 << 30
+
+    @property
+    def identity(self) -> spiffe.Client:
+        """The agent's own SPIFFE id."""
+        return spiffe.client(self.trust_domain, self.id)
+
+    @property
+    def enrol_address(self) -> str:
+        """Where Enroll is served."""
+        if self.enrol:
+            return self.enrol
+        host, _, port = self.control.rpartition(":")
+        return f"{host}:{int(port) + 1}"
+
+    @property
+    def log_folder(self) -> pathlib.Path:
+        """Where Envoy's log file is."""
+        return self.logs or self.folder.parent.parent / "logs"
+
+    @property
+    def redirection(self) -> redirect.Config:
+        """What the rules inside pods are made from."""
+        return redirect.Config(mesh_networks=(*self.pod_networks, self.service_network), dns=self.dns)
+
+    def socket(self, name: str) -> pathlib.Path:
+        """The path of one of the agent's sockets. ValueError when Linux could not take it."""
+        path = self.folder / f"{name}.sock"
+        if len(str(path).encode()) > MAX_SOCKET_PATH:
+            raise ValueError(f"{path} is longer than {MAX_SOCKET_PATH} bytes: choose a shorter state folder")
+        return path
+
+
+def load(file: pathlib.Path) -> Config:
+    """The configuration in the file. ValueError (of msgspec or SPIFFE) naming what is wrong with it."""
+    config = msgspec.json.decode(file.read_bytes(), type=Config)
+    if config.concurrency < 1:
+        raise ValueError("concurrency must be at least 1")
+    _ = config.identity, config.enrol_address
+    return config

