@@ -25,7 +25,8 @@ def run(
     mesh: "outer.Mesh", path: pathlib.Path, timeout: float, *, shown: Sequence[findings.Finding]
 ) -> None:
     """Print until the mesh ends. Ctrl-C (or SIGTERM) ends it; a second one at once. Raises Failure."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts its background jobs deaf to SIGINT
+        signal.signal(number, signal.default_int_handler)
     for what in (_ready, _follow_findings, _follow_edits):
         arguments = (path, timeout, shown)
         threading.Thread(target=_quietly, args=(what, *arguments), daemon=True).start()

@@ -124,9 +124,12 @@ def _opened(path: pathlib.Path, old: BinaryIO | None) -> BinaryIO | None:
 
 def _kept(old: BinaryIO, new: BinaryIO) -> int:
     """How many bytes at the beginning of a shortened log are the end of the one it replaced."""
+    from retic.local.kubelet import logs
+
     anchor = new.read(_ANCHOR)
-    size = old.seek(0, os.SEEK_END)
     old.seek(0)
-    at = old.read().rfind(anchor) if anchor else -1
-    old.seek(size)
-    return size - at if at >= 0 else 0
+    data = old.read()
+    at = data.find(anchor, max(0, len(data) - logs.BOUND // 2)) if anchor else -1
+    if at >= 0:
+        return len(data) - at
+    return next((size for size in range(len(anchor), 0, -1) if data.endswith(anchor[:size])), 0)

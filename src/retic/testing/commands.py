@@ -1,0 +1,81 @@
+"""A running mesh as commands see it: its state folder and its two sockets, without namespaces or Envoy.
+
+The sockets are served on a thread of their own, so that commands, which are synchronous, can be called
+from the test. What they answer is in the attributes, which a test sets.
+"""
+
+import asyncio
+import contextlib
+import os
+import pathlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from retic.control import server, service
+from retic.local import state
+from retic.local.sandbox import kernel
+from retic.testing import control
+
+
+class Mesh:
+    """The mesh. `objects`: Kubernetes JSON of the watch; `status`, `settled`: what the first process says."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        self.queries = control.Queries()
+        self.objects: list[dict[str, Any]] = []
+        self.status: dict[str, Any] = {"processes": [], "gateways": [], "pods": []}
+        self.settled: dict[str, Any] = {"ready": True, "reasons": []}
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection to cluster.sock."""
+        request = msgspec.json.decode(await reader.readline())
+        if "settle" in request:
+            lines = [self.settled]
+        elif "get" in request:
+            lines = [self.status]
+        else:
+            lines = [{"type": "ADDED", "object": one, "position": None} for one in self.objects]
+            lines.append({"type": "SYNCED"})
+        with contextlib.suppress(OSError):
+            for line in lines:
+                writer.write(msgspec.json.encode(line) + b"\n")
+            await writer.drain()
+        writer.close()
+
+
+@contextlib.contextmanager
+def running(folder: pathlib.Path) -> Iterator[Mesh]:
+    """A mesh in `folder` that counts as running for as long as this process lives, or the block lasts."""
+    mesh = Mesh(folder)
+    ready, done = threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+    begun = kernel.start_time(os.getpid()) or 0
+    alive = state.Running(
+        outer_pid=os.getpid(), outer_start=begun, cluster_pid=os.getpid(), cluster_start=begun
+    )
+    state.write(folder / "outer.json", alive)
+
+    async def serve() -> None:
+        answers = server.Server(service.Service(mesh.queries, folder), folder / "control.sock")
+        await answers.start()
+        first = await asyncio.start_unix_server(mesh.answer, str(folder / "cluster.sock"))
+        ready.set()
+        await done.wait()
+        first.close()
+        await answers.close()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    if not ready.wait(10):
+        raise RuntimeError("the sockets were not made")
+    try:
+        yield mesh
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()
+        (folder / "outer.json").unlink()

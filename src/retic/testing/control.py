@@ -1,0 +1,56 @@
+"""A control service's other half for tests: queries whose answers a test sets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from retic import findings as report
+from retic.control import model
+from retic.explain import why
+
+
+class Queries:
+    """Fulfils `retic.control.service.Queries`. Set the attributes; `publish` makes followers see findings."""
+
+    def __init__(self) -> None:
+        self.state = model.Ps()
+        self.running = model.Version(retic="1.2.3", envoy="1.40.0")
+        self.answers: dict[str, why.Why] = {}
+        self.convergence = model.Converged(ready=True)
+        self.found: tuple[report.Finding, ...] = ()
+        self.followers = 0
+        self._changed = asyncio.Condition()
+
+    async def publish(self, *found: report.Finding) -> None:
+        """The findings from now on."""
+        self.found = found
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def ps(self) -> model.Ps:
+        return self.state
+
+    async def version(self) -> model.Version:
+        return self.running
+
+    async def findings(self) -> Sequence[report.Finding]:
+        return self.found
+
+    async def follow(self) -> AsyncIterator[Sequence[report.Finding]]:
+        self.followers += 1
+        try:
+            while True:
+                last = self.found
+                yield last
+                async with self._changed:
+                    await self._changed.wait_for(lambda last=last: self.found != last)  # type: ignore[misc]
+        finally:
+            self.followers -= 1
+
+    async def why(self, resource: str) -> why.Why:
+        if resource not in self.answers:
+            raise why.Unknown(f"{resource} is no resource's name")
+        return self.answers[resource]
+
+    async def converged(self, seconds: float) -> model.Converged:
+        del seconds
+        return self.convergence

@@ -1,0 +1,230 @@
+"""The commands against a mesh that only has its sockets."""
+
+import io
+import json
+import threading
+
+import pytest
+from typer import testing
+
+from retic import findings
+from retic.cli import app, failure, logs, target, up
+from retic.control import model
+from retic.explain import why
+from retic.local import state
+from retic.local.sandbox import enter
+from retic.testing import commands, wait
+
+FINDING = findings.Finding(
+    "RT0201", findings.Severity.ERROR, "HTTPRoute shop/web", "/x/shop.yaml", 12, "no such Service",
+    "name one", "u",
+)
+
+
+@pytest.fixture
+def mesh(tmp_path, monkeypatch):
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(state, "folder", lambda *_: tmp_path)
+    with commands.running(tmp_path) as running:
+        yield running
+
+
+def retic(*arguments):
+    done = testing.CliRunner().invoke(app.app, list(arguments))
+    if isinstance(done.exception, failure.Failure):
+        return done.exception.code, str(done.exception)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout
+
+
+def pod(name, *, owner=None, ready=True, namespace="default", containers=("main",), init=()):
+    meta = {"name": name, "namespace": namespace}
+    if owner:
+        meta["ownerReferences"] = [{"kind": owner[0], "name": owner[1], "uid": "u", "apiVersion": "v1"}]
+    return {
+        "kind": "Pod", "metadata": meta,
+        "spec": {
+            "containers": [{"name": one} for one in containers],
+            "initContainers": [{"name": one} for one in init],
+        },
+        "status": {
+            "phase": "Running", "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        },
+    }
+
+
+def owned(kind, name, owner=None):
+    return {**pod(name, owner=owner), "kind": kind}
+
+
+STATE = model.Ps(
+    pods=(model.Pod("shop", "web-1", "node-1", "10.244.1.2", "web", True),
+          model.Pod("shop", "web-2", "", "", "web", False)),
+    services=(model.Service("shop", "web", "ClusterIP", "10.96.1.1", (
+        model.Port("http", 80, "TCP"), model.Port("", 53, "UDP"))),),
+    gateways=(model.Gateway("shop", "edge", (model.Listener(80, "127.0.0.1:8080"),)),),
+    processes=(model.Process("envoy", "node-1", 1),),
+    findings=(FINDING,),
+)
+
+
+def test_ps_as_tables(mesh):
+    mesh.queries.state = STATE
+    code, out = retic("ps")
+    assert code == 0
+    rows = [line.split() for line in out.splitlines()]
+    assert ["shop", "web-1", "node-1", "10.244.1.2", "web", "yes"] in rows
+    assert ["shop", "web-2", "-", "-", "web", "no"] in rows
+    assert ["shop", "web", "ClusterIP", "10.96.1.1", "http:80,", "53/UDP"] in rows
+    assert ["shop", "edge", "80", "127.0.0.1:8080"] in rows
+    assert out.endswith(
+        "PROBLEMS\n/x/shop.yaml:12: error RT0201 HTTPRoute shop/web: no such Service (name one)\n"
+    )
+
+
+def test_ps_as_json(mesh):
+    mesh.queries.state = STATE
+    code, out = retic("ps", "-o", "json")
+    assert code == 0
+    assert set(json.loads(out)) == {"pods", "services", "gateways", "processes", "findings"}
+    assert json.loads(out)["gateways"][0]["listeners"] == [{"port": 80, "address": "127.0.0.1:8080"}]
+
+
+def test_version_of_a_running_mesh(mesh):
+    code, out = retic("version")
+    assert code == 0
+    assert out.splitlines()[1:] == ["mesh retic: retic 1.2.3", "envoy 1.40.0"]
+
+
+def test_why_leads_to_lines(mesh):
+    mesh.queries.answers["routes/shop"] = why.Why(
+        "routes/shop", True,
+        (why.Source("HTTPRoute shop/web", "shop.yaml", 20, True), why.Source("Pod shop/web-1", "", 0, True),
+         why.Source("Service shop/gone", "", 0, False)),
+        why.Step("query", "q", "k", children=(why.Step("table", "t", "x"),)),
+    )
+    code, out = retic("why", "routes/shop", "--reads")
+    assert code == 0
+    assert out.splitlines() == [
+        "shop.yaml:20: HTTPRoute shop/web",
+        "Pod shop/web-1 (made by the mesh, in no file)",
+        "Service shop/gone (does not exist, and that counts)",
+        "", "query q k", "  table t x",
+    ]
+    assert retic("why", "nonsense") == (1, "nonsense is no resource's name")
+
+
+def test_proxy_names_what_there_is(mesh):
+    code, out = retic("proxy", "node-7")
+    assert (code, out) == (1, "no proxy node-7: there are none yet")
+
+
+def runtime(name, pid=4711, namespace="default", **settings):
+    return {"namespace": namespace, "name": name, "holder_pid": pid,
+            "containers": [{"name": "main", "state": "running", **settings}]}
+
+
+def test_exec_enters_the_pod_and_passes_the_exit_code(mesh, monkeypatch):
+    mesh.objects = [pod("web-1")]
+    mesh.status["pods"] = [runtime("web-1")]
+    calls = []
+    monkeypatch.setattr(enter, "enter", lambda *a, **k: calls.append((a, k)) or 37)
+    code, _ = retic("exec", "-it", "web-1", "-c", "main", "--", "sh", "-c", "exit 37")
+    assert code == 37
+    assert calls == [((4711, ["sh", "-c", "exit 37"]), {"env": None, "cwd": None})]
+
+
+def test_exec_into_a_pod_that_does_not_run(mesh):
+    mesh.objects = [pod("web-1")]
+    code, message = retic("exec", "web-1", "--", "ls")
+    assert (code, message) == (1, "pod default/web-1 does not run (it is Running): see retic ps")
+
+
+def test_a_deployment_stands_for_a_ready_pod_of_its_own():
+    objects = [
+        owned("Deployment", "web"), owned("ReplicaSet", "web-1", ("Deployment", "web")),
+        owned("ReplicaSet", "other-1", ("Deployment", "other")),
+        pod("a", owner=("ReplicaSet", "web-1"), ready=False), pod("b", owner=("ReplicaSet", "web-1")),
+        pod("0", owner=("ReplicaSet", "other-1")),
+        pod("c", owner=("ReplicaSet", "web-1"), namespace="elsewhere"),
+        pod("db-0", owner=("StatefulSet", "db")),
+    ]
+    assert target.pod(objects, "deploy/web", "default")["metadata"]["name"] == "b"
+    assert target.pod(objects, "statefulset/db", "default")["metadata"]["name"] == "db-0"
+    assert target.pod(objects, "pod/a", "default")["metadata"]["name"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [("x", "no pod x in namespace default: there are a"), ("deploy/x", "Deployment default/x does not exist"),
+     ("deploy/web", "has no pod now"), ("nonsense/x", "names no pod"), ("deploy/", "names no pod")],
+)
+def test_what_cannot_be_found_is_named(wanted, words):
+    with pytest.raises(failure.Failure, match=words):
+        target.pod([pod("a"), owned("Deployment", "web")], wanted, "default")
+
+
+def test_containers_are_chosen_and_checked():
+    one, two = pod("a"), pod("b", containers=("x", "y"), init=("z",))
+    assert target.container(one, None, needed=True) == "main"
+    assert target.container(two, None, needed=False) == "x"
+    assert target.container(two, "z", needed=True) == "z"
+    with pytest.raises(failure.Failure, match=r"choose with -c x\|y\|z"):
+        target.container(two, None, needed=True)
+    with pytest.raises(failure.Failure, match="no container q: it has x, y, z"):
+        target.container(two, "q", needed=True)
+
+
+def container_folder(mesh):
+    folder = mesh.folder / "pods" / "default_web-1" / "main"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_logs_in_full_in_part_and_of_the_life_before(mesh):
+    mesh.objects = [pod("web-1")]
+    assert "not started yet" in retic("logs", "web-1")[1]
+    folder = container_folder(mesh)
+    (folder / "log").write_bytes(b"one\ntwo\nthree")
+    assert retic("logs", "web-1") == (0, "one\ntwo\nthree")
+    assert retic("logs", "web-1", "--tail", "2") == (0, "two\nthree")
+    assert retic("logs", "web-1", "--tail", "0") == (0, "")
+    assert "has not been restarted" in retic("logs", "web-1", "--previous")[1]
+    (folder / "previous.log").write_bytes(b"zero\n")
+    assert retic("logs", "web-1", "--previous") == (0, "zero\n")
+
+
+def test_following_goes_on_across_a_restart_and_a_shortening(tmp_path):
+    folder = tmp_path / "c"
+    folder.mkdir()
+    (folder / "log").write_bytes(b"a1\na2\na3\n")
+    seen = io.BytesIO()
+    thread = threading.Thread(target=lambda: [seen.write(part) for part in logs.follow(folder, 2)])
+    thread.start()
+
+    def shown(expected):
+        wait.until(lambda: seen.getvalue() == expected, repr(expected))
+
+    shown(b"a2\na3\n")
+    with (folder / "log").open("ab", buffering=0) as file:
+        file.write(b"a4\n")
+        shown(b"a2\na3\na4\n")
+        (folder / "log").replace(folder / "previous.log")
+        file.write(b"last words\n")
+    (folder / "log").write_bytes(b"b1\n")
+    shown(b"a2\na3\na4\nlast words\nb1\n")
+    (folder / "log.new").write_bytes(b"b1\nb2\n")
+    (folder / "log.new").replace(folder / "log")
+    shown(b"a2\na3\na4\nlast words\nb1\nb2\n")
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_waiting_until_ready_gathers_the_reasons(mesh):
+    assert list(up.waiting(mesh.folder, 0)) == []
+    mesh.settled = {"ready": False, "reasons": ["Pod shop/web-1: the probe fails"]}
+    mesh.queries.convergence = model.Converged(ready=False, reasons=("node-1 has not answered",))
+    assert list(up.waiting(mesh.folder, 0)) == ["Pod shop/web-1: the probe fails", "node-1 has not answered"]
