@@ -59,6 +59,15 @@ class BareMesh:
         self._background.append(process)
         return process.host_pid
 
+    async def abandon(self, argv: list[str], pod: str | None = None) -> Json:
+        """Ask for a command and cancel the asking once it is on its way."""
+        asking = asyncio.ensure_future(self._spawn(argv, pod, 2, {}))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+        return asking.cancelled()
+
     async def wait(self, host_pid: int) -> Json:
         return await next(process for process in self._background if process.host_pid == host_pid).wait()
 

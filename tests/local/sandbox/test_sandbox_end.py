@@ -42,6 +42,14 @@ def test_kill_9_leaves_the_state_folder_only_and_down_removes_it(host, before, v
     assert host_side.drive(host, "down", mesh.name).returncode == 3
 
 
+def test_without_its_spawner_a_mesh_ends(host, before):
+    mesh = host_side.up(host)
+    _populate(mesh)
+    names = {pid: pathlib.Path(f"/proc/{pid}/comm").read_text().strip() for pid in host.processes()}
+    os.kill(next(pid for pid, name in names.items() if name == "retic-spawner"), signal.SIGKILL)
+    _nothing_runs(host, before)
+
+
 def test_kill_9_of_everything_then_down(host, before):
     mesh = host_side.up(host)
     _populate(mesh)

@@ -8,6 +8,7 @@ Refuses to decide: it does what pid 1 asks, in order, and reports what ended.
 """
 
 import contextlib
+import errno
 import gc
 import os
 import pathlib
@@ -21,6 +22,8 @@ from typing import NoReturn
 import msgspec
 
 from retic.local.sandbox import channel, kernel, launch, links, messages, mounts
+
+_FOREVER = "2147483647"
 
 
 class _Pod(msgspec.Struct, frozen=True):
@@ -126,9 +129,9 @@ class Spawner:
         os.close(failed)
         with open(report, encoding="utf-8") as file:
             problem = file.read()
-        if not problem.startswith("ready"):
+        if problem != "ready":
             os.waitpid(pid, 0)
-            number, _, words = problem.partition(" ")
+            number, _, words = problem.removeprefix("ready").partition(" ")
             raise OSError(int(number or 0), words or "the pod's holder ended")
         return pid
 
@@ -220,22 +223,32 @@ def _hold_forever(pod: messages.AddPod, netns: str, view: _View, report: int) ->
         launch.reset_signals()
         kernel.die_with_parent(signal.SIGKILL)
         os.setsid()
-        kernel.set_name("retic-pod")
         kernel.setns(os.open(netns, os.O_RDONLY), kernel.New.NET)
         kernel.set_hostname(pod.hostname)
         mounts.build(view.state, view.stage, view.volumes)
         # Orphans of the pod's commands become its children; ignored, they leave no zombies.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         os.chdir("/")
-        os.write(report, b"ready")
-        os.closerange(0, 4096)
+        _fall_asleep(report)
     except Exception as error:
         number = error.errno or 0 if isinstance(error, OSError) else 0
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         os.write(report, f"{number} {words}".encode())
+    finally:
         os._exit(1)
-    while True:
-        signal.pause()
+
+
+def _fall_asleep(report: int) -> NoReturn:
+    """Become a program that does nothing in little memory: as a copy of the spawner, each holder would keep
+    megabytes of what the spawner has changed since."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    sleep = shutil.which("sleep", path="/usr/bin:/bin")
+    if sleep is None:
+        raise FileNotFoundError(errno.ENOENT, "there is no `sleep` in /usr/bin or /bin, as coreutils have it")
+    os.write(report, b"ready")
+    os.execv(sleep, [sleep, _FOREVER])
 
 
 if __name__ == "__main__":
