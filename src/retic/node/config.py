@@ -73,9 +73,16 @@ class Config(msgspec.Struct, frozen=True):
         return path
 
 
+def decode_path(wanted: type, value: object) -> pathlib.Path:
+    """msgspec's hook for the paths in a Config."""
+    if wanted is not pathlib.Path or not isinstance(value, str):
+        raise ValueError(f"a path is a string, not {value!r}")
+    return pathlib.Path(value)
+
+
 def load(file: pathlib.Path) -> Config:
     """The configuration in the file. ValueError (of msgspec or SPIFFE) naming what is wrong with it."""
-    config = msgspec.json.decode(file.read_bytes(), type=Config)
+    config = msgspec.json.decode(file.read_bytes(), type=Config, dec_hook=decode_path)
     if config.concurrency < 1:
         raise ValueError("concurrency must be at least 1")
     _ = config.identity, config.enrol_address

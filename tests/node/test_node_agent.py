@@ -1,0 +1,214 @@
+"""The agent with a real Envoy: what it brings to it, and what is still there when something is killed."""
+
+import asyncio
+import json
+import signal
+import socket
+import ssl
+import sys
+
+import msgspec
+import node_resources as resources
+import pytest
+from cryptography import x509
+from node_rig import Rules, alive, end, running
+
+from retic.identity import certificate, spiffe
+from retic.node import admin, envoy, inside
+from retic.testing import wait
+
+PORTS = {"outbound": 15001, "opaque": 15002, "inbound": 15006, "mtls": 15100}
+LISTENERS = {f"{name}/u1" for name in PORTS}
+CART = "spiffe://cluster.local/ns/shop/sa/cart"
+
+
+async def ask(path, **request):
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(json.dumps(request).encode() + b"\n")
+    answer = json.loads(await reader.readline())
+    writer.close()
+    return answer
+
+
+def pod(netns, uid="u1", account="cart"):
+    named = {"uid": uid, "namespace": "shop", "name": uid, "ip": "10.244.1.2"}
+    return {**named, "service_account": account, "netns": netns}
+
+
+def publish(control, netns, identity=CART):
+    """A pod's three listeners, and one more with mTLS on a port that the rules do not guard."""
+    control.holds.table["node/node-1"] = {CART}
+    control.put(resources.CLUSTER, "nowhere", resources.cluster(), "1")
+    for name, port in PORTS.items():
+        made = resources.listener(f"{name}/u1", netns, port, identity if name == "mtls" else "")
+        control.put(resources.LISTENER, f"{name}/u1", made, "1")
+
+
+async def seen(agent_folder):
+    """The listeners that Envoy has active, by name."""
+    try:
+        dump = json.loads(await admin.get(agent_folder / "admin.sock", "/listeners?format=json"))
+    except admin.AdminError:
+        return set()
+    return {one["name"] for one in dump.get("listener_statuses", [])}
+
+
+def peer_names(netns, control, tmp_path):
+    """The URI names of the certificate that the listener with mTLS shows to a caller of the mesh."""
+    key = certificate.new_key()
+    caller = spiffe.parse("spiffe://cluster.local/ns/shop/sa/caller")
+    chain = control.authority.sign(certificate.request(key, caller), caller)
+    (tmp_path / "caller.pem").write_bytes(certificate.key_pem(key) + chain)
+
+    def connect():
+        options = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        options.check_hostname = False
+        options.load_verify_locations(cadata=control.authority.bundle().decode())
+        options.load_cert_chain(tmp_path / "caller.pem")
+        raw = socket.create_connection(("127.0.0.1", PORTS["mtls"]), 5)
+        with options.wrap_socket(raw) as secured:
+            return secured.getpeercert(binary_form=True)
+
+    leaf = x509.load_der_x509_certificate(inside.network_namespace(netns, connect))
+    return leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
+        x509.UniformResourceIdentifier
+    )
+
+
+async def acked(control, count=3):
+    await wait.until_async(
+        lambda: len(control.acknowledged(resources.LISTENER)) >= 1 and len(control.requests) >= count,
+        "Envoy's listeners acknowledged upstream",
+    )
+
+
+async def test_a_pod_is_captured_with_its_identity(control, settings, netns, tmp_path):
+    rules = Rules()
+    publish(control, netns)
+    async with running(settings, rules) as agent:
+        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket")
+        assert await ask(settings.folder / "cni.sock", add=pod(netns)) == {"ok": True}
+        assert rules.enrolled == [netns]
+        assert await asyncio.to_thread(peer_names, netns, control, tmp_path) == [CART]
+        await acked(control)
+        assert control.clients[0] == "node/node-1"
+        first = control.requests[0].node
+        assert (first.id, first.locality.zone) == ("node/node-1", "z1")
+        assert first.metadata["netns_dir"] == "/run/netns"
+        listed = await ask(settings.folder / "cni.sock", list=True)
+        assert [(one["uid"], one["captured"]) for one in listed["pods"]] == [("u1", True)]
+        pid = agent.envoy.pid
+        for name in ("cni", "xds", "admin"):
+            assert oct((settings.folder / f"{name}.sock").stat().st_mode)[-3:] == "600"
+        assert oct(settings.folder.stat().st_mode)[-3:] == "700"
+        assert await ask(settings.folder / "cni.sock", **{"del": {"uid": "u1"}}) == {"ok": True}
+        assert rules.released == [netns]
+    assert not alive(pid)
+
+
+async def test_an_envoy_that_restarts_without_a_control_plane_comes_back_as_it_was(
+    control, settings, netns, tmp_path
+):
+    publish(control, netns)
+    async with running(settings) as agent:
+        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket")
+        assert await ask(settings.folder / "cni.sock", add=pod(netns)) == {"ok": True}
+        await acked(control)
+        await control.stop()
+        before = agent.envoy.pid
+        end(before)
+        await wait.until_async(lambda: agent.envoy.pid != before, "another Envoy")
+        async def back():
+            return await seen(settings.folder) == LISTENERS
+
+        await wait.until_async(back, "the listeners from disk")
+        assert await asyncio.to_thread(peer_names, netns, control, tmp_path) == [CART]
+        control.requests.clear()
+        await control.start()
+        await wait.until_async(
+            lambda: any(one.type_url == resources.LISTENER for one in control.requests), "the stream resumed"
+        )
+        resumed = next(one for one in control.requests if one.type_url == resources.LISTENER)
+        assert dict(resumed.initial_resource_versions) == dict.fromkeys(LISTENERS, "1")
+
+
+async def test_a_killed_agent_leaves_envoy_which_the_next_one_adopts(control, settings, netns, tmp_path):
+    publish(control, netns)
+    first = await start_process(settings, tmp_path)
+    await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket", 20)
+    assert await ask(settings.folder / "cni.sock", add=pod(netns)) == {"ok": True}
+    pid = json.loads((settings.folder / "envoy.pid").read_text())["pid"]
+    first.kill()
+    await first.wait()
+    assert alive(pid)
+    assert await asyncio.to_thread(peer_names, netns, control, tmp_path) == [CART]
+    streams = control.streams
+    second = await start_process(settings, tmp_path)
+    try:
+        await wait.until_async(lambda: control.streams > streams, "the next agent's stream", 20)
+
+        async def listed():
+            try:
+                answer = await ask(settings.folder / "cni.sock", list=True)
+            except ConnectionError:
+                return False
+            return [one["uid"] for one in answer["pods"]] == ["u1"]
+
+        await wait.until_async(listed, "the pod known again", 20)
+        assert json.loads((settings.folder / "envoy.pid").read_text())["pid"] == pid
+        made = resources.listener("late", netns, 15099)
+        control.put(resources.LISTENER, "late", made, "1")
+
+        async def late():
+            return "late" in await seen(settings.folder)
+
+        await wait.until_async(late, "a listener through the next agent")
+        second.send_signal(signal.SIGUSR1)
+        assert await asyncio.wait_for(second.wait(), 20) == 0
+        assert alive(pid), "told to leave Envoy"
+        third = await start_process(settings, tmp_path)
+        await wait.until_async(lambda: control.streams > streams + 1, "the third agent's stream", 20)
+        third.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(third.wait(), 20) == 0
+        assert not alive(pid)
+    finally:
+        for process in (first, second):
+            if process.returncode is None:
+                process.kill()
+        end(pid)
+
+
+async def start_process(settings, tmp_path):
+    """The agent as a process of its own, its log in the test's folder."""
+    file = tmp_path / "agent.json"
+    file.write_bytes(msgspec.json.encode(settings, enc_hook=str))
+    with (tmp_path / "agent.log").open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "retic.node", "--config", str(file), stdout=log, stderr=log
+        )
+
+
+async def test_a_pod_whose_identity_is_refused_is_not_enrolled(control, settings, netns, monkeypatch):
+    monkeypatch.setattr("retic.node.pods.ADD_SECONDS", 1.0)
+    rules = Rules()
+    async with running(settings, rules):
+        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket")
+        answer = await ask(settings.folder / "cni.sock", add=pod(netns, account="admin"))
+        assert "no certificate for its service account" in answer["error"]
+        assert rules.enrolled == []
+        wrong = await ask(settings.folder / "cni.sock", add={"uid": "x"})
+        assert "namespace" in wrong["error"]
+
+
+@pytest.mark.parametrize("given", ["/bin/true", "/nowhere/envoy"])
+async def test_what_is_no_envoy_is_refused(control, tmp_path, given):
+    with pytest.raises(envoy.UnusableEnvoyError):
+        envoy.check_version(envoy.binary(given))
+
+
+async def test_an_old_envoy_is_refused(tmp_path):
+    old = tmp_path / "envoy"
+    old.write_text("#!/bin/sh\necho 'envoy  version: abc/1.39.2/Clean/RELEASE/BoringSSL'\n")
+    old.chmod(0o755)
+    with pytest.raises(envoy.UnusableEnvoyError, match=r"1\.39\.2 is too old"):
+        envoy.check_version(old)
