@@ -1,4 +1,4 @@
-"""The demo's services without a mesh, each at a port of its own on loopback; and the form of its manifests."""
+"""The demo's services without a mesh, each at its own port on loopback; and the form of its manifests."""
 
 import json
 import os
