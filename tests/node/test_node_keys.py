@@ -1,0 +1,157 @@
+"""Keys: made here, renewed at half-life by the clock, the last good kept, known again after a restart."""
+
+import datetime
+import stat
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from retic.identity import authority, certificate, service, spiffe
+from retic.node import keys
+from retic.testing import clock, wait
+
+CART = spiffe.Workload("cluster.local", "shop", "cart")
+WEB = spiffe.Workload("cluster.local", "shop", "web")
+DAY = 86400
+
+
+class Signer:
+    """An authority that can be away, and counts how often it was asked."""
+
+    def __init__(self, folder, time):
+        self.authority = authority.open_own(folder, "cluster.local", time=time)
+        self.away, self.asked, self.requests = False, 0, []
+
+    async def __call__(self, identity, request):
+        self.asked += 1
+        if self.away:
+            raise OSError("nobody there")
+        self.requests.append(request)
+        chain, bundle = self.authority.sign(request, identity), self.authority.bundle()
+        return service.Signed(chain.decode(), bundle.decode())
+
+
+@pytest.fixture
+def time():
+    return clock.Fake()
+
+
+@pytest.fixture
+def signer(tmp_path, time):
+    return Signer(tmp_path / "ca", time)
+
+
+@pytest.fixture
+async def made(tmp_path, signer, time):
+    changed = []
+    held = keys.Keys(tmp_path / "keys", signer, time=time, changed=changed.append)
+    held.test_changed = changed
+    yield held
+    await held.close()
+
+
+async def test_a_pair_is_made_and_the_key_stays_here(made, signer, tmp_path):
+    made.keep([CART])
+    pair = await made.ready(CART)
+    leaf = x509.load_pem_x509_certificate(pair.chain)
+    key = serialization.load_pem_private_key(pair.key, None)
+    assert leaf.public_key() == key.public_key()
+    assert b"PRIVATE" not in b"".join(signer.requests)
+    files = list((tmp_path / "keys").iterdir())
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600]
+    assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o700
+    assert "PRIVATE" not in repr(pair) + repr(made)
+
+
+async def test_renewed_at_half_life_with_another_key(made, signer, time):
+    made.keep([CART])
+    first = await made.ready(CART)
+    await wait.until_async(lambda: time.waiting, "a sleeper")
+    time.advance(DAY / 2 - 1)
+    await wait.until_async(lambda: time.waiting, "a sleeper")
+    assert signer.asked == 1
+    time.advance(2)
+    await wait.until_async(lambda: made.get(CART) is not first, "a renewed pair")
+    assert signer.asked == 2
+    assert made.get(CART).key != first.key
+    assert made.test_changed == [CART, CART]
+
+
+async def test_the_last_good_pair_stays_while_the_authority_is_away(made, signer, time):
+    made.keep([CART])
+    first = await made.ready(CART)
+    await wait.until_async(lambda: time.waiting, "a sleeper")
+    signer.away = True
+    time.advance(DAY / 2)
+    pauses = []
+    for asked in range(2, 14):
+        await wait.until_async(lambda asked=asked: signer.asked == asked and time.waiting, "another attempt")
+        pauses.append((time.waiting[0] - time.now()).total_seconds())
+        time.advance(pauses[-1])
+    assert made.get(CART) is first
+    assert pauses[0] < 0.2
+    assert pauses[0] < pauses[4] < pauses[-1] <= keys.LONGEST_PAUSE * 1.2
+    signer.away = False
+    await wait.until_async(lambda: time.waiting, "a sleeper")
+    time.advance(100)
+    await wait.until_async(lambda: made.get(CART) is not first, "a renewed pair")
+
+
+async def test_a_restart_without_an_authority_serves_what_is_on_disk(made, signer, time, tmp_path):
+    made.keep([CART])
+    first = await made.ready(CART)
+    await made.close()
+    signer.away = True
+    again = keys.Keys(tmp_path / "keys", signer, time=time)
+    again.keep([CART])
+    assert again.get(CART) == first
+    assert signer.asked == 1
+    await again.close()
+
+
+async def test_what_ended_while_nobody_looked_is_renewed_and_not_ready(made, signer, time, tmp_path):
+    made.keep([CART])
+    first = await made.ready(CART)
+    await made.close()
+    time.advance(2 * DAY)
+    again = keys.Keys(tmp_path / "keys", signer, time=time)
+    again.keep([CART])
+    renewed = await again.ready(CART)
+    assert renewed.ends > time.now() > first.ends
+    await again.close()
+
+
+async def test_identities_no_longer_kept_are_forgotten_on_disk_too(made, tmp_path):
+    made.keep([CART, WEB])
+    await made.ready(CART)
+    await made.ready(WEB)
+    made.keep([WEB])
+    assert made.get(CART) is None
+    assert made.get(WEB) is not None
+    assert len(list((tmp_path / "keys").iterdir())) == 1
+    assert made.test_changed[-1] == CART
+
+
+async def test_a_damaged_file_is_replaced(made, signer, time, tmp_path):
+    made.keep([CART])
+    await made.ready(CART)
+    await made.close()
+    (file,) = (tmp_path / "keys").iterdir()
+    file.write_bytes(b"nonsense")
+    again = keys.Keys(tmp_path / "keys", signer, time=time)
+    again.keep([CART])
+    assert (await again.ready(CART)).ends == time.now() + datetime.timedelta(days=1)
+    await again.close()
+
+
+async def test_a_certificate_for_somebody_else_is_not_taken(tmp_path, signer, time):
+    async def wrong(identity, request):
+        other = certificate.request(certificate.new_key(), identity)
+        return await signer(identity, other)
+
+    held = keys.Keys(tmp_path / "keys", wrong, time=time)
+    held.keep([CART])
+    await wait.until_async(lambda: time.waiting, "a failed attempt")
+    assert held.get(CART) is None
+    await held.close()

@@ -1,0 +1,272 @@
+"""The relay's state for one stream of Envoy, without gRPC: where answers come from, and where ACKs go."""
+
+import pytest
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+from google.rpc import status_pb2
+
+from retic import xds
+from retic.node import cache, secrets, session
+
+
+class Above:
+    """The stream to the control plane, only remembered."""
+
+    def __init__(self):
+        self.live, self.asked, self.acks, self.nacks, self.restarts = True, [], [], [], 0
+
+    def ask(self, type_url, more, less):
+        self.asked.append((type_url, tuple(more), tuple(less)))
+
+    def ack(self, ticket):
+        self.acks.append(ticket.nonce)
+
+    def nack(self, ticket, detail):
+        self.nacks.append((ticket.nonce, detail.message))
+
+    def restart(self):
+        self.restarts += 1
+
+
+class Own:
+    """The node's secrets from a table."""
+
+    def __init__(self):
+        self.table = {}
+
+    def answer(self, name):
+        return self.table.get(name, secrets.Answer.GONE)
+
+    def put(self, name, version):
+        resource = discovery_pb2.Resource(name=name, version=version)
+        resource.resource.Pack(secret_pb2.Secret(name=name))
+        self.table[name] = secrets.Held(version, resource.SerializeToString())
+
+
+@pytest.fixture
+def kept(tmp_path):
+    made = cache.Cache(tmp_path / "answers.sqlite")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def above():
+    return Above()
+
+
+@pytest.fixture
+def own():
+    return Own()
+
+
+@pytest.fixture
+def envoy(kept, own, above):
+    return Envoy(session.Session(kept, own, above))
+
+
+class Envoy:
+    """Envoy's end of a session."""
+
+    def __init__(self, made):
+        self.session = made
+
+    def ask(self, type_url, *names, held=None, less=()):
+        self.session.receive(
+            discovery_pb2.DeltaDiscoveryRequest(
+                type_url=type_url,
+                resource_names_subscribe=names,
+                initial_resource_versions=held or {},
+                resource_names_unsubscribe=less,
+            )
+        )
+
+    def get(self):
+        """The next response."""
+        return self.session.out.get_nowait()
+
+    def ack(self, response):
+        self.session.receive(
+            discovery_pb2.DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
+        )
+
+    def nack(self, response, why="bad"):
+        self.session.receive(
+            discovery_pb2.DeltaDiscoveryRequest(
+                type_url=response.type_url,
+                response_nonce=response.nonce,
+                error_detail=status_pb2.Status(code=13, message=why),
+            )
+        )
+
+    @property
+    def quiet(self):
+        return self.session.out.empty()
+
+
+def resource(name, version="1"):
+    return discovery_pb2.Resource(name=name, version=version)
+
+
+def answer(envoy, type_url, nonce, *resources, removed=()):
+    response = discovery_pb2.DeltaDiscoveryResponse(
+        type_url=type_url, resources=resources, removed_resources=removed, nonce=nonce
+    )
+    envoy.session.respond(response, session.Ticket(1, type_url, nonce))
+    return envoy.get()
+
+
+def names(response):
+    return [one.name for one in response.resources]
+
+
+def row(name, version="1", *, unasked=False):
+    return cache.Row(name, version, resource(name, version).SerializeToString(), unasked)
+
+
+def test_an_ack_goes_up_only_after_envoys(envoy, above, kept):
+    envoy.ask(xds.CLUSTER, "a")
+    sent = answer(envoy, xds.CLUSTER, "77", resource("a"))
+    assert above.acks == []
+    assert kept.get(xds.CLUSTER, ["a"]) == []
+    envoy.ack(sent)
+    assert above.acks == ["77"]
+    assert [one.name for one in kept.get(xds.CLUSTER, ["a"])] == ["a"]
+
+
+def test_a_nack_goes_up_with_envoys_words_and_nothing_is_kept(envoy, above, kept):
+    envoy.ask(xds.ROUTES, "r")
+    envoy.ack(answer(envoy, xds.ROUTES, "1", resource("r", "good")))
+    envoy.nack(answer(envoy, xds.ROUTES, "2", resource("r", "bad")), "no such domain")
+    assert above.acks == ["1"]
+    assert above.nacks == [("2", "no such domain")]
+    assert [one.version for one in kept.get(xds.ROUTES, ["r"])] == ["good"]
+    assert envoy.session.watches()[xds.ROUTES].held == {"r": "good"}
+
+
+def test_what_envoy_refused_from_the_start_is_told_as_refused(envoy, above):
+    """It may have taken a part of the response: the control plane must be able to change or remove it."""
+    envoy.ask(xds.LISTENER)
+    envoy.nack(answer(envoy, xds.LISTENER, "1", resource("l")))
+    assert envoy.session.watches()[xds.LISTENER].held == {"l": session.REFUSED}
+
+
+def test_a_removal_is_passed_on_and_forgotten_once_acknowledged(envoy, kept):
+    envoy.ask(xds.CLUSTER, "*", "a")
+    envoy.ack(answer(envoy, xds.CLUSTER, "1", resource("a"), resource("b")))
+    sent = answer(envoy, xds.CLUSTER, "2", removed=["a"])
+    assert list(sent.removed_resources) == ["a"]
+    assert kept.get(xds.CLUSTER, ["a"])
+    envoy.ack(sent)
+    assert not kept.get(xds.CLUSTER, ["a"])
+    assert envoy.session.watches()[xds.CLUSTER].held == {"b": "1"}
+
+
+def test_a_wildcard_is_answered_from_disk_by_what_a_wildcard_brought(envoy, above, kept):
+    kept.put(xds.CLUSTER, [row("pushed", unasked=True), row("asked")])
+    envoy.ask(xds.CLUSTER)
+    assert names(envoy.get()) == ["pushed"]
+    assert envoy.quiet
+    assert above.asked == [(xds.CLUSTER, ("*",), ())]
+    assert envoy.session.watches()[xds.CLUSTER].held == {"pushed": "1"}
+
+
+def test_listeners_from_disk_come_one_by_one_so_that_a_bad_one_stands_alone(envoy, above, kept):
+    kept.put(xds.LISTENER, [row("a", unasked=True), row("b", unasked=True)])
+    envoy.ask(xds.LISTENER)
+    first, second = envoy.get(), envoy.get()
+    assert (names(first), names(second)) == (["a"], ["b"])
+    envoy.nack(first, "namespace gone")
+    envoy.ack(second)
+    assert above.nacks == []
+    assert above.acks == []
+    assert above.restarts == 1
+    assert [one.name for one in kept.unasked(xds.LISTENER)] == ["b"]
+    assert envoy.session.watches()[xds.LISTENER].held == {"a": session.REFUSED, "b": "1"}
+
+
+def test_what_envoy_has_is_not_sent_again(envoy, kept):
+    kept.put(xds.ROUTES, [row("same"), row("newer", "2")])
+    envoy.ask(xds.ROUTES, "same", "newer", held={"same": "1", "newer": "1"})
+    assert names(envoy.get()) == ["newer"]
+    assert envoy.session.watches()[xds.ROUTES].held == {"same": "1", "newer": "2"}
+
+
+def test_names_asked_for_later_wait_for_the_control_plane_when_it_is_there(envoy, above, kept):
+    kept.put(xds.CLUSTER, [row("a")])
+    envoy.ask(xds.CLUSTER)
+    envoy.ask(xds.CLUSTER, "a")
+    assert envoy.quiet
+    assert above.asked[-1] == (xds.CLUSTER, ("a",), ())
+
+
+def test_names_asked_for_later_come_from_disk_when_it_is_away(envoy, above, kept):
+    above.live = False
+    kept.put(xds.CLUSTER, [row("a")])
+    envoy.ask(xds.CLUSTER)
+    envoy.ask(xds.CLUSTER, "a", "unknown")
+    assert names(envoy.get()) == ["a"]
+    assert envoy.quiet, "what is not known is not said to be gone"
+    assert envoy.session.watches()[xds.CLUSTER].names == {"a", "unknown"}
+
+
+def test_endpoints_are_not_taken_from_disk_while_the_control_plane_is_there(envoy, above, kept):
+    kept.put(xds.ENDPOINTS, [row("e")])
+    envoy.ask(xds.ENDPOINTS, "e")
+    assert envoy.quiet
+
+
+def test_a_wildcard_that_stands_for_nothing_is_answered_so_from_disk(envoy, above, kept):
+    above.live = False
+    envoy.ask(xds.LISTENER)
+    assert envoy.quiet, "never answered: Envoy is to wait"
+    kept.set_answered(xds.CLUSTER)
+    envoy.ask(xds.CLUSTER)
+    assert names(envoy.get()) == []
+
+
+def test_the_nodes_own_secrets_never_go_up(envoy, above, own, kept):
+    own.put("root", "r1")
+    own.put("spiffe://td/ns/a/sa/b", "1")
+    envoy.ask(xds.SECRET, "root", "spiffe://td/ns/a/sa/b", "spiffe://td/ns/a/sa/stranger", "tls/shop/web")
+    first, second, third = envoy.get(), envoy.get(), envoy.get()
+    assert names(first) == ["root"]
+    assert names(second) == ["spiffe://td/ns/a/sa/b"]
+    assert list(third.removed_resources) == ["spiffe://td/ns/a/sa/stranger"]
+    assert above.asked == [(xds.SECRET, ("tls/shop/web",), ())]
+    envoy.ack(second)
+    assert kept.get(xds.SECRET, ["spiffe://td/ns/a/sa/b"]) == []
+    assert above.acks == []
+    assert envoy.session.watches()[xds.SECRET].names == {"tls/shop/web"}
+
+
+def test_a_secret_once_asked_for_is_pushed_when_it_comes_and_when_it_changes(envoy, own):
+    name = "spiffe://td/ns/a/sa/b"
+    own.table[name] = secrets.Answer.LATER
+    envoy.ask(xds.SECRET, name)
+    assert envoy.quiet
+    own.put(name, "1")
+    envoy.session.identity_changed(name)
+    assert names(envoy.get()) == [name]
+    envoy.session.identity_changed(name)
+    assert envoy.quiet, "the same version is no news"
+    own.put(name, "2")
+    envoy.session.identity_changed(name)
+    assert envoy.get().resources[0].version == "2"
+    del own.table[name]
+    envoy.session.identity_changed(name)
+    assert list(envoy.get().removed_resources) == [name]
+    own.put(name, "3")
+    envoy.session.identity_changed(name)
+    assert names(envoy.get()) == [name]
+    envoy.session.identity_changed("spiffe://td/ns/never/sa/asked")
+    assert envoy.quiet
+
+
+def test_an_unsubscription_goes_up_and_ends_the_watch(envoy, above):
+    envoy.ask(xds.ROUTES, "a", "b")
+    envoy.ack(answer(envoy, xds.ROUTES, "1", resource("a"), resource("b")))
+    envoy.ask(xds.ROUTES, less=["a"])
+    assert above.asked[-1] == (xds.ROUTES, (), ("a",))
+    assert envoy.session.watches()[xds.ROUTES].names == {"b"}
+    assert envoy.session.watches()[xds.ROUTES].held == {"b": "1"}
