@@ -24,4 +24,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 def load(file: pathlib.Path) -> Config:
     """The configuration in the file. ValueError naming what is wrong with it."""
-    return msgspec.json.decode(file.read_bytes(), type=Config)
+    return msgspec.json.decode(file.read_bytes(), type=Config, dec_hook=_path)
+
+
+def _path(wanted: type, value: object) -> object:
+    if wanted is pathlib.Path and isinstance(value, str):
+        return pathlib.Path(value)
+    raise NotImplementedError

@@ -23,7 +23,7 @@ from google.protobuf.message import Message
 from xds.type.v3 import typed_struct_pb2
 
 from retic import graph, wiring, xds
-from retic.envoy import clusters, filters, managers, names, resources
+from retic.envoy import clusters, filters, managers, names, resources, tls
 from retic.explain import places
 from retic.mesh import faults
 from retic.sources import manifests
@@ -100,7 +100,7 @@ class Case:
         made.static_resources.clusters.add(name="discovery").CopyFrom(clusters.nowhere("discovery"))
         for name, message in self.messages():
             if isinstance(message, cluster_pb2.Cluster):
-                made.static_resources.clusters.append(message)
+                made.static_resources.clusters.append(_validatable(message))
             elif isinstance(message, listener_pb2.Listener):
                 made.static_resources.listeners.append(message)
             elif isinstance(message, route_pb2.RouteConfiguration):
@@ -108,6 +108,16 @@ class Case:
             elif isinstance(message, secret_pb2.Secret):
                 made.static_resources.secrets.append(message)
         return made
+
+
+def _validatable(cluster: cluster_pb2.Cluster) -> cluster_pb2.Cluster:
+    """Envoy 1.40 in validation mode falls over when a cluster of its first phase has secrets on the ADS
+    stream, which does not exist there; as EDS the same transport socket is looked at without harm."""
+    if cluster.HasField("transport_socket") and cluster.type == cluster_pb2.Cluster.ORIGINAL_DST:
+        cluster.type = cluster_pb2.Cluster.EDS
+        cluster.eds_cluster_config.eds_config.CopyFrom(tls.ads())
+        cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
+    return cluster
 
 
 def _carrier(name: str, routes: route_pb2.RouteConfiguration) -> listener_pb2.Listener:
