@@ -94,6 +94,7 @@ async def test_each_section_of_a_real_envoy(envoy):
     summary = await admin.read(path, "")
     assert (summary["state"], summary["listeners"], summary["secrets"]) == ("LIVE", 1, 1)
     assert "1.40" in summary["version"]
+    assert await admin.version(path) == "1.40.0"
 
 
 async def test_a_secret_is_its_certificate_and_never_its_key(envoy):

@@ -1,11 +1,14 @@
 """`retic analyze`: what is wrong with manifests, without running them."""
 
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from retic import findings
 from retic.cli import failure, show
 from retic.explain import places
+
+_NODE = re.compile(r"node-[1-9][0-9]{0,2}")
 
 
 def run(files: Sequence[pathlib.Path], *, as_json: bool) -> int:
@@ -22,9 +25,27 @@ def run(files: Sequence[pathlib.Path], *, as_json: bool) -> int:
 
 
 def examine(files: Sequence[pathlib.Path]) -> tuple[findings.Finding, ...]:
-    """The faults of form and of meaning, in the order of the files."""
+    """The faults of form, of what controllers make of the objects, and of meaning, in the files' order."""
     from retic import wiring
+    from retic.local import workloads
+    from retic.mesh import faults
     from retic.sources import manifests
 
     loaded = manifests.load(files)
-    return places.ordered([*loaded.findings, *wiring.offline(loaded)])
+    given = workloads.identified(located.object for located in loaded.objects)
+    world = workloads.offline(given, nodes=_nodes(given))
+    objects = {**given, **world.objects}
+    mesh = wiring.offline(objects.values())
+    meant = [fault for ref in objects for fault in mesh.ask(faults.of, ref)]
+    positions = {located.ref: located.position for located in loaded.objects}
+    return places.ordered([*loaded.findings, *places.located([*world.faults, *meant], positions)])
+
+
+def _nodes(given: Iterable[findings.Ref]) -> tuple[str, ...]:
+    """As many nodes as manifests name (node-1, node-2 ...), at least one."""
+    numbers = [
+        int(ref.name.removeprefix("node-"))
+        for ref in given
+        if ref.kind == "Node" and _NODE.fullmatch(ref.name)
+    ]
+    return tuple(f"node-{number}" for number in range(1, max(numbers, default=1) + 1))

@@ -14,6 +14,8 @@ _KINDS = {
     "job": "Job", "jobs": "Job",
 }
 
+_HASH = "pod-template-hash"
+
 Object = dict[str, Any]
 
 
@@ -38,6 +40,7 @@ def pod(objects: Iterable[Object], target: str, namespace: str) -> Object:
             ("ReplicaSet", one["metadata"]["name"])
             for one in here if one["kind"] == "ReplicaSet" and _owned(one, {(kind, name)})
         }
+        owners |= {("ReplicaSet", f"{name}-{one['metadata'].get('labels', {}).get(_HASH)}") for one in pods}
     found = sorted((one for one in pods if _owned(one, owners)), key=_usefulness)
     if not found:
         known = any(one["kind"] == kind and one["metadata"]["name"] == name for one in here)

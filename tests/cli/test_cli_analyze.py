@@ -1,0 +1,87 @@
+"""`retic analyze` over files: faults of form, of controllers and of meaning, each in its line."""
+
+import json
+
+import pytest
+from typer import testing
+
+from retic.cli import app
+
+GOOD = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: main, image: none, command: [sleep, "1"], ports: [{containerPort: 80, name: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: http, name: http}]
+"""
+
+ROUTE = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r}
+spec:
+  parentRefs: [{name: web, kind: Service, group: "", port: 80}]
+  rules:
+  - backendRefs:
+    - name: gone
+      port: 80
+"""
+
+
+@pytest.fixture
+def analyze(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, **files):
+        for name, text in files.items():
+            (tmp_path / f"{name}.yaml").write_text(text)
+        done = testing.CliRunner().invoke(app.app, ["analyze", "-f", ".", *arguments], standalone_mode=False)
+        assert done.exception is None, done.exception
+        return done.return_value, done.stdout
+
+    return run
+
+
+def test_correct_input_is_silent(analyze):
+    assert analyze(good=GOOD) == (0, "")
+    code, out = analyze("-o", "json")
+    assert (code, json.loads(out)) == (0, {"findings": []})
+
+
+def test_a_fault_of_meaning_stands_in_its_line(analyze):
+    code, out = analyze(good=GOOD, route=ROUTE)
+    assert code == 1
+    assert out.startswith("route.yaml:8: error RT0201 HTTPRoute default/r: ")
+    assert "default/gone" in out
+    assert out.count("\n") == 1
+
+
+def test_faults_of_form_and_of_controllers_come_together_in_the_files_order(analyze):
+    code, out = analyze(
+        a=GOOD.replace("command:", "comand:"), b=GOOD.replace("web", "x").replace("{app: x}\n  p", "{app: y}\n  p")
+    )
+    assert code == 1
+    found = [(line.split(":")[0], line.split()[2]) for line in out.splitlines()]
+    assert found == [("a.yaml", "RT0005"), ("a.yaml", "RT0501"), ("b.yaml", "RT0101")]
+
+
+def test_warnings_alone_are_no_failure(analyze):
+    code, out = analyze(good=GOOD, other="apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\n")
+    assert code == 0
+    assert " warning RT0003" in out
+
+
+def test_a_name_is_accepted_as_everywhere(analyze):
+    assert analyze("--name", "other", good=GOOD) == (0, "")
