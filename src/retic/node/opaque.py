@@ -1,4 +1,4 @@
-"""The destinations nobody looks into, as the control plane sends them: a TypedStruct named `opaque`.
+"""The destinations nobody looks into, as the control plane sends them: a TypedStruct named `destinations`.
 
 Its value is {"destinations": ["10.96.0.5:6379", ...]}, IPv4 addresses with ports.
 """
@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from xds.type.v3 import typed_struct_pb2
 
 TYPE_URL = "type.googleapis.com/xds.type.v3.TypedStruct"
-NAME = "opaque"
+NAME = "destinations"
 
 
 class MalformedError(ValueError):
