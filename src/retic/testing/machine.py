@@ -8,6 +8,7 @@ user the machine is made with a user namespace and its user is that same one.
 import contextlib
 import os
 import pathlib
+import re
 import select
 import shutil
 import signal
@@ -24,6 +25,7 @@ NOBODY = 65534
 OUTSIDE = "192.0.2.1"
 """An address that the machine has, and that no mesh does: the outside world."""
 
+_OURS = re.compile(r"fabric|cni0|node\d+|pod\d+")
 _SPACES = kernel.New.NET | kernel.New.NS
 
 
@@ -73,14 +75,12 @@ class Machine:
         return {pid for pid in found if kernel.start_time(pid) is not None}
 
     def traces(self) -> dict[str, Any]:
-        """What a mesh could leave behind: interfaces, mounts and named namespaces, here and on the host."""
-        seen: dict[str, Any] = {}
-        for who in (str(self.holder), "self"):
-            seen[f"mounts of {who}"] = pathlib.Path(f"/proc/{who}/mounts").read_text()
-            lines = pathlib.Path(f"/proc/{who}/net/dev").read_text().splitlines()
-            seen[f"links of {who}"] = sorted(line.split(":")[0] for line in lines if ":" in line)
-        seen["named namespaces"] = sorted(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else []
-        return seen
+        """What a mesh could leave behind: all interfaces and mounts of the machine; of the real host, which
+        others use too, those that look like a mesh's."""
+        mounts, links = _mounts(self.holder), _links_of(self.holder)
+        host_mounts = [line for line in _mounts("self") if "retic" in line or str(self.runtime) in line]
+        host_links = [name for name in _links_of("self") if _OURS.fullmatch(name)]
+        return {"mounts": mounts, "links": links, "host mounts": host_mounts, "host links": host_links}
 
     def close(self) -> None:
         """End everything that was started on the machine."""
@@ -100,6 +100,17 @@ class Machine:
                 os.setresuid(self.user, self.user, self.user)
 
         return enter
+
+
+def _mounts(who: int | str) -> list[str]:
+    """Without other people's `ip netns`: removing one there removes it from every copy of the mounts."""
+    lines = pathlib.Path(f"/proc/{who}/mounts").read_text().splitlines()
+    return [line for line in lines if not line.split()[1].startswith("/run/netns/")]
+
+
+def _links_of(who: int | str) -> list[str]:
+    lines = pathlib.Path(f"/proc/{who}/net/dev").read_text().splitlines()
+    return sorted(line.split(":")[0].strip() for line in lines if ":" in line)
 
 
 def users() -> list[int]:

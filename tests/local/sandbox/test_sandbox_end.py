@@ -30,16 +30,27 @@ def _nothing_runs(host, before):
     assert host.traces() == before
 
 
-@pytest.mark.parametrize("victim", ["outer", "cluster"])
-def test_kill_9_leaves_the_state_folder_only_and_down_removes_it(host, before, victim):
+def test_kill_9_leaves_the_state_folder_only_and_down_removes_it(host, before):
     mesh = host_side.up(host)
     _populate(mesh)
-    os.kill(getattr(mesh, victim), signal.SIGKILL)
+    os.kill(mesh.outer, signal.SIGKILL)
     _nothing_runs(host, before)
     assert mesh.folder.exists()
     assert host_side.drive(host, "down", mesh.name).returncode == 0
     assert not mesh.folder.exists()
     assert host_side.drive(host, "down", mesh.name).returncode == 3
+
+
+def test_kill_9_of_pid_1_then_up_again(host, before):
+    mesh = host_side.up(host)
+    _populate(mesh)
+    os.kill(mesh.cluster, signal.SIGKILL)
+    _nothing_runs(host, before)
+    assert mesh.folder.exists()
+    again = host_side.up(host)
+    assert again.run("true")["code"] == 0
+    assert host_side.drive(host, "down", mesh.name).returncode == 0
+    _nothing_runs(host, before)
 
 
 def test_without_its_spawner_a_mesh_ends(host, before):
@@ -58,17 +69,6 @@ def test_kill_9_of_everything_then_down(host, before):
     _nothing_runs(host, before)
     assert host_side.drive(host, "down", mesh.name).returncode == 0
     assert not mesh.folder.exists()
-
-
-def test_kill_9_then_up_again(host, before):
-    mesh = host_side.up(host)
-    _populate(mesh)
-    os.kill(mesh.outer, signal.SIGKILL)
-    _nothing_runs(host, before)
-    again = host_side.up(host)
-    assert again.run("true")["code"] == 0
-    assert host_side.drive(host, "down", mesh.name).returncode == 0
-    _nothing_runs(host, before)
 
 
 def test_down_of_a_running_mesh_leaves_nothing(host, before):
@@ -103,9 +103,9 @@ def test_one_name_runs_once(host, before):
 
 def test_of_many_at_once_one_wins(host, before):
     argv = [*host_side.COMMAND, "up", f"race{os.getpid()}", "1"]
-    racers = [host.popen(argv, stdout=-1, stderr=-1) for _ in range(5)]
+    racers = [host.popen(argv, stdout=-1, stderr=-1) for _ in range(3)]
     said = [racer.communicate(timeout=30) for racer in racers]
-    assert sorted(racer.returncode for racer in racers) == [0, 1, 1, 1, 1], said
+    assert sorted(racer.returncode for racer in racers) == [0, 1, 1], said
     assert host_side.drive(host, "down", f"race{os.getpid()}").returncode == 0
     _nothing_runs(host, before)
 
