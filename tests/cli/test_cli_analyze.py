@@ -69,12 +69,11 @@ def test_a_fault_of_meaning_stands_in_its_line(analyze):
 
 
 def test_faults_of_form_and_of_controllers_come_together_in_the_files_order(analyze):
-    code, out = analyze(
-        a=GOOD.replace("command:", "comand:"), b=GOOD.replace("web", "x").replace("{app: x}\n  p", "{app: y}\n  p")
-    )
+    unselected = GOOD.replace("web", "x").replace("selector: {app: x}", "selector: {app: other}")
+    code, out = analyze(a=GOOD.replace("command:", "comand:"), b=unselected)
     assert code == 1
     found = [(line.split(":")[0], line.split()[2]) for line in out.splitlines()]
-    assert found == [("a.yaml", "RT0005"), ("a.yaml", "RT0501"), ("b.yaml", "RT0101")]
+    assert found == [("a.yaml", "RT0501"), ("a.yaml", "RT0005"), ("b.yaml", "RT0101")]
 
 
 def test_warnings_alone_are_no_failure(analyze):

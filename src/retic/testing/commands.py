@@ -8,13 +8,15 @@ import asyncio
 import contextlib
 import os
 import pathlib
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from retic.control import server, service
+from retic.control import model, server, service
 from retic.local import state
 from retic.local.sandbox import kernel
 from retic.testing import control
@@ -79,3 +81,31 @@ def running(folder: pathlib.Path) -> Iterator[Mesh]:
         thread.join()
         loop.close()
         (folder / "outer.json").unlink()
+
+
+def main() -> None:
+    """`python -m retic.testing.commands --config STATE/cluster.json`, as pid 1: quiet until SIGTERM.
+
+    `settled` and `convergence` come as JSON in RETIC_TEST_ANSWERS.
+    """
+    folder = pathlib.Path(sys.argv[2]).parent
+    answers = msgspec.json.decode(os.environ.get("RETIC_TEST_ANSWERS", "{}"))
+    asyncio.run(_quiet(folder, answers))
+
+
+async def _quiet(folder: pathlib.Path, answers: dict[str, Any]) -> None:
+    mesh = Mesh(folder)
+    mesh.settled = answers.get("settled", mesh.settled)
+    mesh.queries.convergence = msgspec.convert(answers.get("convergence", {"ready": True}), model.Converged)
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    answering = server.Server(service.Service(mesh.queries, folder), folder / "control.sock")
+    await answering.start()
+    first = await asyncio.start_unix_server(mesh.answer, str(folder / "cluster.sock"))
+    await ended.wait()
+    first.close()
+    await answering.close()
+
+
+if __name__ == "__main__":
+    main()
