@@ -1,0 +1,44 @@
+"""Nobody ever appears as somebody else: many accounts, one proxy, one destination, all at once."""
+
+import json
+import pathlib
+
+CLIENT = str(pathlib.Path(__file__).with_name("identity_client.py"))
+ACCOUNTS = [f"c{i}" for i in range(6)]
+
+
+def who(account):
+    return f"spiffe://cluster.local/ns/default/sa/{account}"
+
+
+def run_all(mesh, kind, host, port, expected, **options):
+    words = [w for k, v in options.items() for w in (f"--{k}", str(v))]
+    started = [
+        mesh.start(a, "python3", CLIENT, kind, host, str(port), expected(a), *words) for a in ACCOUNTS
+    ]
+    answers = []
+    for one in started:
+        out, err = one.communicate(timeout=240)
+        assert one.returncode == 0, err
+        answers.append(json.loads(out))
+    return answers
+
+
+def test_a_hundred_thousand_requests_and_not_one_wrong(mesh):
+    http1 = run_all(mesh, "http1", "echo-http", 80, who, connections=6, rounds=10, requests=255)
+    http2 = run_all(mesh, "http2", "echo-h2", 80, who, connections=2, rounds=5, requests=150)
+    addresses = {p["name"]: p["ip"] for p in mesh.ps()["pods"]}
+    tcp = run_all(mesh, "tcp", "echo-tcp", 7000, addresses.get, connections=4, rounds=5, requests=50)
+    everything = http1 + http2 + tcp
+    assert [a["wrong"] for a in everything if a["wrong"]] == []
+    assert sum(a["failed"] for a in everything) == 0
+    assert sum(a["good"] for a in everything) >= 100_000
+    for node in ("node-1", "node-2"):
+        resumed = {k: v for k, v in mesh.stats(node).items() if k.endswith("ssl.session_reused")}
+        assert sum(resumed.values()) == 0
+
+
+def test_short_connections_interleaved(mesh):
+    answers = run_all(mesh, "http1", "echo-http", 80, who, connections=3, rounds=40, requests=1)
+    assert [a["wrong"] for a in answers if a["wrong"]] == []
+    assert sum(a["failed"] for a in answers) == 0
