@@ -14,7 +14,7 @@ from retic.testing import upstream
 def make_settings(control, tmp_path, **fields):
     root, token = tmp_path / "root.pem", tmp_path / "token"
     root.write_bytes(control.authority.bundle())
-    token.write_text(attest.local_token(upstream.TOKEN_KEY, "node/node-1"))
+    token.write_text(attest.local_token(upstream.TOKEN_KEY, fields.get("id", "node/node-1")))
     given = {
         "id": "node/node-1", "role": "node", "zone": "z1", "control": f"127.0.0.1:{control.port}",
         "enrol": f"127.0.0.1:{control.enrol_port}", "trust_domain": "cluster.local", "root_file": str(root),

@@ -11,10 +11,11 @@ import msgspec
 import node_resources as resources
 import pytest
 from cryptography import x509
-from node_rig import Rules, alive, end, running
+from node_rig import Rules, alive, end, make_settings, running
+from xds.type.v3 import typed_struct_pb2
 
 from retic.identity import certificate, spiffe
-from retic.node import admin, envoy, inside
+from retic.node import admin, envoy, inside, opaque
 from retic.testing import wait
 
 PORTS = {"outbound": 15001, "opaque": 15002, "inbound": 15006, "mtls": 15100}
@@ -176,6 +177,79 @@ async def test_a_killed_agent_leaves_envoy_which_the_next_one_adopts(control, se
             if process.returncode is None:
                 process.kill()
         end(pid)
+
+
+async def test_a_refusal_of_envoy_reaches_the_control_plane(control, settings, netns):
+    publish(control, netns)
+    async with running(settings):
+        await wait.until_async(lambda: len(control.acknowledged(resources.LISTENER)) == 1, "an ACK")
+        bad = resources.listener("bad", "/nowhere/netns", 15098)
+        control.put(resources.LISTENER, "bad", bad, "1")
+        await wait.until_async(lambda: len(control.answers(resources.LISTENER)) == 2, "an answer")
+        answer = control.answers(resources.LISTENER)[-1]
+        assert "/nowhere/netns" in answer.error_detail.message
+        assert await seen(settings.folder) == LISTENERS
+
+
+async def test_the_opaque_destinations_reach_every_pod_and_are_acknowledged(control, settings, netns):
+    rules = Rules()
+    publish(control, netns)
+    destinations(control, "1", "10.96.0.5:6379")
+    async with running(settings, rules):
+        await wait.until_async(lambda: control.acknowledged(opaque.TYPE_URL), "an ACK")
+        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket")
+        assert await ask(settings.folder / "cni.sock", add=pod(netns)) == {"ok": True}
+        assert rules.opaque == {netns: {("10.96.0.5", 6379)}}
+        destinations(control, "2", "10.96.0.6:25")
+        await wait.until_async(lambda: len(control.acknowledged(opaque.TYPE_URL)) == 2, "another ACK")
+        assert rules.opaque == {netns: {("10.96.0.6", 25)}}
+        destinations(control, "3", "redis")
+        await wait.until_async(lambda: len(control.answers(opaque.TYPE_URL)) == 3, "a NACK")
+        assert "'redis' is not" in control.answers(opaque.TYPE_URL)[-1].error_detail.message
+        assert rules.opaque == {netns: {("10.96.0.6", 25)}}
+    await control.stop()
+    again = Rules()
+    async with running(settings, again):
+        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket")
+        assert again.opaque == {netns: {("10.96.0.6", 25)}}, "known from disk"
+
+
+def destinations(control, version, *texts):
+    made = typed_struct_pb2.TypedStruct()
+    made.value.update({"destinations": list(texts)})
+    control.put(opaque.TYPE_URL, opaque.NAME, made, version)
+
+
+async def test_a_gateway_holds_the_identities_it_is_told(control, tmp_path, netns):
+    settings = make_settings(control, tmp_path, id="gateway/shop/web", role="gateway")
+    control.holds.table["gateway/shop/web"] = {CART}
+    made = resources.listener("mtls", netns, PORTS["mtls"], "server:" + CART)
+    control.put(resources.LISTENER, "mtls", made, "1")
+    async with running(settings):
+        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket")
+        assert await ask(settings.folder / "cni.sock", identities=[CART]) == {"ok": True}
+        assert control.clients[0] == "gateway/shop/web"
+
+        async def active():
+            return await seen(settings.folder) == {"mtls"}
+
+        await wait.until_async(active, "the listener")
+        assert await asyncio.to_thread(peer_names, netns, control, tmp_path) == [CART]
+
+
+async def test_another_own_certificate_means_another_stream_and_nothing_sent_twice(control, settings, netns):
+    publish(control, netns)
+    async with running(settings) as agent:
+        await wait.until_async(lambda: len(control.acknowledged(resources.LISTENER)) == 1, "an ACK")
+        streams = control.streams
+        agent._own_changed(settings.identity)
+        await wait.until_async(lambda: control.streams > streams, "another stream")
+        control.put(resources.CLUSTER, "later", resources.cluster("later"), "1")
+        await wait.until_async(lambda: len(control.acknowledged(resources.CLUSTER)) >= 2, "an ACK")
+        asked = [one for one in control.requests if one.type_url == resources.LISTENER]
+        resumed = [one for one in asked if not one.response_nonce]
+        assert len(resumed) == 2
+        assert dict(resumed[-1].initial_resource_versions) == dict.fromkeys(LISTENERS, "1")
 
 
 async def start_process(settings, tmp_path):

@@ -263,6 +263,15 @@ def test_a_secret_once_asked_for_is_pushed_when_it_comes_and_when_it_changes(env
     assert envoy.quiet
 
 
+def test_what_comes_unasked_is_passed_on_and_kept(envoy, above, kept):
+    """The control plane pushes clusters that no request waits for, perhaps before Envoy asks for any."""
+    envoy.ack(answer(envoy, xds.CLUSTER, "1", resource("mirror")))
+    assert above.acks == ["1"]
+    envoy.ask(xds.CLUSTER)
+    assert above.asked == [(xds.CLUSTER, ("*",), ())]
+    assert envoy.session.watches()[xds.CLUSTER].held == {"mirror": "1"}
+
+
 def test_an_unsubscription_goes_up_and_ends_the_watch(envoy, above):
     envoy.ask(xds.ROUTES, "a", "b")
     envoy.ack(answer(envoy, xds.ROUTES, "1", resource("a"), resource("b")))

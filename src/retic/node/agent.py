@@ -68,7 +68,7 @@ class Agent:
         """Run until `stop` is set; then end Envoy too, unless `leave_envoy` is set."""
         started = _time.monotonic()
         self._own.keep([self._settings.identity])
-        self.pods.restore()
+        self.pods.restore(self._settings.identities)
         await self._relay.watch(opaque.TYPE_URL, opaque.NAME, self._opaque)
         await self._relay.start(self._settings.socket("xds"))
         tasks = [
@@ -86,6 +86,7 @@ class Agent:
                 task.result()
         finally:
             server.close()
+            self._settings.socket("cni").unlink(missing_ok=True)
             for task in (waiting, *tasks):
                 task.cancel()
             await asyncio.gather(waiting, *tasks, return_exceptions=True)
@@ -142,7 +143,7 @@ class Agent:
         self._relay.identity_changed(secrets.ROOT)
 
     def _own_changed(self, identity: spiffe.Id) -> None:
-        self._relay.identity_changed(str(identity))
+        self._key_changed(identity)
         self._upstream.restart()
 
     def _key_changed(self, identity: spiffe.Id) -> None:

@@ -22,6 +22,7 @@ class Config(msgspec.Struct, frozen=True):
     """agent.json. `control` is host:port of discovery and Sign; `enrol` of Enroll, by default the next port.
 
     `logs` is by default the folder `logs` two above `folder`. `heap_bytes` bounds Envoy's heap.
+    `identities` are SPIFFE ids to hold whatever the pods: a gateway's.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Config(msgspec.Struct, frozen=True):
     enrol: str = ""
     logs: pathlib.Path | None = None
     heap_bytes: int = 2 << 30
+    identities: tuple[str, ...] = ()
 
     @property
     def identity(self) -> spiffe.Client:
@@ -85,5 +87,5 @@ def load(file: pathlib.Path) -> Config:
     config = msgspec.json.decode(file.read_bytes(), type=Config, dec_hook=decode_path)
     if config.concurrency < 1:
         raise ValueError("concurrency must be at least 1")
-    _ = config.identity, config.enrol_address
+    _ = config.identity, config.enrol_address, [spiffe.parse(one) for one in config.identities]
     return config

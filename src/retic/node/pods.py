@@ -81,8 +81,11 @@ class Pods:
         """The pods, by namespace and name."""
         return sorted(self._pods.values(), key=lambda pod: (pod.namespace, pod.name, pod.uid))
 
-    def restore(self) -> None:
-        """Know the pods again that pods.json names and whose namespaces still exist."""
+    def restore(self, always: Iterable[str] = ()) -> None:
+        """Know the pods again that pods.json names and whose namespaces still exist.
+
+        `always` are identities to hold beside the remembered ones.
+        """
         try:
             kept = msgspec.json.decode(self._file.read_bytes(), type=_File)
         except FileNotFoundError:
@@ -91,7 +94,7 @@ class Pods:
             _log.error("pods.json cannot be read; pods must be enrolled again", reason=str(error))
             kept = _File()
         self._pods = {pod.uid: pod for pod in kept.pods if pathlib.Path(pod.netns).exists()}
-        self._extra = tuple(spiffe.parse(text) for text in kept.identities)
+        self._extra = tuple(map(spiffe.parse, dict.fromkeys((*kept.identities, *always))))
         self._save()
 
     async def add(self, pod: Pod) -> None:

@@ -71,6 +71,7 @@ class Session:
         self._secrets = own
         self._upstream = upstream
         self._watches: dict[str, Watch] = {}
+        self._asked: set[str] = set()  # types that Envoy has asked for; others may come unasked
         self._sent: dict[str, _Sent] = {}
         self._local: dict[str, str] = {}  # Secrets answered here: name to version, "" when gone or awaited
         self._count = 0
@@ -88,9 +89,10 @@ class Session:
             else:
                 self._accepted(sent)
         more, less = list(request.resource_names_subscribe), list(request.resource_names_unsubscribe)
-        first = request.type_url not in self._watches
+        first = request.type_url not in self._asked and not request.response_nonce
         if not first and not more and not less:
             return
+        self._asked.add(request.type_url)
         watch = self._watches.setdefault(request.type_url, Watch())
         if first:
             watch.held.update(request.initial_resource_versions)
@@ -106,6 +108,7 @@ class Session:
 
     def respond(self, response: discovery_pb2.DeltaDiscoveryResponse, ticket: Ticket) -> None:
         """An answer of upstream: on to Envoy, whatever it says."""
+        self._watches.setdefault(ticket.type_url, Watch())
         rows = [
             cache.Row(
                 one.name, one.version, one.SerializeToString(), self._unasked(ticket.type_url, one.name)
