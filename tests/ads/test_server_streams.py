@@ -197,7 +197,7 @@ async def test_a_storm_is_coalesced_while_the_client_does_not_read(house):
     client.reading.set()
     await holds(client, CDS, **{f"c{i}": big + b"49" for i in range(20)})
     assert await house.server.settled(5)
-    assert client.received() <= 60
+    assert client.received() <= 200  # of 1,020 versions: what was on its way, and the last ones
 
 
 async def test_a_failing_query_leaves_what_was_good_and_says_nothing_of_what_never_was(house):

@@ -128,19 +128,22 @@ class Watches:
         self._wake()
 
     def _accompanied(self, type_url: str, name: str, watch: graph.Watch[Companions]) -> None:
-        for one in self._missing(watch):
-            self.open(*one)
+        try:
+            for one in self._missing(watch):
+                self.open(*one)
+        except Exception as error:  # of `scope`: the commit that led here is not to blame
+            self.failed += 1
+            log.warning("companions not watched", type_url=type_url, name=name, error=repr(error))
 
     def _listed(self, type_url: str, watch: graph.Watch[frozenset[str]]) -> None:
         try:
-            names = watch.latest
+            added, lost = self._state.list_names(type_url, watch.latest)
+            for name in sorted(added):
+                self.open(type_url, name)
         except Exception as error:
             self.failed += 1
             log.warning("no answer for a list of names", type_url=type_url, error=repr(error))
             return
-        added, lost = self._state.list_names(type_url, names)
-        for name in sorted(added):
-            self.open(type_url, name)
         for name in lost:
             self.close(type_url, name)
         self._wake()

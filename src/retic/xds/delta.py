@@ -115,7 +115,7 @@ class Delta:
         self, book: ledger.Ledger, message: discovery_pb2.DeltaDiscoveryRequest, *, first: bool
     ) -> tuple[list[str], list[str], bool | None]:
         subscribe, unsubscribe = message.resource_names_subscribe, message.resource_names_unsubscribe
-        request.check_count(self._books, len(subscribe), self._limit)
+        request.check_count(self._books, len(set(subscribe) - book.explicit), self._limit)
         if first and message.initial_resource_versions:
             if len(message.initial_resource_versions) > self._limit:
                 raise request.TooManyError(f"more than {self._limit} resources on one stream")

@@ -115,7 +115,7 @@ class Sotw:
             book.held.pop(name, None)
         if not chunk and not book.greet:
             return None
-        return self._compose(book, dict(chunk), dict(chunk), lookup)
+        return self._compose(book, dict(chunk), dict(chunk))
 
     def _whole(self, book: ledger.Ledger, lookup: state.Lookup) -> bytes | None:
         if book.wildcard and book.listed is None:
@@ -128,7 +128,7 @@ class Sotw:
         book.leaving.clear()
         if not (changed or missing or book.greet):
             return None
-        return self._compose(book, self._all(book, lookup), changed, lookup)
+        return self._compose(book, self._all(book, lookup), changed)
 
     def _all(self, book: ledger.Ledger, lookup: state.Lookup) -> dict[str, encoded.Bytes]:
         """Everything of the type that exists for the client."""
@@ -143,16 +143,12 @@ class Sotw:
         return found
 
     def _compose(
-        self,
-        book: ledger.Ledger,
-        shown: dict[str, encoded.Bytes],
-        changed: dict[str, encoded.Bytes],
-        lookup: state.Lookup,
+        self, book: ledger.Ledger, shown: dict[str, encoded.Bytes], changed: dict[str, encoded.Bytes]
     ) -> bytes:
         self._nonce += 1
         self.sent += len(shown)
         self._latest[book.type_url] = self._nonce
-        version = _digest(shown if book.type_url in kinds.WHOLE else self._all(book, lookup))
+        version = _digest(_after(book, shown))
         book.record(self._nonce, {name: value.version for name, value in changed.items()})
         anys = (value.any for value in shown.values())
         return wire.sotw_response(book.type_url, str(self._nonce), version, anys)
@@ -160,9 +156,10 @@ class Sotw:
     def _as_claimed(self, book: ledger.Ledger, lookup: state.Lookup, claimed: str) -> bool:
         """Whether the client has all of it from an earlier stream; then nothing is due."""
         shown = self._all(book, lookup)
-        if (book.wildcard and book.listed is None) or _digest(shown) != claimed:
+        versions = {name: value.version for name, value in shown.items()}
+        if (book.wildcard and book.listed is None) or _digest(versions) != claimed:
             return False
-        book.held = {name: ledger.Held(value.version) for name, value in shown.items()}
+        book.held = {name: ledger.Held(version) for name, version in versions.items()}
         book.dirty.clear()
         book.leaving.clear()
         book.forced.clear()
@@ -188,6 +185,8 @@ class Sotw:
             book.start_wildcard()
             began = True
         added = names - book.explicit
+        if not first and (ended or book.explicit - names):
+            self._claimed.pop(book.type_url, None)  # what is dropped now may be asked for anew
         for name in book.explicit - names:
             book.explicit.discard(name)
             if not book.interested(name):
@@ -200,9 +199,19 @@ class Sotw:
         return sorted(added), dropped, True if began else False if ended else None
 
 
-def _digest(resources: dict[str, encoded.Bytes]) -> str:
+def _after(book: ledger.Ledger, shown: dict[str, encoded.Bytes]) -> dict[str, str]:
+    """What the client has for certain once it has taken over a response."""
+    has = {name: value.version for name, value in shown.items()}
+    if book.type_url not in kinds.WHOLE:
+        for name, held in book.held.items():
+            if held.good and name not in has and book.interested(name):
+                has[name] = held.good
+    return has
+
+
+def _digest(versions: dict[str, str]) -> str:
     """One version for a set of resources, whoever computes it and when."""
     total = hashlib.blake2b(digest_size=8)
-    for name in sorted(resources):
-        total.update(f"{name}\0{resources[name].version}\0".encode())
+    for name in sorted(versions):
+        total.update(f"{name}\0{versions[name]}\0".encode())
     return total.hexdigest()

@@ -24,9 +24,10 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class _Interest:
-    __slots__ = ("names", "nonce", "version")
+    __slots__ = ("dropped", "names", "nonce", "version")
 
     def __init__(self) -> None:
+        self.dropped = False  # the version may speak of what has been dropped
         self.names: dict[str, None] = {}
         self.version = ""  # of the response last acknowledged
         self.nonce = ""  # of the response last received on this stream
@@ -52,6 +53,8 @@ class Subscriber:
         self._first = True
         for interest in self._types.values():
             interest.nonce = ""
+            if interest.dropped:
+                interest.version, interest.dropped = "", False
         told = [url for url, interest in self._types.items() if interest.names]
         return [self._request(url) for url in sorted(told, key=kinds.rank)]
 
@@ -68,6 +71,7 @@ class Subscriber:
         lost = [name for name in dict.fromkeys(names) if name in interest.names]
         for name in lost:
             del interest.names[name]
+            interest.dropped = True
         return self._request(type_url) if lost else None
 
     def receive(self, content: bytes) -> Response:
