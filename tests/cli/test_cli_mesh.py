@@ -2,13 +2,14 @@
 
 import io
 import json
+import subprocess
 import threading
 
 import pytest
 from typer import testing
 
 from retic import findings
-from retic.cli import app, failure, logs, target, up
+from retic.cli import app, failure, foreground, logs, running, target, up
 from retic.control import model
 from retic.explain import why
 from retic.local import state
@@ -25,8 +26,8 @@ FINDING = findings.Finding(
 def mesh(tmp_path, monkeypatch):
     tmp_path.chmod(0o700)
     monkeypatch.setattr(state, "folder", lambda *_: tmp_path)
-    with commands.running(tmp_path) as running:
-        yield running
+    with commands.running(tmp_path) as made:
+        yield made
 
 
 def retic(*arguments):
@@ -119,6 +120,63 @@ def test_proxy_names_what_there_is(mesh):
     assert (code, out) == (1, "no proxy node-7: there are none yet")
 
 
+SECTIONS = {
+    "listeners": [{
+        "name": "outbound/u", "version": "1", "state": "active", "filter_chains": [{}],
+        "default_filter_chain": {},
+        "address": {"socket_address": {
+            "address": "0.0.0.0", "port_value": 15001, "network_namespace_filepath": "/run/retic/x/netns/u"}},
+    }],
+    "routes": [{
+        "name": "routes/shop", "version": "2", "state": "active",
+        "virtual_hosts": [{"domains": ["10.96.0.1:80"], "routes": [
+            {"match": {"prefix": "/a", "headers": [{"name": "x"}]}, "route": {"weighted_clusters": {
+                "clusters": [{"name": "c1", "weight": 9}, {"name": "c2", "weight": 1}]}}},
+            {"match": {"safe_regex": {"regex": "b.*"}}, "redirect": {}},
+            {"match": {"path": "/c"}, "direct_response": {"status": 500}},
+            {"match": {"path_separated_prefix": "/d"}, "route": {"cluster_header": "h"}},
+        ]}],
+    }, {"name": "routes/empty", "version": "3", "state": "active"}],
+    "clusters": [{
+        "name": "vip/a/b", "type": "EDS", "version": "4", "state": "active", "transport_socket": {},
+    }],
+    "endpoints": [{"cluster_name": "endpoints/a", "version": "5", "state": "active", "endpoints": [
+        {"locality": {"zone": "z"}, "lb_endpoints": [{"health_status": "HEALTHY", "endpoint": {"address": {
+            "socket_address": {"address": "10.244.1.2", "port_value": 80}}}}]}]},
+        {"cluster_name": "endpoints/none", "version": "6", "state": "active"}],
+    "secrets": [{"name": "spiffe://x", "kind": "tls_certificate", "names": ["spiffe://x"],
+                 "not_after": "2030-01-01", "state": "active"}],
+    "stats": {"b": 2, "a": 1},
+    "": {"state": "LIVE", "listeners": 3},
+}
+
+
+@pytest.mark.parametrize(("section", "rows"), [
+    ("listeners", [["outbound/u", "0.0.0.0:15001", "u", "2", "active", "1"]]),
+    ("routes", [
+        ["routes/shop", "10.96.0.1:80", "prefix", "/a", "header", "x", "c1", "(9),", "c2", "(1)", "2"],
+        ["routes/shop", "10.96.0.1:80", "regex", "b.*", "redirect", "2"],
+        ["routes/shop", "10.96.0.1:80", "path", "/c", "answer", "500", "2"],
+        ["routes/shop", "10.96.0.1:80", "path_separated_prefix", "/d", "h", "2"],
+        ["routes/empty", "-", "-", "-", "3"],
+    ]),
+    ("clusters", [["vip/a/b", "EDS", "yes", "active", "4"]]),
+    ("endpoints", [
+        ["endpoints/a", "10.244.1.2:80", "z", "0", "healthy"], ["endpoints/none", "none", "-", "-", "-"],
+    ]),
+    ("secrets", [["spiffe://x", "tls_certificate", "spiffe://x", "2030-01-01", "active"]]),
+    ("stats", [["a:", "1"], ["b:", "2"]]),
+    ("", [["state:", "LIVE"], ["listeners:", "3"]]),
+])
+def test_each_section_of_a_proxy_as_rows_and_as_json(mesh, monkeypatch, section, rows):
+    monkeypatch.setattr(running, "ask", lambda *_, **__: SECTIONS[section])
+    code, out = retic("proxy", "node-1", *([section] if section else []))
+    assert code == 0
+    assert [line.split() for line in out.splitlines()][-len(rows):] == rows
+    code, out = retic("proxy", "node-1", *([section] if section else []), "-o", "json")
+    assert (code, json.loads(out)) == (0, SECTIONS[section])
+
+
 def runtime(name, pid=4711, namespace="default", **settings):
     return {"namespace": namespace, "name": name, "holder_pid": pid,
             "containers": [{"name": "main", "state": "running", **settings}]}
@@ -132,6 +190,21 @@ def test_exec_enters_the_pod_and_passes_the_exit_code(mesh, monkeypatch):
     code, _ = retic("exec", "-it", "web-1", "-c", "main", "--", "sh", "-c", "exit 37")
     assert code == 37
     assert calls == [((4711, ["sh", "-c", "exit 37"]), {"env": None, "cwd": None})]
+
+
+def test_exec_has_the_containers_variables_and_this_terminal(mesh, monkeypatch):
+    mesh.objects = [pod("web-1")]
+    monkeypatch.setenv("TERM", "here")
+    given = {"TERM": "there", "GREETING": "a=b\nc", "EMPTY": ""}
+    calls = []
+    monkeypatch.setattr(enter, "enter", lambda *_, env, cwd: calls.append(env) or 0)
+    with subprocess.Popen(["/bin/cat"], env=given, stdin=subprocess.PIPE) as cat:
+        mesh.status["pods"] = [runtime("web-1")]
+        mesh.status["pods"][0]["containers"][0]["pid"] = cat.pid
+        assert retic("exec", "web-1", "--", "env")[0] == 0
+    assert {key: calls[0][key] for key in given} == {**given, "TERM": "here"}
+    assert retic("exec", "web-1", "--", "env")[0] == 0
+    assert calls[1] is None
 
 
 def test_exec_into_a_pod_that_does_not_run(mesh):
@@ -228,3 +301,35 @@ def test_waiting_until_ready_gathers_the_reasons(mesh):
     mesh.settled = {"ready": False, "reasons": ["Pod shop/web-1: the probe fails"]}
     mesh.queries.convergence = model.Converged(ready=False, reasons=("node-1 has not answered",))
     assert list(up.waiting(mesh.folder, 0)) == ["Pod shop/web-1: the probe fails", "node-1 has not answered"]
+
+
+def test_edits_are_named_once_the_first_state_is_complete(mesh, capsys):
+    service = {"kind": "Service", "metadata": {"name": "web", "namespace": "shop"}, "spec": {"type": "x"}}
+    changed = {**service, "spec": {"type": "y"}}
+    place = {"file": "/x/shop.yaml", "line": 7, "fields": {}}
+    mesh.objects = [service]
+    mesh.events = [
+        {"type": kind, "object": thing, "position": place}
+        for kind, thing in (
+            ("MODIFIED", {**service, "status": {"a": 1}}),  # its lines moved, or its status changed
+            ("MODIFIED", changed), ("ADDED", pod("web-1")), ("DELETED", changed), ("ADDED", service),
+        )
+    ] + [{"type": "ADDED", "object": {**service, "metadata": {"name": "made"}}, "position": None}]
+    foreground._follow_edits(mesh.folder, 0, ())
+    lines = [line.partition(" ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        f"Service shop/web {verb} (/x/shop.yaml:7)" for verb in ("changed", "removed", "added")
+    ]
+
+
+def test_findings_are_told_when_they_come_and_when_they_go(mesh, monkeypatch):
+    told = []
+    monkeypatch.setattr(up, "say", told.append)
+    thread = threading.Thread(target=foreground._follow_findings, args=(mesh.folder, 0, ()), daemon=True)
+    thread.start()
+    mesh.publish(FINDING)
+    wait.until(lambda: len(told) == 1, "the finding is told")
+    mesh.publish()
+    wait.until(lambda: len(told) == 2, "its end is told")
+    line = "/x/shop.yaml:12: error RT0201 HTTPRoute shop/web: no such Service (name one)"
+    assert told == [line, f"no longer: {line}"]

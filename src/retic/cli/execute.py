@@ -1,10 +1,13 @@
 """`retic exec`: a command inside a pod, on the caller's own terminal."""
 
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from retic.cli import failure, running, target
+
+_TERMINAL = ("TERM", "COLORTERM", "LANG", "COLUMNS", "LINES")
 
 
 def run(wanted: str, argv: Sequence[str], *, namespace: str, container: str | None, name: str) -> int:
@@ -15,12 +18,10 @@ def run(wanted: str, argv: Sequence[str], *, namespace: str, container: str | No
     detail = _detail(running.cluster(path, {"get": "status"}), pod)
     from retic.local.sandbox import enter
 
-    settings: dict[str, Any] = next((c for c in detail["containers"] if c["name"] == chosen), {})
-    env = settings.get("env")
+    runs: dict[str, Any] = next((one for one in detail["containers"] if one["name"] == chosen), {})
+    env = _environment(runs.get("pid"))
     try:
-        return enter.enter(
-            detail["holder_pid"], argv, env=None if env is None else {**_terminal(), **env}, cwd=None
-        )
+        return enter.enter(detail["holder_pid"], argv, env=env, cwd=None)
     except ProcessLookupError:
         ended = pod["metadata"]["name"]
         raise failure.Failure(f"pod {namespace}/{ended} has just ended: try again") from None
@@ -39,6 +40,14 @@ def _detail(status: dict[str, Any], pod: target.Object) -> dict[str, Any]:
     raise failure.Failure(f"pod {where} does not run (it is {phase}): see retic ps")
 
 
-def _terminal() -> dict[str, str]:
-    """What a command needs to know of the terminal it is on, beside the container's own variables."""
-    return {key: os.environ[key] for key in ("TERM", "COLORTERM", "LANG") if key in os.environ}
+def _environment(pid: int | None) -> dict[str, str] | None:
+    """The running container's own variables and those of this terminal; None when it does not run."""
+    if not pid:
+        return None
+    try:
+        raw = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    pairs = (os.fsdecode(pair).partition("=") for pair in raw.split(b"\0") if b"=" in pair)
+    terminal = {key: os.environ[key] for key in _TERMINAL if key in os.environ}
+    return {**{name: value for name, _, value in pairs}, **terminal} if raw else None

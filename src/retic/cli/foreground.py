@@ -73,7 +73,7 @@ def _ready(path: pathlib.Path, timeout: float, _shown: Sequence[findings.Finding
 
 def _follow_findings(path: pathlib.Path, _timeout: float, shown: Sequence[findings.Finding]) -> None:
     before = {_identity(one): one for one in shown}
-    while True:
+    while (path / "outer.json").exists():
         with contextlib.suppress(client.Away, client.Refused):
             for raw in client.follow(path / running.CONTROL, model.AskFollow()):
                 now = {_identity(one): one for one in msgspec.convert(raw, list[findings.Finding])}

@@ -172,7 +172,10 @@ class Server:
             target = _target(answer, kind)
             if target is None:
                 return reply
-            owner = dns.name.from_text(target)
+            following = _name(target)
+            if following is None:
+                break
+            owner = following
             answer = self._zone.look_up(target, kind)
             if answer.status is zones.Status.OUTSIDE:
                 return reply if self._upstream is None else None
@@ -190,8 +193,9 @@ class Server:
             records = records[start:] + records[:start]
         reply.answer += _sets(owner, records)
         for target in dict.fromkeys(_srv_targets(records)):
-            found = self._zone.look_up(target, "A")
-            reply.additional += _sets(dns.name.from_text(target), found.records)
+            host = _name(target)
+            if host is not None:
+                reply.additional += _sets(host, self._zone.look_up(target, "A").records)
 
     async def _forwarded(self, query: dns.message.Message, packet: bytes, *, udp: bool) -> bytes:
         """Ask the host's resolvers: for the question itself, or for the end of its CNAME chain."""
@@ -206,7 +210,7 @@ class Server:
                 break
             self._write(reply, owner, answer)
             name = _target(answer, kind) or name
-            owner = dns.name.from_text(name)
+            owner = _name(name) or owner
         try:
             if not reply.answer:
                 return await self._upstream.relay(packet, stream=not udp)
@@ -284,6 +288,14 @@ def _wire(query: dns.message.Message, reply: dns.message.Message, *, udp: bool) 
 
 def _text(name: dns.name.Name) -> str:
     return name.to_text(omit_final_dot=True).lower()
+
+
+def _name(text: str) -> dns.name.Name | None:
+    """The name, or None for one that the DNS cannot carry, such as with a label of more than 63 bytes."""
+    try:
+        return dns.name.from_text(text)
+    except dns.exception.DNSException:
+        return None
 
 
 def _target(answer: zones.Answer, kind: str) -> str | None:

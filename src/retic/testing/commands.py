@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from retic import findings
 from retic.control import model, server, service
 from retic.local import state
 from retic.local.sandbox import kernel
@@ -23,14 +24,21 @@ from retic.testing import control
 
 
 class Mesh:
-    """The mesh. `objects`: Kubernetes JSON of the watch; `status`, `settled`: what the first process says."""
+    """The mesh. `objects`, then `events`: the watch; `status`, `settled`: what the first process says."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
         self.queries = control.Queries()
         self.objects: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.status: dict[str, Any] = {"processes": [], "gateways": [], "pods": []}
         self.settled: dict[str, Any] = {"ready": True, "reasons": []}
+
+    def publish(self, *found: findings.Finding) -> None:
+        """The findings from now on; returns when every follower has been woken."""
+        assert self.loop is not None
+        asyncio.run_coroutine_threadsafe(self.queries.publish(*found), self.loop).result(10)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection to cluster.sock."""
@@ -41,7 +49,7 @@ class Mesh:
             lines = [self.status]
         else:
             lines = [{"type": "ADDED", "object": one, "position": None} for one in self.objects]
-            lines.append({"type": "SYNCED"})
+            lines += [{"type": "SYNCED"}, *self.events]
         with contextlib.suppress(OSError):
             for line in lines:
                 writer.write(msgspec.json.encode(line) + b"\n")
@@ -54,7 +62,7 @@ def running(folder: pathlib.Path) -> Iterator[Mesh]:
     """A mesh in `folder` that counts as running for as long as this process lives, or the block lasts."""
     mesh = Mesh(folder)
     ready, done = threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
+    loop = mesh.loop = asyncio.new_event_loop()
     begun = kernel.start_time(os.getpid()) or 0
     alive = state.Running(
         outer_pid=os.getpid(), outer_start=begun, cluster_pid=os.getpid(), cluster_start=begun
