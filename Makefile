@@ -25,10 +25,10 @@ lint: setup ## ruff, mypy (strict), import-linter
 	.venv/bin/lint-imports
 
 bench: setup ## measure: no mesh, hand-written Envoys, Retic
-	$(PY) -m tools.bench $(BENCH_ARGS)
+	$(PY) tools/bench.py $(BENCH_ARGS)
 
 golden: setup ## write the expected outputs of tests anew; look at the diff
-	$(PY) -m tools.golden
+	$(PY) tools/golden.py
 
 docs: setup ## write the parts of docs/ that come from code
 	$(PY) tools/archdoc.py
