@@ -49,7 +49,9 @@ def _default(settings: network.Settings) -> list[route_components_pb2.Route]:
     """Virtual addresses go to a cluster named by address and port, all others to one named by address."""
     answer = []
     for cidr in settings.service_networks:
-        for prefix in network.octet_prefixes(cidr):
+        for octets in network.octet_prefixes(cidr):
+            # A whole address ends where its port begins: 10.0.0.1 is not 10.0.0.10.
+            prefix = octets if octets.endswith(".") else f"{octets}:"
             match = route_components_pb2.RouteMatch(prefix="/")
             match.headers.append(
                 route_components_pb2.HeaderMatcher(
