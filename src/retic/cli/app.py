@@ -105,14 +105,14 @@ def execute(
     command_line: Annotated[list[str], typer.Argument(metavar="-- CMD...", show_default=False)],
     namespace: Namespace = "default",
     container: Container = None,
-    _stdin: Annotated[bool, typer.Option("-i", "--stdin", help="Pass standard input (always so).")] = False,
-    _tty: Annotated[bool, typer.Option("-t", "--tty", help="Use this terminal (always so).")] = False,
+    stdin: Annotated[bool, typer.Option("-i", "--stdin", help="Pass standard input on.")] = False,
+    _tty: Annotated[bool, typer.Option("-t", "--tty", help="Use this terminal (it always is).")] = False,
     name: Name = DEFAULT,
 ) -> None:
     """Run a command in a pod's network.
 
-    Names resolve as the pod resolves them, and the command's exit code is returned. Standard input and the
-    terminal reach it with or without -i and -t.
+    Names resolve as the pod resolves them, and the command's exit code is returned. Without -i its
+    standard input is empty, as with kubectl.
 
     \b
     Examples:
@@ -121,7 +121,8 @@ def execute(
     """
     from retic.cli import execute as command
 
-    code = command.run(target, command_line, namespace=namespace, container=container, name=name)
+    where = command.Where(target, namespace, container)
+    code = command.run(where, command_line, stdin=stdin, name=name)
     raise typer.Exit(code)
 
 

@@ -5,26 +5,41 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from retic.cli import failure, running, target
 
 _TERMINAL = ("TERM", "COLORTERM", "LANG", "COLUMNS", "LINES")
 
 
-def run(wanted: str, argv: Sequence[str], *, namespace: str, container: str | None, name: str) -> int:
-    """Run it and return its exit code. Raises Failure when there is no such pod or container."""
+class Where(msgspec.Struct, frozen=True):
+    """POD or deploy/NAME in a namespace, and the container whose variables the command gets."""
+
+    target: str
+    namespace: str
+    container: str | None
+
+
+def run(where: Where, argv: Sequence[str], *, stdin: bool, name: str) -> int:
+    """Run it and return its exit code. Raises Failure when there is no such pod or container.
+
+    Without `stdin` the command reads an empty one; the terminal it inherits either way.
+    """
     path = running.folder(name)
-    pod = target.pod(running.objects(path), wanted, namespace)
-    chosen = target.container(pod, container, needed=False)
+    pod = target.pod(running.objects(path), where.target, where.namespace)
+    chosen = target.container(pod, where.container, needed=False)
     detail = _detail(running.cluster(path, {"get": "status"}), pod)
     from retic.local.sandbox import enter
 
     runs: dict[str, Any] = next((one for one in detail["containers"] if one["name"] == chosen), {})
     env = _environment(runs.get("pid"))
+    if not stdin:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:
         return enter.enter(detail["holder_pid"], argv, env=env, cwd=None)
     except ProcessLookupError:
         ended = pod["metadata"]["name"]
-        raise failure.Failure(f"pod {namespace}/{ended} has just ended: try again") from None
+        raise failure.Failure(f"pod {where.namespace}/{ended} has just ended: try again") from None
     except PermissionError as error:
         raise failure.Failure(f"this mesh belongs to another user: {error.strerror}") from error
 
