@@ -16,7 +16,7 @@ from xds.type.v3 import typed_struct_pb2
 
 from retic.identity import certificate, spiffe
 from retic.node import admin, envoy, inside, opaque
-from retic.testing import wait
+from retic.testing import upstream, wait
 
 PORTS = {"outbound": 15001, "opaque": 15002, "inbound": 15006, "mtls": 15100}
 LISTENERS = {f"{name}/u1" for name in PORTS}
@@ -235,6 +235,20 @@ async def test_a_gateway_holds_the_identities_it_is_told(control, tmp_path, netn
 
         await wait.until_async(active, "the listener")
         assert await asyncio.to_thread(peer_names, netns, control, tmp_path) == [CART]
+
+
+async def test_a_folder_of_another_mesh_is_begun_anew(control, settings, netns, tmp_path):
+    control.holds.table["node/node-1"] = {CART}
+    async with running(settings):
+        await wait.until_async(lambda: control.streams == 1, "a stream")
+    await control.stop()
+    other = upstream.Control(tmp_path / "other-ca")
+    await other.start()
+    try:
+        async with running(make_settings(other, tmp_path)):
+            await wait.until_async(lambda: other.streams == 1, "a stream to the other control plane")
+    finally:
+        await other.stop()
 
 
 async def test_another_own_certificate_means_another_stream_and_nothing_sent_twice(control, settings, netns):

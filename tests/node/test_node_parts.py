@@ -127,6 +127,32 @@ def test_roots_learnt_are_kept_beside_the_given_ones(tmp_path):
     assert made.bundle == other
 
 
+def test_what_another_mesh_left_is_known_as_such(tmp_path):
+    """The same folder, another certificate authority: what it signed opens nothing any more."""
+    given, other = (authority.open_own(tmp_path / name, "td").bundle() for name in ("a", "b"))
+    root, kept = tmp_path / "root.pem", tmp_path / "kept.pem"
+    root.write_bytes(given)
+    assert not trust.is_elsewhere(root, kept)
+    trust.Trust(root, kept)
+    assert not trust.is_elsewhere(root, kept)
+    root.write_bytes(other + given)
+    assert not trust.is_elsewhere(root, kept), "a root is being rotated"
+    trust.Trust(root, kept).learn(other)
+    root.write_bytes(other)
+    assert not trust.is_elsewhere(root, kept), "the rotation is over"
+    trust.Trust(root, kept)
+    root.write_bytes(given)
+    assert trust.is_elsewhere(root, kept)
+
+
+def test_a_file_that_missed_a_rotation_is_not_another_mesh(tmp_path):
+    given, other = (authority.open_own(tmp_path / name, "td").bundle() for name in ("a", "b"))
+    root, kept = tmp_path / "root.pem", tmp_path / "kept.pem"
+    root.write_bytes(given)
+    trust.Trust(root, kept).learn(other)
+    assert not trust.is_elsewhere(root, kept)
+
+
 def test_envoy_accepts_the_bootstrap(settings, tmp_path):
     file = tmp_path / "envoy.json"
     settings.folder.mkdir()

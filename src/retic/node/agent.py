@@ -5,12 +5,14 @@ The order at a start: what is on disk serves Envoy first; the control plane is a
 
 import asyncio
 import contextlib
+import shutil
 import time as _time
 from types import ModuleType
 from typing import cast
 
 import grpc
 import grpc.aio
+import msgspec
 import structlog
 from envoy.config.core.v3 import base_pb2
 
@@ -31,6 +33,7 @@ from retic.node import (
 )
 
 BUNDLE_SECONDS = 600.0  # how often the roots are asked for beside every certificate's answer
+BUNDLE = "bundle.pem"
 _log = structlog.get_logger("retic.node")
 
 
@@ -50,8 +53,11 @@ class Agent:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
         kept = folder / "cache"
+        if trust.is_elsewhere(settings.root_file, kept / BUNDLE):
+            _log.warning("another mesh: what was kept is forgotten", folder=str(kept))
+            shutil.rmtree(kept)
         kept.mkdir(mode=0o700, exist_ok=True)
-        self._trust = trust.Trust(settings.root_file, kept / "bundle.pem", self._bundle_changed)
+        self._trust = trust.Trust(settings.root_file, kept / BUNDLE, self._bundle_changed)
         self._own = keys.Keys(kept / "own", self._enroll, time=self._time, changed=self._own_changed)
         self._keys = keys.Keys(kept / "keys", self._sign, time=self._time, changed=self._key_changed)
         self._cache = cache.Cache(kept / "answers.sqlite")
@@ -124,7 +130,7 @@ class Agent:
             channel = client.Channel(self._settings.enrol_address, self._trust.roots)
             try:
                 self._trust.learn((await channel.bundle()).bundle.encode())
-            except (grpc.RpcError, ValueError) as error:
+            except (grpc.RpcError, ValueError, msgspec.DecodeError) as error:
                 _log.info("roots not asked for", reason=keys.reason(error))
             finally:
                 with contextlib.suppress(grpc.RpcError):

@@ -87,5 +87,7 @@ def load(file: pathlib.Path) -> Config:
     config = msgspec.json.decode(file.read_bytes(), type=Config, dec_hook=decode_path)
     if config.concurrency < 1:
         raise ValueError("concurrency must be at least 1")
+    if not config.folder.is_absolute():
+        raise ValueError(f"folder must be an absolute path, not {config.folder}")
     _ = config.identity, config.enrol_address, [spiffe.parse(one) for one in config.identities]
     return config

@@ -130,7 +130,7 @@ class Keys:
             try:
                 await self._make(identity)
                 pause = FIRST_PAUSE
-            except (grpc.RpcError, ValueError, OSError) as error:
+            except Exception as error:  # whatever it is, the last good pair stays and trying goes on
                 _log.warning(
                     "no certificate yet", identity=str(identity), reason=reason(error), kept=held is not None
                 )

@@ -112,17 +112,16 @@ class Pods:
                     await self._keys.ready(identity)
                     step = "its rules could not be set"
                     await asyncio.to_thread(self._rules.enrol, pod.netns, self._redirection)
-                    if self._opaque:
-                        await asyncio.to_thread(self._rules.set_opaque, pod.netns, self._opaque)
                     step = "Envoy has no listeners in it"
                     await self._accepting(pod.netns)
+                    step = "its opaque destinations could not be set"
+                    await self._follow_opaque(pod)
             except TimeoutError:
                 raise EnrolError(
                     f"pod {pod.namespace}/{pod.name} is not enrolled after {ADD_SECONDS:.0f} s: {step}"
                 ) from None
             except (OSError, redirect.RedirectionError) as error:
                 raise EnrolError(f"pod {pod.namespace}/{pod.name} is not enrolled: {error}") from error
-            self._pods[pod.uid] = msgspec.structs.replace(pod, captured=True)
             self._save()
         _log.info("pod enrolled", namespace=pod.namespace, name=pod.name, identity=str(identity))
 
@@ -158,13 +157,27 @@ class Pods:
     async def set_opaque(self, destinations: frozenset[tuple[str, int]]) -> None:
         """Set the opaque destinations in every captured pod, and in those to come.
 
-        RedirectionError when a pod that still exists refuses them.
+        RedirectionError when a pod that still exists refuses them; the others have them all the same.
         """
         self._opaque = destinations
+        refused: list[str] = []
         for pod in self.all():
             if not pod.captured or not pathlib.Path(pod.netns).exists():
                 continue
-            await asyncio.to_thread(self._rules.set_opaque, pod.netns, destinations)
+            try:
+                await asyncio.to_thread(self._rules.set_opaque, pod.netns, destinations)
+            except (OSError, redirect.RedirectionError) as error:
+                refused.append(f"pod {pod.namespace}/{pod.name}: {error}")
+        if refused:
+            raise redirect.RedirectionError("; ".join(refused))
+
+    async def _follow_opaque(self, pod: Pod) -> None:
+        """Mark the pod as captured once it has the set of the moment, which may change meanwhile."""
+        applied: frozenset[tuple[str, int]] = frozenset()
+        while applied != self._opaque:
+            applied = self._opaque
+            await asyncio.to_thread(self._rules.set_opaque, pod.netns, applied)
+        self._pods[pod.uid] = msgspec.structs.replace(pod, captured=True)
 
     async def _accepting(self, netns: str) -> None:
         with self._look(netns) as tables:

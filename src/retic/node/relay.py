@@ -78,8 +78,11 @@ class Relay:
         watch.names.add(name)
         self._takers[type_url] = take
         for row in self._cache.get(type_url, [name]):
-            await take(discovery_pb2.Resource.FromString(row.body).resource.value)
-            watch.held[name] = row.version
+            try:
+                await take(discovery_pb2.Resource.FromString(row.body).resource.value)
+                watch.held[name] = row.version
+            except Exception as error:  # not held, so upstream sends it, and learns what is wrong
+                _log.warning("a kept resource is of no use", type=type_url, reason=str(error))
         self._upstream.ask(type_url, [name], [])
 
     def identity_changed(self, name: str) -> None:

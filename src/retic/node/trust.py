@@ -9,6 +9,24 @@ from cryptography.hazmat.primitives import serialization
 
 from retic.identity import authority
 
+GIVEN = "given.pem"  # beside what is kept: a copy of the file given at the last start
+
+
+def is_elsewhere(given: pathlib.Path, kept: pathlib.Path) -> bool:
+    """Whether the file given is another one than before and shares no root with what is kept.
+
+    Then another authority has taken over, and the certificates kept open nothing. A file that is merely old
+    (the roots were rotated since) is the one of before.
+    """
+    before = kept.with_name(GIVEN)
+    if not kept.exists() or not before.exists() or before.read_bytes() == given.read_bytes():
+        return False
+    known = x509.load_pem_x509_certificates(given.read_bytes())
+    try:
+        return not set(known) & set(x509.load_pem_x509_certificates(before.read_bytes() + kept.read_bytes()))
+    except ValueError:
+        return True
+
 
 class Trust:
     """`bundle` is for Envoy; `roots` for talking to the control plane: the file's roots stay in it."""
@@ -19,7 +37,10 @@ class Trust:
         self._given = given.read_bytes()
         self._kept = kept
         self._changed = changed
-        self._bundle = kept.read_bytes() if kept.exists() else self._given
+        authority.write_private(kept.with_name(GIVEN), self._given)
+        if not kept.exists():
+            authority.write_private(kept, self._given)
+        self._bundle = kept.read_bytes()
 
     @property
     def bundle(self) -> bytes:

@@ -83,7 +83,7 @@ class Upstream:
     async def run(self, listener: Listener) -> None:
         """Keep the stream up for ever."""
         self._listener = listener
-        pause = FIRST_PAUSE
+        pause, said = FIRST_PAUSE, ""
         while True:
             self._again.clear()
             started = self._stream
@@ -92,10 +92,12 @@ class Upstream:
             except (grpc.RpcError, TimeoutError, OSError) as error:
                 reason = _reason(error)
             if self._stream > started:
-                pause = FIRST_PAUSE
+                pause, said = FIRST_PAUSE, ""
             if self._again.is_set():
                 continue
-            _log.warning("no control plane", reason=reason, pause=pause)
+            if reason != said:  # once, not once a second
+                _log.warning("no control plane", reason=reason)
+                said = reason
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._again.wait(), pause)
             pause = min(LONGEST_PAUSE, pause * 2)
