@@ -280,3 +280,54 @@ async def test_huge_metadata_is_taken(house):
     await client.connect()
     await client.subscribe(CDS, "a")
     await holds(client, CDS, a=b"1")
+
+
+async def test_a_change_is_encoded_once_for_all_streams(house):
+    house.put(EDS, **{f"e{i}": b"1" for i in range(30)})
+    clients = [await house.connected() for _ in range(10)]
+    for client in clients:
+        await client.subscribe(EDS, *(f"e{i}" for i in range(30)))
+    for client in clients:
+        await until_async(lambda client=client: len(client.names(EDS)) == 30, "all endpoints")
+    assert await house.server.settled(5)
+    runs, sent = house.graph.counters.run, house.server.counters.resources
+    house.put(EDS, e7=b"2")
+    assert await house.server.settled(5)
+    assert house.graph.counters.run - runs == 1
+    assert house.server.counters.resources - sent == 10
+    assert all(client.held[EDS, "e7"] == xds.encode(EDS, "e7", b"2").any for client in clients)
+
+
+async def test_settled_says_no_while_a_client_is_silent_and_converged_says_what_is_missing(house):
+    house.put(CDS, a=b"1", b=b"1")
+    client = await house.connected()
+    await client.subscribe(CDS, "a", "b")
+    assert await until_async(lambda: client.names(CDS) == {"a", "b"}, "both")
+    assert await house.server.settled(5)
+    silent = asyncio.Event()
+    client.reading = silent
+    house.put(CDS, a=b"2")  # the client was waiting for this one; it answers, and reads no more
+    await holds(client, CDS, a=b"2", b=b"1")
+    house.put(CDS, b=b"2")
+    assert not await house.server.settled(0.05)
+    assert house.server.converged()["node/node-1"].pending == ((CDS, "b"),)
+    silent.set()
+    await holds(client, CDS, a=b"2", b=b"2")
+    assert await house.server.settled(5)
+
+
+async def test_two_streams_of_one_client_are_added_up(house):
+    house.put(CDS, a=b"1")
+    first, second = await house.connected(), await house.connected()
+    for client in (first, second):
+        await client.subscribe(CDS, "a")
+        await holds(client, CDS, a=b"1")
+    assert await house.server.settled(5)
+    assert house.server.converged() == {"node/node-1": ads.Progress(sent=2, acked=2, pending=(), refused=())}
+
+
+async def test_the_zone_and_the_id_of_the_node_are_what_resources_are_scoped_by(house):
+    client = await house.connected(zone="b")
+    await client.subscribe(CDS, "a")
+    await until_async(lambda: client.log, "an answer")
+    assert house.events[0] == ads.Connected(client=xds.Client(id="node/node-1", zone="b"))

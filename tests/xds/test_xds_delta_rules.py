@@ -125,6 +125,21 @@ def test_a_refused_version_that_comes_back_after_another_is_tried_again(pair):
     assert pair.held[CDS, "a"] == xds.encode(CDS, "a", b"3").version
 
 
+def test_what_is_on_its_way_to_a_client_that_wants_it_no_more_is_not_pending(pair):
+    pair.change(CDS, "a", b"1")
+    pair.change(CDS, "b", b"1")
+    pair.subscribe(CDS, "a", "b")
+    pair.serve()
+    pair.send()
+    (book,) = pair.server.books()
+    assert book.pending() == {"a", "b"}
+    pair.unsubscribe(CDS, "a")
+    pair.serve()
+    assert book.pending() == {"b"}
+    assert not pair.server.idle
+    pair.settle()
+
+
 def test_a_nack_of_an_old_response_does_not_touch_what_is_newer(pair):
     pair.bad = {xds.encode(CDS, "", b"2").version}
     pair.subscribe(CDS, "a")

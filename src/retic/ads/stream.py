@@ -5,7 +5,7 @@ accumulate as names. Nothing here knows what a resource means.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import grpc
 import grpc.aio
@@ -77,8 +77,13 @@ class Stream:
             sent=self._state.sent,
             acked=self._acked,
             pending=tuple((book.type_url, name) for book in books for name in sorted(book.pending())),
-            refused=tuple((book.type_url, one) for book in books for one in book.refused.values()),
+            refused=tuple((type_url, one) for (type_url, _), one in self._rejected()),
         )
+
+    def _rejected(self) -> Iterator[tuple[tuple[str, str], xds.Refused]]:
+        for book in self._state.books():
+            for name, one in book.refused.items():
+                yield (book.type_url, name), one
 
     async def run(self) -> None:
         """Serve until the client ends the stream or its call is cancelled. Raises `RefuseError`."""
@@ -164,7 +169,7 @@ class Stream:
     def _tell(self) -> None:
         """Report refusals that came or went, and wake whoever waits for progress."""
         if self.client is not None and (self._refused or self._counters.nacks):
-            now = {(url, one.name): one for url, one in self.progress().refused}
+            now = dict(self._rejected())
             for type_url, name in self._refused.keys() - now.keys():
                 self._on_event(event.Cleared(client=self.client, type_url=type_url, name=name))
             for (type_url, name), one in now.items():
