@@ -16,7 +16,7 @@ from xds.type.v3 import typed_struct_pb2
 
 from retic.identity import certificate, spiffe
 from retic.node import admin, envoy, inside, opaque
-from retic.testing import upstream, wait
+from retic.testing import clock, upstream, wait
 
 PORTS = {"outbound": 15001, "opaque": 15002, "inbound": 15006, "mtls": 15100}
 LISTENERS = {f"{name}/u1" for name in PORTS}
@@ -292,6 +292,40 @@ async def test_a_pod_whose_identity_is_refused_is_not_enrolled(control, settings
 async def test_what_is_no_envoy_is_refused(control, tmp_path, given):
     with pytest.raises(envoy.UnusableEnvoyError):
         envoy.check_version(envoy.binary(given))
+
+
+async def test_an_envoy_that_does_not_last_is_restarted_with_growing_pauses(control, tmp_path):
+    broken = tmp_path / "envoy"
+    broken.write_text("#!/bin/sh\n[ $1 = --version ] && echo 'version: abc/1.40.0/x' || exit 3\n")
+    broken.chmod(0o755)
+    settings = make_settings(control, tmp_path, envoy=str(broken))
+    settings.folder.mkdir()
+    time = clock.Fake()
+    made = envoy.Envoy(settings, time)
+    await made.start()
+    task = asyncio.create_task(made.run())
+    pauses = []
+    for _ in range(9):
+        await wait.until_async(lambda: time.waiting, "a pause")
+        pauses.append((time.waiting[0] - time.now()).total_seconds())
+        time.advance(pauses[-1])
+        await wait.until_async(lambda: not time.waiting or time.waiting[0] > time.now(), "the next Envoy")
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await made.stop()
+
+
+async def test_an_envoy_on_another_bootstrap_is_replaced(control, settings, tmp_path):
+    async with running(settings, leave=True) as agent:
+        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket")
+        before = agent.envoy.pid
+    assert alive(before)
+    changed = make_settings(control, tmp_path, zone="z2")
+    async with running(changed) as agent:
+        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket")
+        assert agent.envoy.pid != before
+        assert not alive(before)
 
 
 async def test_an_old_envoy_is_refused(tmp_path):

@@ -153,8 +153,9 @@ class Envoy:
             )
         self.pid = self._child.pid
         self._pidfd = os.pidfd_open(self.pid)
-        kept = _PidFile(self.pid, proc.start_time(self._pidfd), self._made_of)
-        authority.write_private(self._pid_file, msgspec.json.encode(kept))
+        with contextlib.suppress(ProcessLookupError):  # ended already: there is nothing to adopt
+            kept = _PidFile(self.pid, proc.start_time(self._pidfd), self._made_of)
+            authority.write_private(self._pid_file, msgspec.json.encode(kept))
 
     def _reap(self) -> int | None:
         if self._pidfd is not None:
