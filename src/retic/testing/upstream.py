@@ -33,9 +33,19 @@ class Holds:
 
 
 class Control:
-    """`requests` is every request of every stream, in order; `streams` counts the streams."""
+    """`requests` is every request of every stream, in order; `streams` counts the streams.
 
-    def __init__(self, folder: pathlib.Path, trust_domain: str = "cluster.local") -> None:
+    Given `discovery`, these handlers are served instead of its own ADS.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        trust_domain: str = "cluster.local",
+        *,
+        discovery: "tuple[grpc.GenericRpcHandler[bytes, bytes], ...]" = (),
+    ) -> None:
+        self.discovery = discovery
         self.authority = authority.open_own(folder, trust_domain)
         self.holds = Holds()
         self.requests: list[discovery_pb2.DeltaDiscoveryRequest] = []
@@ -57,7 +67,7 @@ class Control:
             response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
         )
         ads = grpc.method_handlers_generic_handler(_SERVICE, {"DeltaAggregatedResources": method})
-        self.port = await self._serve(self.port, True, (known.signing(), ads))
+        self.port = await self._serve(self.port, True, (known.signing(), *(self.discovery or (ads,))))
         self.enrol_port = await self._serve(self.enrol_port, False, (known.enrolment(),))
 
     async def stop(self) -> None:
