@@ -12,12 +12,14 @@ HEALTHY = 600.0
 
 
 class Backoff(msgspec.Struct, frozen=True):
-    """The wait before the next start, in seconds."""
+    """`wait`: seconds until the next start."""
 
     wait: float = 0.0
 
     def after(self, lived: float) -> "Backoff":
-        """The wait that follows a start after which the container lived `lived` seconds."""
-        if lived >= HEALTHY:
-            return Backoff(wait=0.0)
+        """What to wait once a container has ended that lived `lived` seconds: from nothing after a long life."""
+        return Backoff() if lived >= HEALTHY else self
+
+    def longer(self) -> "Backoff":
+        """What to wait the time after this one."""
         return Backoff(wait=min(self.wait * 2, MOST) if self.wait else FIRST)

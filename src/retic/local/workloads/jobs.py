@@ -177,7 +177,7 @@ def status(bench: world.Bench, owner: workloads.Job) -> workloads.JobStatus:
     """The Job's status as its controller writes it."""
     note = bench.notes.get(pods.ref(owner), world.Note())
     found: list[structs.Pod] = bench.owned("Pod", owner)
-    conditions = ()
+    conditions: tuple[meta.Condition, ...] = ()
     if note.done:
         conditions = (meta.Condition(type=note.done, status="True", last_transition_time=times.stamp(note.until)),)
     return workloads.JobStatus(

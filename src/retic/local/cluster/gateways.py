@@ -1,0 +1,128 @@
+"""Gateway pods: an agent with its Envoy in each, and its listeners on the host's 127.0.0.1."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from retic import findings
+from retic.local import broker, egress
+from retic.local.cluster import members
+from retic.local.kubelet import host
+from retic.local.workloads import gateways
+from retic.objects import gateway
+from retic.objects import pods as structs
+
+_EVERY = 0.1  # seconds between looks at whether a listener accepts
+_PROTOCOLS = ("HTTP", "HTTPS")
+log = structlog.get_logger(__name__)
+
+
+class Gateways:
+    """Fulfils `kubelet.host.Guest`. `look` gives the Gateway object that a pod belongs to."""
+
+    def __init__(
+        self, own: members.Members, ingress: egress.Ingress, look: Callable[[findings.Ref], Any | None]
+    ) -> None:
+        self._members = own
+        self._ingress = ingress
+        self._look = look
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.published: dict[str, dict[int, egress.Published]] = {}
+        self.owners: dict[str, findings.Ref] = {}
+
+    async def start(
+        self, pod: structs.Pod, sandbox: host.Sandbox, tell: Callable[[bool, str], None]
+    ) -> None:
+        """Start the agent, and keep the host's listeners equal to the Gateway's."""
+        ref = _owner(pod)
+        account = pod.spec.service_account_name or "default"
+        await self._members.agent(
+            agent_name(ref), f"gateway/{ref.namespace}/{ref.name}", "", sandbox.netns_path,
+            (members.identity(ref.namespace, account),),
+        )
+        uid = pod.metadata.uid or ""
+        self.owners[uid] = ref
+        self.published[uid] = {}
+        self._tasks[uid] = asyncio.create_task(self._follow(uid, pod, tell), name=f"gateway {ref}")
+
+    async def stop(self, pod: structs.Pod) -> None:
+        """Take the listeners away and end the agent."""
+        uid = pod.metadata.uid or ""
+        task = self._tasks.pop(uid, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        for port in self.published.pop(uid, {}):
+            await self._ingress.withdraw(pod.status.pod_ip or "", port)
+        ref = self.owners.pop(uid, None)
+        if ref is not None:
+            await self._members.remove(agent_name(ref))
+
+    def status(self) -> list[dict[str, Any]]:
+        """Each gateway with its host addresses."""
+        return [
+            {
+                "namespace": ref.namespace,
+                "name": ref.name,
+                "listeners": [
+                    {"port": port, "address": f"127.0.0.1:{where.port}"}
+                    for port, where in sorted(self.published.get(uid, {}).items())
+                ],
+            }
+            for uid, ref in sorted(self.owners.items(), key=lambda pair: pair[1])
+        ]
+
+    async def _follow(self, uid: str, pod: structs.Pod, tell: Callable[[bool, str], None]) -> None:
+        ip, have = pod.status.pod_ip or "", self.published[uid]
+        while True:
+            wanted = self._ports(self.owners[uid])
+            for port in set(have) - wanted:
+                await self._ingress.withdraw(ip, port)
+                del have[port]
+            for port in sorted(wanted - set(have)):
+                if await _accepts(ip, port):
+                    with contextlib.suppress(OSError, broker.LostError):
+                        have[port] = await self._ingress.publish(ip, port, port)
+            if have:
+                tell(True, "")
+            else:
+                tell(False, "no listener accepts connections yet" if wanted else "the Gateway has no listener")
+            await asyncio.sleep(_EVERY)
+
+    def _ports(self, ref: findings.Ref) -> set[int]:
+        value = self._look(ref)
+        if not isinstance(value, gateway.Gateway):
+            return set()
+        return {x.port for x in value.spec.listeners if x.protocol in _PROTOCOLS}
+
+    def wrong_ports(self) -> list[tuple[findings.Ref, int, int]]:
+        """Gateway, listener's port and the host's port where that is another one."""
+        return [
+            (self.owners[uid], port, where.port)
+            for uid, ports in self.published.items()
+            for port, where in ports.items()
+            if not where.wanted and uid in self.owners
+        ]
+
+
+def agent_name(ref: findings.Ref) -> str:
+    """The agent's folder."""
+    return f"gw-{ref.namespace}-{ref.name}"
+
+
+def _owner(pod: structs.Pod) -> findings.Ref:
+    name = pod.metadata.labels[gateways.LABEL]
+    return findings.Ref("Gateway", pod.metadata.namespace, name)
+
+
+async def _accepts(ip: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(1.0):
+            _, writer = await asyncio.open_connection(ip, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
