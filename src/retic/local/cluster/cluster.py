@@ -248,6 +248,7 @@ def _pod(runner: Any) -> dict[str, Any]:
         "containers": [
             {
                 "name": item.container.name,
+                "pid": item.host_pid,
                 "restarts": item.status.restart_count,
                 "ready": item.status.ready,
                 "log": str(runner.log_path(item.container.name)),

@@ -74,6 +74,12 @@ class Runner:
         ended = self.status.state.terminated
         return ended is not None and ended.exit_code == 0
 
+    @property
+    def host_pid(self) -> int:
+        """The pid, as the host shows it, of what runs now; 0 when nothing does."""
+        running = self._process is not None and self._process.returncode is None
+        return getattr(self._process, "host_pid", 0) if running else 0
+
     def begin(self) -> None:
         """Start running; `up` is set once the container has started (its startup probe included)."""
         self._task = asyncio.create_task(self._live(), name=f"container {self.container.name}")
