@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import grpc.aio
 import structlog
 
-from retic import ads, findings, graph, identity, objects
+from retic import ads, findings, graph, objects
 from retic.answers import Answers, Refusals
 from retic.control import config as settings
 from retic.control import server as control

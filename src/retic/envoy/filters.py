@@ -7,13 +7,13 @@ stand in every listener from its first day, because adding one later would chang
 import enum
 
 from envoy.config.core.v3 import config_source_pb2, extension_pb2
+from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.on_demand.v3 import on_demand_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
-from envoy.config.listener.v3 import listener_components_pb2
 from google.protobuf import any_pb2
 
 from retic.envoy import limits, names, packing, tls

@@ -8,9 +8,9 @@ that is not would let two pods share an upstream connection and one of them appe
 import enum
 
 from envoy.config.core.v3 import substitution_format_string_pb2
+from envoy.config.listener.v3 import listener_components_pb2
 from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
-from envoy.config.listener.v3 import listener_components_pb2
 
 from retic.envoy import packing
 

@@ -41,7 +41,9 @@ def _parameters() -> common_pb2.TlsParameters:
     return common_pb2.TlsParameters(tls_minimum_protocol_version=_TLS13, tls_maximum_protocol_version=_TLS13)
 
 
-def _validation(identities: Iterable[str], prefix: str) -> tls_pb2.CommonTlsContext.CombinedCertificateValidationContext:
+def _validation(
+    identities: Iterable[str], prefix: str
+) -> tls_pb2.CommonTlsContext.CombinedCertificateValidationContext:
     matchers = [
         common_pb2.SubjectAltNameMatcher(
             san_type=common_pb2.SubjectAltNameMatcher.URI, matcher=string_pb2.StringMatcher(exact=identity)
@@ -99,7 +101,9 @@ def downstream(identity: str, trust_domain: str) -> base_pb2.TransportSocket:
     """
     common = tls_pb2.CommonTlsContext(
         tls_params=_parameters(),
-        tls_certificate_sds_secret_configs=[secret_pb2.SdsSecretConfig(name=SERVER_SECRET + identity, sds_config=ads())],
+        tls_certificate_sds_secret_configs=[
+            secret_pb2.SdsSecretConfig(name=SERVER_SECRET + identity, sds_config=ads())
+        ],
         combined_validation_context=_validation((), f"spiffe://{trust_domain}/ns/"),
     )
     context = tls_pb2.DownstreamTlsContext(

@@ -4,6 +4,8 @@ A route in the Service's own namespace is the producer's and holds for every cli
 that namespace's own, and there it takes the producer's place (Gateway API, GEP-1426).
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from retic import findings, graph
@@ -32,9 +34,13 @@ def value_of(db: graph.Db, ref: findings.Ref) -> routes.HTTPRoute | routes.GRPCR
 
 def attached(db: graph.Db, parent: findings.Ref) -> list[findings.Ref]:
     """The routes that name this parent, whatever their port or section."""
-    http = [findings.Ref("HTTPRoute", k.namespace, k.name) for k in db.find(tables.HTTP_ROUTES_BY_PARENT, parent)]
-    grpc = [findings.Ref("GRPCRoute", k.namespace, k.name) for k in db.find(tables.GRPC_ROUTES_BY_PARENT, parent)]
+    http = _refs("HTTPRoute", db.find(tables.HTTP_ROUTES_BY_PARENT, parent))
+    grpc = _refs("GRPCRoute", db.find(tables.GRPC_ROUTES_BY_PARENT, parent))
     return sorted(http + grpc)
+
+
+def _refs(kind: str, keys: Iterable[tables.Key]) -> list[findings.Ref]:
+    return [findings.Ref(kind, key.namespace, key.name) for key in keys]
 
 
 def takes(parent: routes.ParentReference, port: service.Port) -> bool:
@@ -74,8 +80,8 @@ def routed(db: graph.Db, client: str) -> tuple[ClientPort, ...]:
     """The Service ports for which clients of a namespace have rules."""
     answer: set[ClientPort] = set()
     for consumer in ("", client):
-        http = [findings.Ref("HTTPRoute", k.namespace, k.name) for k in db.find(tables.HTTP_ROUTES_BY_CONSUMER, consumer)]
-        grpc = [findings.Ref("GRPCRoute", k.namespace, k.name) for k in db.find(tables.GRPC_ROUTES_BY_CONSUMER, consumer)]
+        http = _refs("HTTPRoute", db.find(tables.HTTP_ROUTES_BY_CONSUMER, consumer))
+        grpc = _refs("GRPCRoute", db.find(tables.GRPC_ROUTES_BY_CONSUMER, consumer))
         for ref in http + grpc:
             answer.update(_ports(db, client, ref))
     return tuple(sorted(answer))

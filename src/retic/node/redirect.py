@@ -8,8 +8,9 @@ live on.
 
 import contextlib
 import errno
+import string
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -88,7 +89,7 @@ def _routes() -> None:
 
 
 @contextlib.contextmanager
-def _once() -> Iterable[None]:  # type: ignore[misc]
+def _once() -> Iterator[None]:
     try:
         yield
     except Exception as error:
@@ -105,67 +106,82 @@ def _nft(text: str) -> None:
         raise RedirectionError(f"nft refused the rules: {done.stderr.strip()}")
 
 
-def _rules(config: Config) -> str:
-    proxy = f"{{ {OUTBOUND}, {OPAQUE}, {INBOUND} }}"
-    marks = f"{{ {UPSTREAM_MARK:#x}, {APPLICATION_MARK:#x} }}"
-    mesh = f"{{ {', '.join(config.mesh_networks)} }}"
-    ports = f"{{ {', '.join(map(str, config.server_first_ports))} }}"
-    first = "tcp flags & (fin | syn | rst | ack) == syn"
-    return f"""
+_RULES = string.Template(
+    """
 add table inet retic
 delete table inet retic
-table inet retic {{
-  set opaque {{ type ipv4_addr . inet_service; }}
-  set seen {{ type ipv4_addr . inet_service; size {config.destinations}; flags dynamic, timeout; timeout 1h; }}
+table inet retic {
+  set opaque { type ipv4_addr . inet_service; }
+  set seen { type ipv4_addr . inet_service; size $destinations; flags dynamic, timeout; timeout 1h; }
 
-  chain raw_output {{
+  chain raw_output {
     type filter hook output priority raw; policy accept;
     # Nobody connects to a proxy port, neither the application nor the proxy itself: it would loop.
-    tcp dport {proxy} reject with tcp reset
+    tcp dport $proxy reject with tcp reset
     # The proxy's leg to the application may equal the client's own connection, address and port alike.
-    meta mark {APPLICATION_MARK:#x} notrack
-  }}
-  chain raw_prerouting {{
+    meta mark $app notrack
+  }
+  chain raw_prerouting {
     type filter hook prerouting priority raw; policy accept;
-    iifname "lo" meta mark {APPLICATION_MARK:#x} notrack
+    iifname "lo" meta mark $app notrack
     # From outside nobody reaches a proxy port either.
-    iifname != "lo" tcp dport {proxy} drop
+    iifname != "lo" tcp dport $proxy drop
     # IPv6 is not carried: refused, not let through in plaintext.
     iifname != "lo" meta nfproto ipv6 meta l4proto tcp drop
-  }}
-  chain scan {{
+  }
+  chain scan {
     type filter hook output priority mangle; policy accept;
-    meta mark {marks} return
+    meta mark $marks return
     meta l4proto != tcp return
-    {first} ip daddr {mesh} ip daddr != 127.0.0.0/8 goto destination
-  }}
-  chain destination {{
-    ip daddr {config.dns} tcp dport 53 accept
-    ip daddr . tcp dport @seen update @seen {{ ip daddr . tcp dport }} accept
-    limit rate over {config.new_per_second}/second burst {config.burst} packets reject with tcp reset
-    add @seen {{ ip daddr . tcp dport }} accept
+    $first ip daddr $mesh ip daddr != 127.0.0.0/8 goto destination
+  }
+  chain destination {
+    ip daddr $dns tcp dport 53 accept
+    ip daddr . tcp dport @seen update @seen { ip daddr . tcp dport } accept
+    limit rate over $rate/second burst $burst packets reject with tcp reset
+    add @seen { ip daddr . tcp dport } accept
     # The set is full.
     reject with tcp reset
-  }}
-  chain output {{
+  }
+  chain output {
     type nat hook output priority -100; policy accept;
-    meta mark {APPLICATION_MARK:#x} return
+    meta mark $app return
     # A pod that calls itself: the proxy's own leg comes in again.
-    meta mark {UPSTREAM_MARK:#x} oifname "lo" ip daddr != 127.0.0.0/8 {first} redirect to :{INBOUND}
-    meta mark {UPSTREAM_MARK:#x} return
+    meta mark $up oifname "lo" ip daddr != 127.0.0.0/8 $first redirect to :$inbound
+    meta mark $up return
     meta nfproto ipv6 return
     ip daddr 127.0.0.0/8 return
-    ip daddr {config.dns} tcp dport 53 return
+    ip daddr $dns tcp dport 53 return
     # Outside the mesh's networks nothing is looked into, so no server that speaks first is delayed.
-    {first} ip daddr != {mesh} redirect to :{OPAQUE}
-    {first} tcp dport {ports} redirect to :{OPAQUE}
-    {first} ip daddr . tcp dport @opaque redirect to :{OPAQUE}
-    {first} redirect to :{OUTBOUND}
-  }}
-  chain prerouting {{
+    $first ip daddr != $mesh redirect to :$opaque
+    $first tcp dport $ports redirect to :$opaque
+    $first ip daddr . tcp dport @opaque redirect to :$opaque
+    $first redirect to :$outbound
+  }
+  chain prerouting {
     type nat hook prerouting priority -100; policy accept;
     iifname "lo" return
-    meta nfproto ipv4 {first} redirect to :{INBOUND}
-  }}
-}}
+    meta nfproto ipv4 $first redirect to :$inbound
+  }
+}
 """
+)
+
+
+def _rules(config: Config) -> str:
+    return _RULES.substitute(
+        app=f"{APPLICATION_MARK:#x}",
+        up=f"{UPSTREAM_MARK:#x}",
+        marks=f"{{ {UPSTREAM_MARK:#x}, {APPLICATION_MARK:#x} }}",
+        proxy=f"{{ {OUTBOUND}, {OPAQUE}, {INBOUND} }}",
+        mesh=f"{{ {', '.join(config.mesh_networks)} }}",
+        ports=f"{{ {', '.join(map(str, config.server_first_ports))} }}",
+        first="tcp flags & (fin | syn | rst | ack) == syn",
+        dns=config.dns,
+        destinations=config.destinations,
+        rate=config.new_per_second,
+        burst=config.burst,
+        outbound=OUTBOUND,
+        opaque=OPAQUE,
+        inbound=INBOUND,
+    )

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import extension_pb2
+from envoy.config.core.v3 import config_source_pb2, extension_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_pb2
@@ -95,7 +95,7 @@ class Case:
         made = bootstrap_pb2.Bootstrap()
         made.node.id = made.node.cluster = "golden"
         ads = made.dynamic_resources.ads_config
-        ads.api_type, ads.transport_api_version = ads.DELTA_GRPC, 2  # V3
+        ads.api_type, ads.transport_api_version = ads.DELTA_GRPC, config_source_pb2.V3
         ads.grpc_services.add().envoy_grpc.cluster_name = "discovery"
         made.static_resources.clusters.add(name="discovery").CopyFrom(clusters.nowhere("discovery"))
         for name, message in self.messages():

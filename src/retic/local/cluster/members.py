@@ -55,7 +55,7 @@ class Members:
     async def _root(self) -> None:
         """Agents need the root to know the control plane by."""
         async with asyncio.timeout(_ROOT_SECONDS):
-            while not (self._folder / "ca" / "root.pem").exists():
+            while not (self._folder / "ca" / "root.pem").exists():  # noqa: ASYNC110 (made by another process)
                 await asyncio.sleep(0.02)
 
     def socket(self, node: str) -> pathlib.Path:

@@ -118,7 +118,9 @@ def _orphan(value: meta.Object, living: set[str | None]) -> bool:
     return owner is not None and owner.uid not in living
 
 
-def offline(given: Mapping[findings.Ref, Any], *, nodes: tuple[str, ...] = ("node-1",), now: float = 0.0) -> world.World:
+def offline(
+    given: Mapping[findings.Ref, Any], *, nodes: tuple[str, ...] = ("node-1",), now: float = 0.0
+) -> world.World:
     """The world once everything that can run runs, with readiness "unknown": for analysis without processes."""
     current = world.World()
     for _ in range(_ROUNDS):
