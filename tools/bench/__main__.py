@@ -1,0 +1,66 @@
+"""The command: run the measurements, print their tables, and with `--write` put them into the document."""
+
+import argparse
+import pathlib
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+from tools.bench import document, engine, machine, memory, options, paths, places, table, times
+
+Measurement = Callable[[pathlib.Path, options.Options], list[table.Table]]
+
+MEASUREMENTS: dict[str, Measurement] = {
+    "engine": engine.run,
+    "times": times.run,
+    "memory": memory.run,
+    "paths": paths.run,
+}
+DOCUMENT = places.ROOT / "docs" / "benchmarks.md"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line says. Ctrl-C and SIGTERM end it with nothing left behind."""
+    given = _arguments(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    chosen = options.QUICK if given.quick else options.FULL
+    begin = time.monotonic()
+    tables: list[table.Table] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp") as folder:
+            for name in given.only or MEASUREMENTS:
+                print(f"measuring: {name}", file=sys.stderr, flush=True)
+                tables += MEASUREMENTS[name](pathlib.Path(folder), chosen)
+    except KeyboardInterrupt:
+        print("interrupted: nothing is left behind, nothing is written", file=sys.stderr)
+        return 130
+    command = " ".join(["make bench", *_given(given)])
+    result = document.text(command, machine.here(), tables, (time.monotonic() - begin) / 60)
+    print(result)
+    if given.write:
+        document.replace(DOCUMENT, result)
+    return 0
+
+
+def _interrupt(number: int, _: object) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def _given(given: argparse.Namespace) -> list[str]:
+    words = [*(["--quick"] if given.quick else []), *(f"--only {name}" for name in given.only)]
+    return [f'BENCH_ARGS="{" ".join(words)}"'] if words else []
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.bench", description=sys.modules["tools.bench"].__doc__)
+    parser.add_argument("--quick", action="store_true", help="see that it works; proves nothing")
+    parser.add_argument("--only", action="append", default=[], choices=list(MEASUREMENTS))
+    parser.add_argument("--write", action="store_true", help=f"put the result into {DOCUMENT.name}")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
