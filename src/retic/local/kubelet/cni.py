@@ -20,10 +20,19 @@ class Refused(Exception):  # noqa: N818
 
 async def add(socket: pathlib.Path, pod: structs.Pod, netns: str) -> None:
     """Capture the pod. Raises Refused."""
-    await _ask(socket, {"add": {
-        "uid": pod.metadata.uid, "namespace": pod.metadata.namespace, "name": pod.metadata.name,
-        "ip": pod.status.pod_ip, "service_account": pod.spec.service_account_name, "netns": netns,
-    }})
+    await _ask(
+        socket,
+        {
+            "add": {
+                "uid": pod.metadata.uid,
+                "namespace": pod.metadata.namespace,
+                "name": pod.metadata.name,
+                "ip": pod.status.pod_ip,
+                "service_account": pod.spec.service_account_name,
+                "netns": netns,
+            }
+        },
+    )
 
 
 async def delete(socket: pathlib.Path, uid: str) -> None:

@@ -56,7 +56,9 @@ class Runner:
         """`restart`: Always, OnFailure or Never. `grace`: seconds between SIGTERM and SIGKILL."""
         self.container = container
         self.status = structs.ContainerStatus(
-            name=container.name, image=container.image, started=False,
+            name=container.name,
+            image=container.image,
+            started=False,
             state=State(waiting=structs.StateWaiting(reason="PodInitializing")),
         )
         self.over = asyncio.Event()
@@ -160,8 +162,11 @@ class Runner:
             return None
         except OSError as error:
             return structs.StateTerminated(
-                exit_code=128, reason="StartError", message=error.strerror or str(error),
-                started_at=self._stamp(), finished_at=self._stamp(),
+                exit_code=128,
+                reason="StartError",
+                message=error.strerror or str(error),
+                started_at=self._stamp(),
+                finished_at=self._stamp(),
             )
         self._process = process
         return process
@@ -170,8 +175,10 @@ class Runner:
         began = self._stamp()
         plain = self.container.startup_probe is None
         self._set(
-            state=State(running=structs.StateRunning(started_at=began)), started=False,
-            ready=False, container_id=f"retic://{process.pid}-{self.status.restart_count}",
+            state=State(running=structs.StateRunning(started_at=began)),
+            started=False,
+            ready=False,
+            container_id=f"retic://{process.pid}-{self.status.restart_count}",
         )
         watchers: list[asyncio.Task[None]] = []
         try:
@@ -190,8 +197,11 @@ class Runner:
         number = -code if code < 0 else None
         reason = "Completed" if code == 0 else "Error"
         return structs.StateTerminated(
-            exit_code=128 + number if number else code, signal=number, reason=reason,
-            started_at=began, finished_at=self._stamp(),
+            exit_code=128 + number if number else code,
+            signal=number,
+            reason=reason,
+            started_at=began,
+            finished_at=self._stamp(),
         )
 
     async def _hook(self, hook: structs.LifecycleAction, process: Process) -> bool:
@@ -210,9 +220,7 @@ class Runner:
     def _watch(
         self, watchers: list[asyncio.Task[None]], probe: structs.Probe, tell: prober.Tell, *, begin: bool = False
     ) -> None:
-        made = prober.Prober(
-            self._world.target(self.container), probe, begin=begin, time=self._time, tell=tell
-        )
+        made = prober.Prober(self._world.target(self.container), probe, begin=begin, time=self._time, tell=tell)
         watchers.append(asyncio.create_task(made.watch()))
 
     def _on_startup(self, watchers: list[asyncio.Task[None]], process: Process) -> Callable[[bool, str], None]:
@@ -222,6 +230,7 @@ class Runner:
                 self._started(watchers, process)
             else:
                 self._unhealthy(process, "startup", message)
+
         return tell
 
     def _started(self, watchers: list[asyncio.Task[None]], process: Process) -> None:
@@ -232,13 +241,16 @@ class Runner:
             self._watch(watchers, readiness, lambda ok, _: self._set(ready=ok))
         if liveness is not None:
             self._watch(
-                watchers, liveness, lambda ok, why: None if ok else self._unhealthy(process, "liveness", why),
+                watchers,
+                liveness,
+                lambda ok, why: None if ok else self._unhealthy(process, "liveness", why),
                 begin=True,
             )
 
     def _unhealthy(self, process: Process, which: str, message: str) -> None:
-        log.warning("a probe failed, the container is restarted", container=self.container.name, probe=which,
-                    message=message)
+        log.warning(
+            "a probe failed, the container is restarted", container=self.container.name, probe=which, message=message
+        )
         _background(self._end(process, self._grace))
 
     async def _end(self, process: Process, grace: float) -> None:

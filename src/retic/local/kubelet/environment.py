@@ -19,8 +19,18 @@ from retic.objects import pods as structs
 Look = Callable[[findings.Ref], Any | None]
 _PATH = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]\Z")
 _UNITS = {
-    "": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
-    "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50,
+    "": 1.0,
+    "m": 1e-3,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "P": 1e15,
+    "Ki": 2.0**10,
+    "Mi": 2.0**20,
+    "Gi": 2.0**30,
+    "Ti": 2.0**40,
+    "Pi": 2.0**50,
 }
 
 
@@ -39,9 +49,7 @@ def base(pod: structs.Pod) -> dict[str, str]:
     }
 
 
-def of(
-    pod: structs.Pod, container: structs.Container, look: Look, services: Iterable[core.Service]
-) -> dict[str, str]:
+def of(pod: structs.Pod, container: structs.Container, look: Look, services: Iterable[core.Service]) -> dict[str, str]:
     """All variables but the base ones. Raises Missing."""
     links = {} if pod.spec.enable_service_links is False else service_links(services)
     known: dict[str, str] = {}
@@ -60,7 +68,7 @@ def _whole(pod: structs.Pod, source: structs.EnvFrom, look: Look) -> dict[str, s
     if found is None:
         if ref.optional:
             return {}
-        raise Missing(f"{kind.lower()} \"{ref.name}\" not found")
+        raise Missing(f'{kind.lower()} "{ref.name}" not found')
     prefix = source.prefix or ""
     return {prefix + key: text(value) for key, value in found.data.items()}
 
@@ -91,7 +99,7 @@ def _value(
     if ref.optional:
         return ""
     if found is None:
-        raise Missing(f"{kind.lower()} \"{ref.name}\" not found")
+        raise Missing(f'{kind.lower()} "{ref.name}" not found')
     raise Missing(f"couldn't find key {ref.key} in {kind} {pod.metadata.namespace}/{ref.name}")
 
 
@@ -101,11 +109,15 @@ def field(pod: structs.Pod, path: str) -> str:
     if keyed is not None:
         return str(getattr(pod.metadata, keyed[1]).get(keyed[2], ""))
     simple = {
-        "metadata.name": pod.metadata.name, "metadata.namespace": pod.metadata.namespace,
-        "metadata.uid": pod.metadata.uid, "spec.nodeName": pod.spec.node_name,
+        "metadata.name": pod.metadata.name,
+        "metadata.namespace": pod.metadata.namespace,
+        "metadata.uid": pod.metadata.uid,
+        "spec.nodeName": pod.spec.node_name,
         "spec.serviceAccountName": pod.spec.service_account_name,
-        "status.podIP": pod.status.pod_ip, "status.hostIP": pod.status.host_ip,
-        "status.podIPs": ",".join(item.ip for item in pod.status.pod_ips), "status.hostIPs": pod.status.host_ip,
+        "status.podIP": pod.status.pod_ip,
+        "status.hostIP": pod.status.host_ip,
+        "status.podIPs": ",".join(item.ip for item in pod.status.pod_ips),
+        "status.hostIPs": pod.status.host_ip,
     }
     if path in ("metadata.labels", "metadata.annotations"):
         values: dict[str, str] = getattr(pod.metadata, path.partition(".")[2])

@@ -52,14 +52,20 @@ def request(authority: str, service: str) -> bytes:
     name = service.encode()
     message = b"\x0a" + _varint(len(name)) + name if name else b""
     headers = (
-        (":method", "POST"), (":scheme", "http"), (":path", "/grpc.health.v1.Health/Check"),
-        (":authority", authority), ("te", "trailers"), ("content-type", "application/grpc"),
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/grpc.health.v1.Health/Check"),
+        (":authority", authority),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
         ("user-agent", "kube-probe"),
     )
     block = b"".join(_literal(*header) for header in headers)
     body = b"\x00" + struct.pack(">I", len(message)) + message
     return (
-        _PREFACE + _frame(_SETTINGS, 0, 0) + _frame(_HEADERS, _END_HEADERS, _STREAM, block)
+        _PREFACE
+        + _frame(_SETTINGS, 0, 0)
+        + _frame(_HEADERS, _END_HEADERS, _STREAM, block)
         + _frame(_DATA, _END_STREAM, _STREAM, body)
     )
 

@@ -30,15 +30,30 @@ class Fabric(Protocol):
     """Pods' namespaces and commands in them: `retic.local.sandbox.fabric.Fabric`, or a fake."""
 
     async def add_pod(
-        self, uid: str, *, namespace: str, name: str, hostname: str, node: str, ip: str,
-        volumes: Sequence[Any] = (), subdomain: str | None = None,
+        self,
+        uid: str,
+        *,
+        namespace: str,
+        name: str,
+        hostname: str,
+        node: str,
+        ip: str,
+        volumes: Sequence[Any] = (),
+        subdomain: str | None = None,
     ) -> Any: ...
 
     async def remove_pod(self, uid: str) -> None: ...
 
     async def spawn(
-        self, sandbox: Any, argv: Sequence[str], *, env: Mapping[str, str], cwd: str = "/",
-        stdin: int | None = None, stdout: int | None = None, stderr: int | None = None,
+        self,
+        sandbox: Any,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str = "/",
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
     ) -> container.Process: ...
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import structlog
 
 from retic import findings
-from retic.local.kubelet import cni, container, environment, host, probing, starting, status, volumes
+from retic.local.kubelet import cni, container, environment, host, probing, references, starting, status, volumes
 from retic.local.sandbox import messages
 from retic.local.workloads import gateways, pods
 from retic.objects import pods as structs
@@ -41,6 +41,7 @@ class Runner:
         self._inits = [self._runner(item, init=True) for item in pod.spec.init_containers]
         self._containers = [self._runner(item) for item in pod.spec.containers]
         self._guest_state: tuple[bool, str] | None = None
+        self._seen: tuple[object, ...] | None = None
         self._changed_objects = asyncio.Event()
         self._task = asyncio.create_task(self._live(), name=f"pod {name}")
         self._end_task: asyncio.Task[None] | None = None
@@ -85,7 +86,9 @@ class Runner:
         assert sandbox is not None
         ports = {port.name: port.container_port for port in item.ports if port.name}
         return probing.Target(
-            netns=sandbox.netns_path, address=self.pod.status.pod_ip or "", ports=ports,
+            netns=sandbox.netns_path,
+            address=self.pod.status.pod_ip or "",
+            ports=ports,
             execute=lambda command: starter.execute(item, command),
         )
 
@@ -97,11 +100,19 @@ class Runner:
             state = structs.ContainerState(running=structs.StateRunning())
             if not ready:
                 state = structs.ContainerState(waiting=structs.StateWaiting(reason="NotReady", message=why))
-            statuses = (structs.ContainerStatus(
-                name=self.pod.spec.containers[0].name, ready=ready, started=True, state=state,
-            ),)
+            statuses = (
+                structs.ContainerStatus(
+                    name=self.pod.spec.containers[0].name,
+                    ready=ready,
+                    started=True,
+                    state=state,
+                ),
+            )
         new = status.status(
-            self.pod, self._facts, statuses, tuple(item.status for item in self._inits),
+            self.pod,
+            self._facts,
+            statuses,
+            tuple(item.status for item in self._inits),
             now=self._host.time.now().timestamp(),
         )
         if new != self.pod.status:
@@ -109,7 +120,12 @@ class Runner:
             self._host.report(self.pod, new)
 
     def refresh(self, pod: structs.Pod) -> None:
-        """Labels, annotations or referred objects may have changed: volumes follow, waiting containers retry."""
+        """Take labels and annotations as they are now. When they, or objects that the pod refers to, are
+        others than at the last call, volumes follow and waiting containers look again."""
+        seen = (pod.metadata, *(self._host.look(ref) for ref in references.of(pod)))
+        if self._seen is not None and all(a is b or a == b for a, b in zip(seen, self._seen, strict=True)):
+            return
+        self._seen = seen
         self.pod = status.replace(self.pod, metadata=pod.metadata)
         self._changed_objects.set()
         for runner in self.runners:
@@ -178,8 +194,12 @@ class Runner:
             }
             found = volumes.mounts(self._volumes, self._claims, pod, known)
             self.sandbox = await given.fabric.add_pod(
-                uid, namespace=pod.metadata.namespace, name=pod.metadata.name,
-                hostname=pod.spec.hostname or pod.metadata.name[:63], node=node, ip=pod.status.pod_ip or "",
+                uid,
+                namespace=pod.metadata.namespace,
+                name=pod.metadata.name,
+                hostname=pod.spec.hostname or pod.metadata.name[:63],
+                node=node,
+                ip=pod.status.pod_ip or "",
                 subdomain=pod.spec.subdomain,
                 volumes=[messages.Volume(source=m.source, path=m.path, read_only=m.read_only) for m in found],
             )
@@ -231,8 +251,11 @@ class Runner:
             if not ended.done():
                 ended.cancel()
                 await self._stop_all()
-                self._know(over="Failed", reason="DeadlineExceeded",
-                           message="Pod was active on the node longer than the specified deadline")
+                self._know(
+                    over="Failed",
+                    reason="DeadlineExceeded",
+                    message="Pod was active on the node longer than the specified deadline",
+                )
                 return
         await self._stop_sidecars(self.grace)
         good = all(runner.succeeded for runner in self._containers)

@@ -50,8 +50,12 @@ class Starter:
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
             process = await self._host.fabric.spawn(
-                self._sandbox, argv, env={**environment.base(self._pod), **known},
-                cwd=self._directory(container), stdout=writing, stderr=writing,
+                self._sandbox,
+                argv,
+                env={**environment.base(self._pod), **known},
+                cwd=self._directory(container),
+                stdout=writing,
+                stderr=writing,
             )
         except BaseException as error:
             os.close(reading)
@@ -71,8 +75,12 @@ class Starter:
         known = self.variables(container)
         try:
             process = await self._host.fabric.spawn(
-                self._sandbox, command, env={**environment.base(self._pod), **known},
-                cwd=self._directory(container), stdout=writing, stderr=writing,
+                self._sandbox,
+                command,
+                env={**environment.base(self._pod), **known},
+                cwd=self._directory(container),
+                stdout=writing,
+                stderr=writing,
             )
         except BaseException:
             os.close(reading)

@@ -33,8 +33,12 @@ def phase(facts: Facts, containers: tuple[structs.ContainerStatus, ...]) -> str:
 
 
 def status(
-    pod: structs.Pod, facts: Facts, containers: tuple[structs.ContainerStatus, ...],
-    inits: tuple[structs.ContainerStatus, ...], *, now: float,
+    pod: structs.Pod,
+    facts: Facts,
+    containers: tuple[structs.ContainerStatus, ...],
+    inits: tuple[structs.ContainerStatus, ...],
+    *,
+    now: float,
 ) -> structs.PodStatus:
     """The new status; a condition that stays keeps the time of its last change."""
     what = phase(facts, containers)
@@ -60,8 +64,13 @@ def status(
     conditions = [_condition(present.get(name), name, *wanted[name], now=now) for name in _ORDER]
     others = [item for name, item in present.items() if name not in wanted]
     return replace(
-        pod.status, phase=what, reason=facts.reason, message=facts.message,
-        conditions=(*conditions, *others), container_statuses=containers, init_container_statuses=inits,
+        pod.status,
+        phase=what,
+        reason=facts.reason,
+        message=facts.message,
+        conditions=(*conditions, *others),
+        container_statuses=containers,
+        init_container_statuses=inits,
     )
 
 
@@ -71,7 +80,10 @@ def _condition(
     value = "True" if good else "False"
     stamp = times.stamp(now) if old is None or old.status != value else old.last_transition_time
     return meta.Condition(
-        type=name, status=value, reason=None if good else reason, message=None if good else message,
+        type=name,
+        status=value,
+        reason=None if good else reason,
+        message=None if good else message,
         last_transition_time=stamp,
     )
 
@@ -81,9 +93,7 @@ def reasons(pod: structs.Pod) -> list[str]:
     who = f"pod {pod.metadata.namespace}/{pod.metadata.name}"
     now = pod.status
     found = {item.type: item for item in now.conditions}
-    if now.phase == "Succeeded" or (
-        now.phase == "Running" and "Ready" in found and found["Ready"].status == "True"
-    ):
+    if now.phase == "Succeeded" or (now.phase == "Running" and "Ready" in found and found["Ready"].status == "True"):
         return []
     scheduled = found.get("PodScheduled")
     if scheduled is not None and scheduled.status == "False":

@@ -71,10 +71,17 @@ def content(pod: structs.Pod, item: volume.Volume, look: environment.Look) -> li
         return list(_config_map(pod, item.config_map, look, 0o644))
     if item.secret is not None:
         source = item.secret
-        return list(_keys(
-            pod, "Secret", source.secret_name or "", source.items, source.default_mode or 0o644, look,
-            optional=bool(source.optional),
-        ))
+        return list(
+            _keys(
+                pod,
+                "Secret",
+                source.secret_name or "",
+                source.items,
+                source.default_mode or 0o644,
+                look,
+                optional=bool(source.optional),
+            )
+        )
     if item.downward_api is not None:
         return list(_downward(pod, item.downward_api, 0o644))
     if item.projected is not None:
@@ -88,14 +95,17 @@ def _config_map(
     pod: structs.Pod, source: volume.ConfigMapSource, look: environment.Look, mode: int
 ) -> Iterator[Written]:
     return _keys(
-        pod, "ConfigMap", source.name, source.items, source.default_mode or mode, look,
+        pod,
+        "ConfigMap",
+        source.name,
+        source.items,
+        source.default_mode or mode,
+        look,
         optional=bool(source.optional),
     )
 
 
-def _projected(
-    pod: structs.Pod, part: volume.Projection, look: environment.Look, mode: int
-) -> Iterator[Written]:
+def _projected(pod: structs.Pod, part: volume.Projection, look: environment.Look, mode: int) -> Iterator[Written]:
     if part.config_map is not None:
         yield from _config_map(pod, part.config_map, look, mode)
     if part.secret is not None:
@@ -107,13 +117,19 @@ def _projected(
 
 
 def _keys(
-    pod: structs.Pod, kind: str, name: str, items: tuple[volume.KeyToPath, ...], mode: int,
-    look: environment.Look, *, optional: bool,
+    pod: structs.Pod,
+    kind: str,
+    name: str,
+    items: tuple[volume.KeyToPath, ...],
+    mode: int,
+    look: environment.Look,
+    *,
+    optional: bool,
 ) -> Iterator[Written]:
     found = look(findings.Ref(kind, pod.metadata.namespace, name))
     if found is None:
         if not optional:
-            raise environment.Missing(f"{kind.lower()} \"{name}\" not found")
+            raise environment.Missing(f'{kind.lower()} "{name}" not found')
         return
     data = _bytes(found)
     wanted = items or tuple(volume.KeyToPath(key=key, path=key) for key in sorted(data))

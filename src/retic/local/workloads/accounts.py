@@ -18,12 +18,20 @@ def defaults(bench: world.Bench) -> None:
     declared = {key.name for key in bench.given if key.kind == "Namespace"}
     for name in sorted({*ALWAYS, *used} - declared):
         key = findings.Ref("Namespace", "", name)
-        bench.put(core.Namespace(metadata=meta.Metadata(
-            name=name, labels={"kubernetes.io/metadata.name": name}, uid=names.uid(key),
-        )))
+        bench.put(
+            core.Namespace(
+                metadata=meta.Metadata(
+                    name=name,
+                    labels={"kubernetes.io/metadata.name": name},
+                    uid=names.uid(key),
+                )
+            )
+        )
         if name not in ALWAYS:
             bench.fault(
-                "RT0107", used[name], "metadata.namespace",
+                "RT0107",
+                used[name],
+                "metadata.namespace",
                 f"the namespace {name} is not declared; a cluster refuses objects in it unless it has it already",
                 f"add a Namespace named {name}",
             )
@@ -32,9 +40,15 @@ def defaults(bench: world.Bench) -> None:
     wanted = [findings.Ref("ServiceAccount", name, "default") for name in sorted(spaces)]
     wanted = [key for key in wanted if key not in bench.given]
     for key in wanted:
-        bench.put(core.ServiceAccount(metadata=meta.Metadata(
-            name="default", namespace=key.namespace, uid=names.uid(key),
-        )))
+        bench.put(
+            core.ServiceAccount(
+                metadata=meta.Metadata(
+                    name="default",
+                    namespace=key.namespace,
+                    uid=names.uid(key),
+                )
+            )
+        )
     gateways = [key for key in bench.made if key.kind == "ServiceAccount" and key.name != "default"]
     bench.keep_only("ServiceAccount", [*wanted, *gateways])
 
@@ -47,7 +61,9 @@ def exists(bench: world.Bench, owner: meta.Object, spec: structs.PodSpec, path: 
         return True
     top = _top(bench, owner)
     bench.fault(
-        "RT0103", pods.ref(top), f"{path}.serviceAccountName",
+        "RT0103",
+        pods.ref(top),
+        f"{path}.serviceAccountName",
         f"the ServiceAccount {key.namespace}/{name} does not exist, so the pod is not created",
         f"add a ServiceAccount named {name} in namespace {key.namespace}, or take the line away",
     )

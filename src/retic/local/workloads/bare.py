@@ -17,9 +17,7 @@ def pod(bench: world.Bench, written: structs.Pod) -> None:
         if pods.controller(found) is not None or bench.notes[key].revision != digest:
             bench.end(found)
         else:
-            metadata = replace(
-                found.metadata, labels=written.metadata.labels, annotations=written.metadata.annotations
-            )
+            metadata = replace(found.metadata, labels=written.metadata.labels, annotations=written.metadata.annotations)
             bench.put(replace(found, metadata=metadata))
         return
     if not accounts.exists(bench, written, written.spec, "spec"):

@@ -57,7 +57,10 @@ def _selector(bench: world.Bench, key: findings.Ref, value: Any) -> None:
     if value.spec.selector.matches(value.spec.template.metadata.labels):
         return
     bench.fault(
-        "RT0106", key, "spec.selector", "the selector does not match the labels of the template",
+        "RT0106",
+        key,
+        "spec.selector",
+        "the selector does not match the labels of the template",
         "write the same labels in spec.selector.matchLabels and spec.template.metadata.labels",
     )
 
@@ -70,18 +73,28 @@ def _service(bench: world.Bench, service: core.Service, templates: list[_Templat
     if not chosen and not gateway:
         text = ", ".join(f"{name}={value}" for name, value in sorted(wanted))
         bench.fault(
-            "RT0101", key, "spec.selector", f"no pod template in namespace {key.namespace} has the labels {text}",
+            "RT0101",
+            key,
+            "spec.selector",
+            f"no pod template in namespace {key.namespace} has the labels {text}",
             "write the labels of the pods that should serve, as in their template's metadata.labels",
         )
     for number, port in enumerate(service.spec.ports):
         if not chosen or any(slices.target(port, template.spec) for template in chosen):
             continue
-        there = sorted({
-            found.name for template in chosen for container in template.spec.containers
-            for found in container.ports if found.name
-        })
+        there = sorted(
+            {
+                found.name
+                for template in chosen
+                for container in template.spec.containers
+                for found in container.ports
+                if found.name
+            }
+        )
         bench.fault(
-            "RT0102", key, f"spec.ports[{number}].targetPort",
+            "RT0102",
+            key,
+            f"spec.ports[{number}].targetPort",
             f"no selected pod has a container port named {port.target_port}",
             f"write one of: {', '.join(there)}" if there else "write the port's number, or name the container's port",
         )
@@ -92,8 +105,11 @@ def _fields(bench: world.Bench, template: _Template) -> None:
     spec = template.spec
     if spec.host_network:
         bench.fault(
-            "RT0503", template.owner, f"{template.path}.hostNetwork",
-            "hostNetwork is not carried out: the pod gets a network of its own", "take the line away for local mode",
+            "RT0503",
+            template.owner,
+            f"{template.path}.hostNetwork",
+            "hostNetwork is not carried out: the pod gets a network of its own",
+            "take the line away for local mode",
         )
     lists = (("initContainers", spec.init_containers), ("containers", spec.containers))
     for field, index, container in itertools.chain.from_iterable(
@@ -101,7 +117,9 @@ def _fields(bench: world.Bench, template: _Template) -> None:
     ):
         if not container.command:
             bench.fault(
-                "RT0501", template.owner, f"{template.path}.{field}[{index}]",
+                "RT0501",
+                template.owner,
+                f"{template.path}.{field}[{index}]",
                 f"container {container.name} has no command; local mode runs commands and pulls no image",
                 'write what the image\'s entry point does, such as command: ["python", "-m", "app"]',
             )

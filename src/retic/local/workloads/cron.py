@@ -15,8 +15,13 @@ from retic.local.workloads import jobs, names, pods, times, world
 from retic.objects import meta, workloads
 
 _WORDS = {
-    "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
 }
 replace = msgspec.structs.replace
 
@@ -80,18 +85,23 @@ def _start(bench: world.Bench, owner: workloads.CronJob, when: float) -> None:
         return
     template = owner.spec.job_template
     bench.notes.pop(key, None)
-    bench.put(workloads.Job(
-        metadata=meta.Metadata(
-            name=key.name, namespace=key.namespace, labels=template.metadata.labels,
-            annotations={
-                **template.metadata.annotations,
-                "batch.kubernetes.io/cronjob-scheduled-timestamp": times.stamp(when),
-            },
-            uid=names.uid(key, bench.serial(key)), owner_references=(world.reference(owner),),
-            creation_timestamp=times.stamp(bench.now),
-        ),
-        spec=template.spec,
-    ))
+    bench.put(
+        workloads.Job(
+            metadata=meta.Metadata(
+                name=key.name,
+                namespace=key.namespace,
+                labels=template.metadata.labels,
+                annotations={
+                    **template.metadata.annotations,
+                    "batch.kubernetes.io/cronjob-scheduled-timestamp": times.stamp(when),
+                },
+                uid=names.uid(key, bench.serial(key)),
+                owner_references=(world.reference(owner),),
+                creation_timestamp=times.stamp(bench.now),
+            ),
+            spec=template.spec,
+        )
+    )
 
 
 def _history(bench: world.Bench, owner: workloads.CronJob, made: list[workloads.Job]) -> None:

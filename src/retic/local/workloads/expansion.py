@@ -97,7 +97,8 @@ def _collect(bench: world.Bench) -> None:
     while True:
         living = {value.metadata.uid for value in (*bench.given.values(), *bench.made.values())}
         orphans = [
-            (key, value) for key, value in bench.made.items()
+            (key, value)
+            for key, value in bench.made.items()
             if (key.kind in ("ReplicaSet", "Job") and _orphan(value, living))
         ]
         for key, _ in orphans:

@@ -20,10 +20,12 @@ def gateways(bench: world.Bench) -> None:
     """Make class, accounts and pods, and end the pods of Gateways that are no more."""
     built_in = findings.Ref("GatewayClass", "", CLASS)
     if built_in not in bench.given:
-        bench.put(gateway.GatewayClass(
-            metadata=meta.Metadata(name=CLASS, uid=names.uid(built_in)),
-            spec=gateway.GatewayClassSpec(controller_name=CONTROLLER),
-        ))
+        bench.put(
+            gateway.GatewayClass(
+                metadata=meta.Metadata(name=CLASS, uid=names.uid(built_in)),
+                spec=gateway.GatewayClassSpec(controller_name=CONTROLLER),
+            )
+        )
     else:
         bench.keep_only("GatewayClass", ())
     accounts: set[findings.Ref] = set()
@@ -40,19 +42,23 @@ def gateways(bench: world.Bench) -> None:
 
 def ours(bench: world.Bench, value: gateway.Gateway) -> bool:
     """Whether the Gateway's class is one of Retic's."""
-    found: gateway.GatewayClass | None = bench.get(
-        findings.Ref("GatewayClass", "", value.spec.gateway_class_name)
-    )
+    found: gateway.GatewayClass | None = bench.get(findings.Ref("GatewayClass", "", value.spec.gateway_class_name))
     return found is not None and found.spec.controller_name == CONTROLLER
 
 
 def _account(bench: world.Bench, value: gateway.Gateway) -> findings.Ref:
     key = findings.Ref("ServiceAccount", value.metadata.namespace, value.metadata.name)
     if key not in bench.given:
-        bench.put(core.ServiceAccount(metadata=meta.Metadata(
-            name=key.name, namespace=key.namespace, uid=names.uid(key),
-            owner_references=(world.reference(value),),
-        )))
+        bench.put(
+            core.ServiceAccount(
+                metadata=meta.Metadata(
+                    name=key.name,
+                    namespace=key.namespace,
+                    uid=names.uid(key),
+                    owner_references=(world.reference(value),),
+                )
+            )
+        )
     return key
 
 
@@ -66,7 +72,9 @@ def _pod(bench: world.Bench, value: gateway.Gateway) -> None:
             annotations={**(extra.annotations if extra else {}), ROLE: "gateway"},
         ),
         spec=structs.PodSpec(
-            containers=(structs.Container(name="proxy"),), service_account_name=name, restart_policy="Always",
+            containers=(structs.Container(name="proxy"),),
+            service_account_name=name,
+            restart_policy="Always",
         ),
     )
     unique = names.generated(f"{name}-{CLASS}-", space, bench.serial(pods.ref(value)))

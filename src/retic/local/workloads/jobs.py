@@ -94,8 +94,10 @@ def _waits(bench: world.Bench, found: list[structs.Pod], failed: int) -> bool:
     """Whether the next pod waits for the back-off of the last failed one."""
     ends = [
         times.seconds(status.state.terminated.finished_at) or 0.0
-        for pod in found if pod.status.phase == "Failed"
-        for status in pod.status.container_statuses if status.state.terminated is not None
+        for pod in found
+        if pod.status.phase == "Failed"
+        for status in pod.status.container_statuses
+        if status.state.terminated is not None
     ]
     if not ends:
         return False
@@ -106,9 +108,7 @@ def _waits(bench: world.Bench, found: list[structs.Pod], failed: int) -> bool:
     return True
 
 
-def _make(
-    bench: world.Bench, owner: workloads.Job, found: list[structs.Pod], count: int, completions: int
-) -> None:
+def _make(bench: world.Bench, owner: workloads.Job, found: list[structs.Pod], count: int, completions: int) -> None:
     if count <= 0 or not accounts.exists(bench, owner, owner.spec.template.spec):
         return
     template = _template(owner)
@@ -122,15 +122,20 @@ def _make(
     for index in itertools.islice(free, count):
         unique = names.generated(f"{name}-{index}-", space, bench.serial(pods.ref(owner)))
         bench.create_pod(
-            owner, _indexed(template, name, index), unique, space,
-            labels={INDEX: str(index)}, annotations={INDEX: str(index)},
+            owner,
+            _indexed(template, name, index),
+            unique,
+            space,
+            labels={INDEX: str(index)},
+            annotations={INDEX: str(index)},
         )
 
 
 def _template(owner: workloads.Job) -> structs.PodTemplateSpec:
     labels = {
         **owner.spec.template.metadata.labels,
-        "batch.kubernetes.io/job-name": owner.metadata.name, "job-name": owner.metadata.name,
+        "batch.kubernetes.io/job-name": owner.metadata.name,
+        "job-name": owner.metadata.name,
         "batch.kubernetes.io/controller-uid": owner.metadata.uid or "",
     }
     return replace(owner.spec.template, metadata=replace(owner.spec.template.metadata, labels=labels))
@@ -143,7 +148,8 @@ def _indexed(template: structs.PodTemplateSpec, name: str, index: int) -> struct
         return replace(container, env=(*container.env, variable))
 
     spec = replace(
-        template.spec, hostname=f"{name}-{index}",
+        template.spec,
+        hostname=f"{name}-{index}",
         containers=tuple(with_index(item) for item in template.spec.containers),
         init_containers=tuple(with_index(item) for item in template.spec.init_containers),
     )

@@ -25,10 +25,17 @@ def nodes(bench: world.Bench) -> None:
         written = bench.given.get(key)
         labels = {"kubernetes.io/os": "linux", HOSTNAME: name}
         labels |= written.metadata.labels if written else {}
-        bench.put(core.Node(metadata=meta.Metadata(
-            name=name, labels=labels, annotations=written.metadata.annotations if written else {},
-            uid=names.uid(key), creation_timestamp=None,
-        )))
+        bench.put(
+            core.Node(
+                metadata=meta.Metadata(
+                    name=name,
+                    labels=labels,
+                    annotations=written.metadata.annotations if written else {},
+                    uid=names.uid(key),
+                    creation_timestamp=None,
+                )
+            )
+        )
         bench.cursors.setdefault(name, 0)
         wanted.append(key)
         assert number <= 254, "pod networks are 10.244.1.0/24 to 10.244.254.0/24"
@@ -85,8 +92,14 @@ def _family(pod: structs.Pod) -> tuple[str | None, str, str]:
 def _bound(bench: world.Bench, pod: structs.Pod, node: str, number: int, address: str) -> structs.Pod:
     stamp = times.stamp(bench.now)
     status = replace(
-        pod.status, phase="Pending", reason=None, message=None, pod_ip=address,
-        pod_ips=(structs.PodIP(ip=address),), host_ip=f"172.31.255.{10 + number}", start_time=stamp,
+        pod.status,
+        phase="Pending",
+        reason=None,
+        message=None,
+        pod_ip=address,
+        pod_ips=(structs.PodIP(ip=address),),
+        host_ip=f"172.31.255.{10 + number}",
+        start_time=stamp,
         conditions=(meta.Condition(type="PodScheduled", status="True", last_transition_time=stamp),),
     )
     return replace(pod, spec=replace(pod.spec, node_name=node), status=status)
@@ -109,10 +122,19 @@ def _stuck(bench: world.Bench, pod: structs.Pod, why: str) -> None:
     path = "spec" if isinstance(top, structs.Pod) else "spec.template.spec"
     path += ".nodeName" if pod.spec.node_name is not None else ".nodeSelector" if pod.spec.node_selector else ""
     bench.fault(
-        "RT0506", pods.ref(top), path, f"pod {pod.metadata.name} stays Pending: {why}",
+        "RT0506",
+        pods.ref(top),
+        path,
+        f"pod {pod.metadata.name} stays Pending: {why}",
         "start more nodes (--nodes), give a Node manifest these labels, or change the pod's node selector",
     )
-    bench.put(pods.ready_replaced(
-        pod, "PodScheduled", status="False", reason="Unschedulable", message=why,
-        last_transition_time=None,
-    ))
+    bench.put(
+        pods.ready_replaced(
+            pod,
+            "PodScheduled",
+            status="False",
+            reason="Unschedulable",
+            message=why,
+            last_transition_time=None,
+        )
+    )

@@ -68,9 +68,7 @@ def ready_replaced(pod: Pod, kind: str, **fields: Any) -> Pod:
     """The pod with one condition changed or added."""
     rest = tuple(item for item in pod.status.conditions if item.type != kind)
     made = meta.Condition(type=kind, **fields)
-    return msgspec.structs.replace(
-        pod, status=msgspec.structs.replace(pod.status, conditions=(*rest, made))
-    )
+    return msgspec.structs.replace(pod, status=msgspec.structs.replace(pod.status, conditions=(*rest, made)))
 
 
 def index(values: Mapping[findings.Ref, meta.Object], kind: str) -> list[Any]:

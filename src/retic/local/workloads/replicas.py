@@ -47,7 +47,10 @@ def _rank(pod: structs.Pod) -> tuple[bool, bool, bool, int, str]:
     age = pod.metadata.creation_timestamp or ""
     newest = "".join(chr(0x7E - (ord(letter) & 0x3F)) for letter in age)
     return (
-        pod.spec.node_name is not None, pod.status.phase == "Running", pods.ready(pod), -serial,
+        pod.spec.node_name is not None,
+        pod.status.phase == "Running",
+        pods.ready(pod),
+        -serial,
         newest + pod.metadata.name,
     )
 
@@ -96,16 +99,19 @@ def _made(bench: world.Bench, owner: workloads.Deployment, digest: str, replicas
     template = owner.spec.template
     labels = {**template.metadata.labels, HASH: digest}
     key = findings.Ref("ReplicaSet", owner.metadata.namespace, f"{owner.metadata.name}-{digest}")
-    selector = replace(
-        owner.spec.selector, match_labels={**owner.spec.selector.match_labels, HASH: digest}
-    )
+    selector = replace(owner.spec.selector, match_labels={**owner.spec.selector.match_labels, HASH: digest})
     made = workloads.ReplicaSet(
         metadata=meta.Metadata(
-            name=key.name, namespace=key.namespace, labels=labels, uid=names.uid(key, bench.serial(key)),
+            name=key.name,
+            namespace=key.namespace,
+            labels=labels,
+            uid=names.uid(key, bench.serial(key)),
             owner_references=(world.reference(owner),),
         ),
         spec=workloads.ReplicaSetSpec(
-            selector=selector, replicas=replicas, min_ready_seconds=owner.spec.min_ready_seconds,
+            selector=selector,
+            replicas=replicas,
+            min_ready_seconds=owner.spec.min_ready_seconds,
             template=replace(template, metadata=replace(template.metadata, labels=labels)),
         ),
     )
@@ -115,8 +121,12 @@ def _made(bench: world.Bench, owner: workloads.Deployment, digest: str, replicas
 
 
 def _recreate(
-    bench: world.Bench, owner: workloads.Deployment, old: list[workloads.ReplicaSet],
-    new: workloads.ReplicaSet | None, wanted: int, digest: str,
+    bench: world.Bench,
+    owner: workloads.Deployment,
+    old: list[workloads.ReplicaSet],
+    new: workloads.ReplicaSet | None,
+    wanted: int,
+    digest: str,
 ) -> None:
     for value in old:
         bench.put(_sized(value, 0))
@@ -133,8 +143,12 @@ def _size(value: workloads.ReplicaSet) -> int:
 
 
 def _roll(
-    bench: world.Bench, owner: workloads.Deployment, old: list[workloads.ReplicaSet],
-    new: workloads.ReplicaSet | None, wanted: int, digest: str,
+    bench: world.Bench,
+    owner: workloads.Deployment,
+    old: list[workloads.ReplicaSet],
+    new: workloads.ReplicaSet | None,
+    wanted: int,
+    digest: str,
 ) -> None:
     rolling = owner.spec.strategy.rolling_update if owner.spec.strategy else None
     surge = share(rolling.max_surge if rolling else None, wanted, default="25%", up=True)
@@ -155,10 +169,9 @@ def _roll(
         _shrink(bench, old, new, wanted - fewer)
 
 
-def _shrink(
-    bench: world.Bench, old: list[workloads.ReplicaSet], new: workloads.ReplicaSet, least: int
-) -> None:
+def _shrink(bench: world.Bench, old: list[workloads.ReplicaSet], new: workloads.ReplicaSet, least: int) -> None:
     """Take replicas from old ReplicaSets, unhealthy ones first, so that `least` stay available."""
+
     def counted(value: workloads.ReplicaSet) -> int:
         return available(bench, bench.owned("Pod", value), value.spec.min_ready_seconds)
 
@@ -186,7 +199,8 @@ def _forget(bench: world.Bench, owner: workloads.Deployment, digest: str) -> Non
     """Drop empty old ReplicaSets past the history limit, the oldest first."""
     limit = 10 if owner.spec.revision_history_limit is None else owner.spec.revision_history_limit
     empty = [
-        value for value in bench.owned("ReplicaSet", owner)
+        value
+        for value in bench.owned("ReplicaSet", owner)
         if value.metadata.labels.get(HASH) != digest and _size(value) == 0 and not bench.owned("Pod", value)
     ]
     empty.sort(key=lambda value: bench.notes.get(pods.ref(value), world.Note()).count)

@@ -45,7 +45,10 @@ def services(bench: world.Bench) -> None:
 def _refuse(bench: world.Bench, key: findings.Ref, address: str, taken: set[str]) -> None:
     why = "another Service has it" if address in taken else f"it is not a free address of {addresses.SERVICES}"
     bench.fault(
-        "RT0011", key, "spec.clusterIP", f"clusterIP {address} cannot be given: {why}; another one is used",
+        "RT0011",
+        key,
+        "spec.clusterIP",
+        f"clusterIP {address} cannot be given: {why}; another one is used",
         "take the line away, or write an address between 10.96.0.1 and 10.96.255.254 that is free",
     )
 
@@ -54,7 +57,9 @@ def _write(bench: world.Bench, value: core.Service, address: str | None) -> None
     kind = value.spec.type or "ClusterIP"
     if kind in ("NodePort", "LoadBalancer"):
         bench.fault(
-            "RT0503", pods.ref(value), "spec.type",
+            "RT0503",
+            pods.ref(value),
+            "spec.type",
             f"a Service of type {kind} is reached inside the mesh only; no port of this machine is opened for it",
             "write a Gateway of class retic to reach it from this machine",
         )

@@ -89,9 +89,14 @@ def _ports(service: core.Service, pod: structs.Pod) -> _Ports:
     for port in service.spec.ports:
         number = target(port, pod.spec)
         if number is not None:
-            ports.append(discovery.EndpointPort(
-                name=port.name or "", port=number, protocol=port.protocol or "TCP", app_protocol=port.app_protocol,
-            ))
+            ports.append(
+                discovery.EndpointPort(
+                    name=port.name or "",
+                    port=number,
+                    protocol=port.protocol or "TCP",
+                    app_protocol=port.app_protocol,
+                )
+            )
     return tuple(ports)
 
 
@@ -116,12 +121,18 @@ def _endpoint(bench: world.Bench, service: core.Service, pod: structs.Pod) -> di
     return discovery.Endpoint(
         addresses=(pod.status.pod_ip or "",),
         conditions=discovery.EndpointConditions(
-            ready=None if unknown else ready, serving=None if unknown else serving, terminating=going,
+            ready=None if unknown else ready,
+            serving=None if unknown else serving,
+            terminating=going,
         ),
         hostname=pod.spec.hostname if named else None,
-        node_name=node or None, zone=placing.labels(bench, node).get(ZONE),
+        node_name=node or None,
+        zone=placing.labels(bench, node).get(ZONE),
         target_ref=discovery.TargetRef(
-            kind="Pod", namespace=pod.metadata.namespace, name=pod.metadata.name, uid=pod.metadata.uid,
+            kind="Pod",
+            namespace=pod.metadata.namespace,
+            name=pod.metadata.name,
+            uid=pod.metadata.uid,
         ),
     )
 
@@ -136,8 +147,13 @@ def _slice(
     key = findings.Ref("EndpointSlice", space, names.generated(f"{name}-", space, names.template_hash(ports), number))
     return discovery.EndpointSlice(
         metadata=meta.Metadata(
-            name=key.name, namespace=space, labels=labels, uid=names.uid(key),
+            name=key.name,
+            namespace=space,
+            labels=labels,
+            uid=names.uid(key),
             owner_references=(world.reference(service),),
         ),
-        address_type="IPv4", endpoints=endpoints, ports=ports,
+        address_type="IPv4",
+        endpoints=endpoints,
+        ports=ports,
     )

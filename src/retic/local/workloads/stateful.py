@@ -55,8 +55,14 @@ def _partition(owner: workloads.StatefulSet) -> int:
 
 
 def _fill(
-    bench: world.Bench, owner: workloads.StatefulSet, found: dict[int, structs.Pod], wanted: range,
-    update: str, note: world.Note, *, ordered: bool,
+    bench: world.Bench,
+    owner: workloads.StatefulSet,
+    found: dict[int, structs.Pod],
+    wanted: range,
+    update: str,
+    note: world.Note,
+    *,
+    ordered: bool,
 ) -> bool:
     """Make the missing; False: the next pod has to wait for an earlier one."""
     for ordinal in wanted:
@@ -85,9 +91,7 @@ def _unstick(bench: world.Bench, pod: structs.Pod, update: str) -> None:
         bench.end(pod)
 
 
-def _create(
-    bench: world.Bench, owner: workloads.StatefulSet, ordinal: int, update: str, note: world.Note
-) -> None:
+def _create(bench: world.Bench, owner: workloads.StatefulSet, ordinal: int, update: str, note: world.Note) -> None:
     current = ordinal < _partition(owner) and note.template is not None
     template = note.template if current and note.template is not None else owner.spec.template
     name = f"{owner.metadata.name}-{ordinal}"
@@ -98,11 +102,15 @@ def _create(
     hidden = {claim.name for claim in claims}
     rest = tuple(value for value in template.spec.volumes if value.name not in hidden)
     spec = replace(
-        template.spec, hostname=name, subdomain=owner.spec.service_name or template.spec.subdomain,
+        template.spec,
+        hostname=name,
+        subdomain=owner.spec.service_name or template.spec.subdomain,
         volumes=(*rest, *claims),
     )
     labels = {
-        REVISION: note.revision if current else update, POD_NAME: name, POD_INDEX: str(ordinal),
+        REVISION: note.revision if current else update,
+        POD_NAME: name,
+        POD_INDEX: str(ordinal),
     }
     bench.create_pod(owner, replace(template, spec=spec), name, owner.metadata.namespace, labels=labels)
 
@@ -142,4 +150,3 @@ def _update(
             return
     if all(found[ordinal].metadata.labels.get(REVISION) == update for ordinal in wanted if ordinal in found):
         bench.note(pods.ref(owner), revision=update, template=owner.spec.template)
-

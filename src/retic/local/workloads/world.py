@@ -84,8 +84,13 @@ class Bench:
     def result(self) -> World:
         """The next world."""
         return World(
-            objects=self.made, notes=self.notes, serials=self.serials, addresses=self.addresses,
-            cursors=self.cursors, faults=tuple(self.faults), wake=self.wake,
+            objects=self.made,
+            notes=self.notes,
+            serials=self.serials,
+            addresses=self.addresses,
+            cursors=self.cursors,
+            faults=tuple(self.faults),
+            wake=self.wake,
         )
 
     def get(self, ref: findings.Ref) -> Any | None:
@@ -143,8 +148,14 @@ class Bench:
         self.put(replace(pod, metadata=replace(pod.metadata, deletion_timestamp=stamp)))
 
     def create_pod(
-        self, owner: meta.Object | None, template: structs.PodTemplateSpec, name: str, namespace: str,
-        *, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None,
+        self,
+        owner: meta.Object | None,
+        template: structs.PodTemplateSpec,
+        name: str,
+        namespace: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> structs.Pod | None:
         """Make a pod of a template; None when one of that name still exists."""
         key = findings.Ref("Pod", namespace, name)
@@ -153,7 +164,9 @@ class Bench:
         uid = names.uid(key, self.serial(key))
         made = structs.Pod(
             metadata=meta.Metadata(
-                name=name, namespace=namespace, uid=uid,
+                name=name,
+                namespace=namespace,
+                uid=uid,
                 labels={**template.metadata.labels, **(labels or {})},
                 annotations={**template.metadata.annotations, **(annotations or {})},
                 owner_references=() if owner is None else (reference(owner),),
@@ -186,6 +199,10 @@ def reference(owner: meta.Object) -> meta.OwnerReference:
 
     kind = type(owner).__name__
     return meta.OwnerReference(
-        api_version=objects.KINDS[kind].api_versions[0], kind=kind, name=owner.metadata.name,
-        uid=owner.metadata.uid or "", controller=True, block_owner_deletion=True,
+        api_version=objects.KINDS[kind].api_versions[0],
+        kind=kind,
+        name=owner.metadata.name,
+        uid=owner.metadata.uid or "",
+        controller=True,
+        block_owner_deletion=True,
     )
