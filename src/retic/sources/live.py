@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import structlog
+from watchfiles import Change
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from retic.sources import manifests, model
@@ -38,38 +39,70 @@ async def watch(paths: Sequence[Path]) -> AsyncIterator[model.Loaded]:
     stop = threading.Event()
     try:
         while True:
-            folders = _folders(paths)
-            watcher = _watcher(folders)
-            if watcher is None:
+            watched = _Watched.start(_folders(paths), stop)
+            if watched is None:
                 await asyncio.sleep(STEP / 1000)
                 continue
             while True:
-                loaded = await asyncio.to_thread(_settled, paths, cache, last, watcher, stop)
+                loaded = await asyncio.to_thread(_settled, paths, cache, last, watched)
                 if loaded != last:
                     last = loaded
                     yield loaded
-                if _folders(paths) != folders:
-                    break  # look at the new folders; then read again, for they may have been filled meanwhile
-                await asyncio.to_thread(watcher.watch, LONGEST, STEP, 0, stop)
-                if _folders(paths) != folders:
+                if watched.is_stale(paths):
+                    break  # watch the new folders, then read again: they may have been filled meanwhile
+                await asyncio.to_thread(watched.wait, None)
+                if watched.is_stale(paths):
                     break
     finally:
         stop.set()
 
 
+class _Watched:
+    """Folders under watch, until one of them is replaced."""
+
+    def __init__(self, folders: frozenset[str], notify: RustNotify, stop: threading.Event) -> None:
+        self._folders = folders
+        self._notify = notify
+        self._stop = stop
+        self._lost = False
+
+    @classmethod
+    def start(cls, folders: frozenset[str], stop: threading.Event) -> "_Watched | None":
+        """None when one of the folders has just gone. Polls where the system cannot notify."""
+        ordered = sorted(folders)
+        try:
+            try:
+                return cls(folders, RustNotify(ordered, False, False, 0, False, True), stop)
+            except (OSError, WatchfilesRustInternalError) as error:
+                if isinstance(error, FileNotFoundError):
+                    raise
+                _log.warning("no file notifications, looking every 200 ms", reason=str(error))
+                return cls(folders, RustNotify(ordered, False, True, 200, False, True), stop)
+        except FileNotFoundError:
+            return None
+
+    def wait(self, longest: int | None) -> bool:
+        """Wait for an edit to end, or `longest` milliseconds for one to begin; False when none came."""
+        changes = self._notify.watch(LONGEST, STEP, longest or 0, self._stop)
+        if not isinstance(changes, set):
+            return False
+        self._lost |= any(kind == Change.deleted and path in self._folders for kind, path in changes)
+        return True
+
+    def is_stale(self, paths: Sequence[Path]) -> bool:
+        """Whether other folders are to be watched now, or one was replaced by another of its name."""
+        return self._lost or _folders(paths) != self._folders
+
+
 def _settled(
-    paths: Sequence[Path],
-    cache: manifests.Cache,
-    last: model.Loaded | None,
-    watcher: RustNotify,
-    stop: threading.Event,
+    paths: Sequence[Path], cache: manifests.Cache, last: model.Loaded | None, watched: _Watched
 ) -> model.Loaded:
     """Read; when something seems lost, wait for the rest of the edit and read again. Bounded."""
     loaded = manifests.load(paths, cache)
     if last is None:
         return loaded
     for _ in range(3):
-        if not _worse(last, loaded) or watcher.watch(LONGEST, STEP, GRACE, stop) in {"timeout", "stop"}:
+        if not _worse(last, loaded) or not watched.wait(GRACE):
             break
         loaded = manifests.load(paths, cache)
     return merge(last, loaded)
@@ -81,23 +114,8 @@ def _worse(last: model.Loaded, now: model.Loaded) -> bool:
     return lost or not set(now.broken) <= set(last.broken)
 
 
-def _watcher(folders: frozenset[str]) -> RustNotify | None:
-    """A watcher of these folders; None when one has just gone. Polls where the system cannot notify."""
-    ordered = sorted(folders)
-    try:
-        return RustNotify(ordered, False, False, 0, False, True)
-    except FileNotFoundError:
-        return None
-    except (OSError, WatchfilesRustInternalError) as error:
-        _log.warning("no file notifications, looking every 200 ms", reason=str(error))
-    try:
-        return RustNotify(ordered, False, True, 200, False, True)
-    except FileNotFoundError:
-        return None
-
-
 def _folders(paths: Sequence[Path]) -> frozenset[str]:
-    """Every folder where something can appear, change or vanish that these paths mean."""
+    """Every folder, links resolved, where something can appear, change or vanish that these paths mean."""
     return frozenset(folder for path in paths for folder in _folders_of(path))
 
 
@@ -105,13 +123,13 @@ def _folders_of(path: Path) -> Iterator[str]:
     above = Path(os.path.abspath(path)).parent
     while not above.is_dir():
         above = above.parent
-    yield str(above)
+    yield os.path.realpath(above)
     if path.is_symlink():
         yield _folder_of_target(path)
     if not path.is_dir():
         return
     for folder, names in manifests.walk(path):
-        yield os.path.abspath(folder)
+        yield os.path.realpath(folder)
         for name in names:
             file = Path(folder) / name
             if file.is_symlink():

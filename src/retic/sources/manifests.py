@@ -61,7 +61,7 @@ def _folder(path: Path) -> Iterator[Path]:
 
 
 def walk(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Every folder from `path` down with its file names, sorted; hidden folders and loops of links left out."""
+    """Every folder from `path` down with its file names, sorted; hidden ones and loops left out."""
     seen: set[str] = set()
     for folder, inner, names in os.walk(path, followlinks=True):
         inner[:] = sorted(name for name in inner if not name.startswith("."))

@@ -67,7 +67,7 @@ async def follow(
     backoff: Backoff = BACKOFF,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Follow the stream at the socket `path` until cancelled. The sink keeps what it has when the server goes."""
+    """Follow the stream at the socket `path` until cancelled. The sink keeps what it has meanwhile."""
     reflector, failures = _Reflector(sink), 0
     while True:
         reason = "the server ended the stream"

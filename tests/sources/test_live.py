@@ -1,0 +1,168 @@
+"""Edits as editors make them, on a real file system."""
+
+import asyncio
+import contextlib
+import shutil
+import threading
+import time
+
+import pytest
+
+from retic.sources import live
+from retic.testing import wait
+
+TEXT = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {}}}\ndata: {{v: {}}}\n"
+
+
+class Watching:
+    """Gathers what `watch` gives out."""
+
+    def __init__(self, *paths):
+        self.seen = []
+        self._paths = paths
+
+    async def __aenter__(self):
+        self._task = asyncio.create_task(self._run())
+        await wait.until_async(lambda: self.seen, "a first reading")
+        return self
+
+    async def _run(self):
+        async for loaded in live.watch(self._paths):
+            self.seen.append(loaded)
+
+    async def __aexit__(self, *_):
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    @property
+    def held(self):
+        return {each.object.metadata.name: each.object.data.get("v") for each in self.seen[-1].objects}
+
+    async def until(self, wanted):
+        await wait.until_async(lambda: self.held == wanted, f"{wanted}", seconds=5, every=0.005)
+
+
+async def test_an_edit_in_place_is_seen_in_time(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text(TEXT.format("a", "x0"))
+    async with Watching(tmp_path) as watching:
+        assert watching.held == {"a": "x0"}
+        took = []
+        for i in range(1, 6):
+            file.write_text(TEXT.format("a", f"x{i}"))
+            start = time.monotonic()
+            await watching.until({"a": f"x{i}"})
+            took.append(time.monotonic() - start)
+        assert sorted(took)[2] < 0.3, took
+
+
+async def test_a_replaced_file_named_explicitly(tmp_path):
+    file, new = tmp_path / "a.yaml", tmp_path / "a.yaml.swp"
+    file.write_text(TEXT.format("a", "x1"))
+    async with Watching(file) as watching:
+        for value in ("x2", "x3"):
+            new.write_text(TEXT.format("a", value))
+            new.replace(file)
+            await watching.until({"a": value})
+        file.rename(tmp_path / "a.yaml~")  # as vim writes: the old one away, then the new one
+        file.write_text(TEXT.format("a", "x4"))
+        await watching.until({"a": "x4"})
+        assert all(loaded.objects for loaded in watching.seen)
+
+
+async def test_files_come_and_go(tmp_path):
+    async with Watching(tmp_path) as watching:
+        (tmp_path / "a.yaml").write_text(TEXT.format("a", "x"))
+        await watching.until({"a": "x"})
+        (tmp_path / "deep" / "er").mkdir(parents=True)
+        (tmp_path / "deep" / "er" / "b.yaml").write_text(TEXT.format("b", "x"))
+        await watching.until({"a": "x", "b": "x"})
+        (tmp_path / "deep" / "er" / "b.yaml").write_text(TEXT.format("b", "z"))
+        await watching.until({"a": "x", "b": "z"})
+        (tmp_path / "deep" / "er" / "b.yaml").unlink()
+        await watching.until({"a": "x"})
+
+
+async def test_a_path_that_does_not_exist_yet(tmp_path):
+    file = tmp_path / "later" / "on" / "a.yaml"
+    async with Watching(file) as watching:
+        assert [each.code for each in watching.seen[0].findings] == ["RT0009"]
+        file.parent.mkdir(parents=True)
+        file.write_text(TEXT.format("a", "x"))
+        await watching.until({"a": "x"})
+        assert watching.seen[-1].findings == ()
+
+
+async def test_a_link_whose_target_is_switched(tmp_path):
+    for name in ("v1", "v2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.yaml").write_text(TEXT.format("a", name))
+    (tmp_path / "now").symlink_to("v1")
+    async with Watching(tmp_path / "now") as watching:
+        assert watching.held == {"a": "v1"}
+        (tmp_path / "next").symlink_to("v2")
+        (tmp_path / "next").replace(tmp_path / "now")
+        await watching.until({"a": "v2"})
+        (tmp_path / "v2" / "a.yaml").write_text(TEXT.format("a", "v3"))
+        await watching.until({"a": "v3"})
+
+
+async def test_a_folder_that_is_replaced_by_another(tmp_path):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(TEXT.format("a", "x"))
+    async with Watching(folder) as watching:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / "a.yaml").write_text(TEXT.format("a", "x2"))
+        await watching.until({"a": "x2"})
+        (folder / "a.yaml").write_text(TEXT.format("a", "z"))
+        await watching.until({"a": "z"})
+
+
+async def test_a_broken_edit_keeps_the_last_good_state(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text(TEXT.format("a", "x"))
+    async with Watching(tmp_path) as watching:
+        file.write_text("apiVersion: v1\nkind: [\n")
+        await wait.until_async(lambda: watching.seen[-1].findings, "a finding")
+        assert watching.held == {"a": "x"}
+        assert watching.seen[-1].findings[0].code == "RT0001"
+        file.write_text(TEXT.format("a", "z"))
+        await watching.until({"a": "z"})
+        assert watching.seen[-1].findings == ()
+
+
+@pytest.mark.parametrize("half", ["", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name"])
+async def test_a_file_written_in_two_halves_does_not_flap(tmp_path, half):
+    file = tmp_path / "a.yaml"
+    file.write_text(TEXT.format("a", "x"))
+    async with Watching(tmp_path) as watching:
+        file.write_text(half)
+        rest = threading.Timer(0.06, file.write_text, [TEXT.format("a", "z")])
+        rest.start()
+        await watching.until({"a": "z"})
+        rest.join()
+        assert [loaded.findings for loaded in watching.seen] == [()] * len(watching.seen)
+        assert all(loaded.objects for loaded in watching.seen)
+
+
+async def test_what_makes_no_difference_is_no_event(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text(TEXT.format("a", "x"))
+    async with Watching(file) as watching:
+        file.write_text(TEXT.format("a", "x"))
+        (tmp_path / "unrelated.yaml").write_text(TEXT.format("b", "x"))
+        file.write_text(TEXT.format("a", "z"))
+        await watching.until({"a": "z"})
+        assert len(watching.seen) == 2
+
+
+async def test_closing_ends_its_thread(tmp_path):
+    before = threading.active_count()
+    async with Watching(tmp_path):
+        pass
+    names = [thread for thread in threading.enumerate() if thread.name.startswith("asyncio")]
+    assert threading.active_count() <= before + len(names)
+    await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 5)

@@ -1,0 +1,482 @@
+"""Findings of form: file, line, object, what is wrong, what to write instead; and what is left silent."""
+
+import textwrap
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from retic import findings, objects
+from retic.sources import foreign, manifest_file, manifests
+
+HEAD = {
+    "Pod": "v1",
+    "Service": "v1",
+    "Secret": "v1",
+    "ConfigMap": "v1",
+    "Deployment": "apps/v1",
+    "Job": "batch/v1",
+    "CronJob": "batch/v1",
+    "StatefulSet": "apps/v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+    "HTTPRoute": "gateway.networking.k8s.io/v1",
+    "GRPCRoute": "gateway.networking.k8s.io/v1",
+    "Gateway": "gateway.networking.k8s.io/v1",
+}
+
+
+def form(text, tmp_path):
+    """What a file with this text comes to."""
+    file = tmp_path / "it.yaml"
+    file.write_text(textwrap.dedent(text))
+    return manifests.load([file])
+
+
+def of(kind, body, tmp_path):
+    """What an object of this kind with this body (from line 4 on) comes to."""
+    text = f"apiVersion: {HEAD[kind]}\nkind: {kind}\nmetadata: {{name: it}}\n"
+    return form(text + textwrap.dedent(body), tmp_path)
+
+
+def short(loaded):
+    return [(each.code, each.line) for each in loaded.findings]
+
+
+def container(fields):
+    return f"spec:\n  containers:\n  - name: c\n    {fields}\n"
+
+
+WRONG = [
+    ("Pod", container("comand: [a]"), "RT0005", 7, "did you mean command?"),
+    ("Pod", container("Image: a"), "RT0005", 7, "did you mean image?"),
+    ("Pod", container("env: [{name: A, value: 8080}]"), "RT0004", 7, 'value: "8080"'),
+    ("Pod", container("env: [{name: A, value: yes}]"), "RT0004", 7, 'value: "yes"'),
+    ("Pod", container("env: {A: b}"), "RT0004", 7, "'- '"),
+    ("Pod", container("args: [a, 1]"), "RT0004", 7, '- "1"'),
+    ("Pod", container("args: [a, ~]"), "RT0004", 7, "remove the line"),
+    ("Pod", container("tty: maybe"), "RT0004", 7, "tty: true"),
+    ("Pod", container('ports: [{containerPort: "80"}]'), "RT0004", 7, "containerPort: 80"),
+    ("Pod", container("ports: [{containerPort: 0}]"), "RT0011", 7, "from 1 to 65535"),
+    ("Pod", container("ports: [{containerPort: 1, protocol: tcp}]"), "RT0011", 7, "write TCP"),
+    ("Pod", container("ports: [{containerPort: 1, name: a_b}]"), "RT0011", 7, "http"),
+    ("Pod", container("restartPolicy: always"), "RT0011", 7, "write Always"),
+    ("Pod", container("volumeMounts: [{name: gone, mountPath: /a}]"), "RT0011", 7, "add it"),
+    ("Pod", container("readinessProbe: {periodSeconds: 3}"), "RT0011", 7, "httpGet"),
+    ("Pod", container("readinessProbe: {httpGet: {path: /}}"), "RT0007", 7, "port: 80"),
+    ("Pod", container("livenessProbe: {exec: {command: [a]}, successThreshold: 2}"), "RT0011", 7, "write 1"),
+    ("Pod", container("env: [{name: A, valueFrom: {}}]"), "RT0011", 7, "fieldRef"),
+    ("Pod", container("envFrom: [{prefix: A}]"), "RT0011", 7, "secretRef"),
+    ("Pod", "spec: {containers: []}", "RT0007", 4, "one container"),
+    ("Pod", "spec: {}", "RT0007", 4, "containers:"),
+    ("Pod", "", "RT0007", 1, "spec:"),
+    ("Pod", "spec: {containers: [{name: c}, {name: c}]}", "RT0011", 4, "of its own"),
+    ("Service", "spec: {}", "RT0007", 4, "port: 80"),
+    ("Service", "spec: {ports: {port: 80}}", "RT0004", 4, "'- '"),
+    ("Service", "spec: {type: Clusterip, ports: [{port: 1}]}", "RT0011", 4, "write ClusterIP"),
+    ("Service", "spec: {ports: [{port: 1}, {port: 2, name: b}]}", "RT0007", 4, "name: http"),
+    ("Service", "spec: {ports: [{port: 1, name: a}, {port: 2, name: a}]}", "RT0011", 4, "of its own"),
+    ("Service", "spec: {type: ExternalName}", "RT0007", 4, "db.example.com"),
+    ("Service", "spec: {ports: [{port: 1, targetPort: 70000}]}", "RT0011", 4, "from 1 to 65535"),
+    (
+        "Deployment",
+        "spec: {replicas: -1, selector: {matchLabels: {a: b}}, template: {spec: {containers: [{name: c}]}}}",
+        "RT0011",
+        4,
+        "0 or more",
+    ),
+    (
+        "Deployment",
+        "spec: {selector: {}, template: {spec: {containers: [{name: c}]}}}",
+        "RT0007",
+        4,
+        "matchLabels",
+    ),
+    (
+        "Deployment",
+        "spec: {strategy: {type: Rolling}, selector: {matchLabels: {a: b}}, template: {spec: {containers: "
+        "[{name: c}]}}}",
+        "RT0011",
+        4,
+        "RollingUpdate",
+    ),
+    (
+        "Deployment",
+        "spec: {strategy: {rollingUpdate: {maxSurge: 30}, type: Recreate}, selector: {matchLabels: {a: b}}, "
+        "template: {spec: {containers: [{name: c}]}}}",
+        "RT0011",
+        4,
+        "remove",
+    ),
+    (
+        "Deployment",
+        "spec: {strategy: {rollingUpdate: {maxSurge: lots}}, selector: {matchLabels: {a: b}}, "
+        "template: {spec: {containers: [{name: c}]}}}",
+        "RT0011",
+        4,
+        "25%",
+    ),
+    ("Job", "spec: {template: {spec: {containers: [{name: c}]}}}", "RT0007", 4, "Never"),
+    (
+        "CronJob",
+        "spec: {schedule: every day, jobTemplate: {spec: {template: {spec: {restartPolicy: Never, "
+        "containers: [{name: c}]}}}}}",
+        "RT0011",
+        4,
+        "*/5",
+    ),
+    ("EndpointSlice", "addressType: IPv4\nendpoints: [{addresses: [nope]}]", "RT0011", 5, "10.1.2.3"),
+    (
+        "HTTPRoute",
+        "spec: {rules: [{matches: [{path: {type: Prefix, value: /}}]}]}",
+        "RT0011",
+        4,
+        "write PathPrefix",
+    ),
+    ("HTTPRoute", "spec: {rules: [{matches: [{path: {value: cart}}]}]}", "RT0011", 4, "/cart"),
+    (
+        "HTTPRoute",
+        "spec: {rules: [{matches: [{headers: [{name: a b, value: c}]}]}]}",
+        "RT0011",
+        4,
+        "x-version",
+    ),
+    (
+        "HTTPRoute",
+        "spec: {rules: [{backendRefs: [{name: a, port: 1, weight: 1000001}]}]}",
+        "RT0011",
+        4,
+        "1000000",
+    ),
+    ("HTTPRoute", "spec: {rules: [{backendRefs: [{name: a}]}]}", "RT0007", 4, "port: 80"),
+    ("HTTPRoute", "spec: {rules: [{timeouts: {request: 1.5s}}]}", "RT0011", 4, "1s500ms"),
+    (
+        "HTTPRoute",
+        "spec: {rules: [{timeouts: {request: 1s, backendRequest: 1m}}]}",
+        "RT0011",
+        4,
+        "1s or less",
+    ),
+    ("HTTPRoute", "spec: {hostnames: ['a.example:80']}", "RT0011", 4, "shop.example.com"),
+    ("HTTPRoute", "spec: {hostnames: ['10.0.0.1']}", "RT0011", 4, "shop.example.com"),
+    ("HTTPRoute", "spec: {rules: [{filters: [{type: URLRewrite}]}]}", "RT0007", 4, "urlRewrite:"),
+    (
+        "HTTPRoute",
+        "spec: {rules: [{filters: [{type: CORS, cors: {}, urlRewrite: {}}]}]}",
+        "RT0011",
+        4,
+        "cors",
+    ),
+    (
+        "HTTPRoute",
+        "spec: {rules: [{filters: [{type: RequestRedirect, requestRedirect: {statusCode: 305}}]}]}",
+        "RT0011",
+        4,
+        "308",
+    ),
+    ("GRPCRoute", "spec: {rules: [{matches: [{method: {type: Exact}}]}]}", "RT0007", 4, "service"),
+    (
+        "Gateway",
+        "spec: {gatewayClassName: retic, listeners: [{name: a, port: 1, protocol: HTTPS}]}",
+        "RT0007",
+        4,
+        "certificateRefs",
+    ),
+    (
+        "Gateway",
+        "spec: {gatewayClassName: retic, listeners: [{name: a, port: 1, protocol: HTTP, tls: {}}]}",
+        "RT0011",
+        4,
+        "HTTPS",
+    ),
+    ("Gateway", "spec: {listeners: []}", "RT0007", 4, "gatewayClassName"),
+]
+
+
+@pytest.mark.parametrize(("kind", "body", "code", "line", "fix"), WRONG, ids=lambda value: str(value)[:40])
+def test_each_fault_has_its_code_line_and_cure(kind, body, code, line, fix, tmp_path):
+    loaded = of(kind, body, tmp_path)
+    assert (code, line) in short(loaded)
+    (found,) = [each for each in loaded.findings if (each.code, each.line) == (code, line)]
+    assert fix in found.fix
+    assert found.object == f"{kind} default/it"
+    assert found.file == str(tmp_path / "it.yaml")
+    is_error = found.severity is findings.Severity.ERROR
+    assert bool(loaded.objects) is not is_error
+    assert ("left out" in found.message) is is_error
+
+
+def test_every_wrong_field_is_found_not_only_the_first(tmp_path):
+    loaded = form(
+        """\
+        apiVersion: apps/v1
+        kind: Deployment
+        metadata:
+          name: Cart
+          labels: {app: 1}
+        spec:
+          replcias: 2
+          replicas: "2"
+          selector: {matchLabels: {app: cart}}
+          template:
+            spec:
+              containers:
+              - name: cart
+                ports:
+                - containerPort: x
+                - containerPort: 99999
+        """,
+        tmp_path,
+    )
+    assert short(loaded) == [
+        ("RT0008", 4),
+        ("RT0004", 5),
+        ("RT0005", 7),
+        ("RT0004", 8),
+        ("RT0004", 15),
+        ("RT0011", 16),
+    ]
+    assert loaded.objects == ()
+
+
+def test_legal_fields_that_nobody_reads_are_silent(tmp_path):
+    loaded = of(
+        "Pod",
+        """\
+        status: {qosClass: BestEffort}
+        spec:
+          affinity: {nodeAffinity: {whatever: 1}}
+          tolerations: []
+          imagePullSecrets: [{name: a}]
+          containers:
+          - name: c
+            imagePullPolicy: Always
+            terminationMessagePath: /dev/null
+            resources: {limits: {cpu: 1, memory: 64Mi}, claims: []}
+            securityContext: {runAsNonRoot: true}
+            command: ~
+        """,
+        tmp_path,
+    )
+    assert loaded.findings == ()
+    assert len(loaded.objects) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a\n- b\n", "a list"),
+        ("hello\n", "a single value"),
+        ("kind: Pod\n", "no apiVersion"),
+        ("apiVersion: v1\n", "no kind"),
+        ("apiVersion: 1\nkind: Pod\n", "apiVersion is not a text"),
+    ],
+)
+def test_documents_that_are_no_objects(text, words, tmp_path):
+    (found,) = form(text, tmp_path).findings
+    assert (found.code, found.line) == ("RT0002", 1)
+    assert words in found.message
+
+
+def test_names(tmp_path):
+    for kind, name, good in [
+        ("Service", "1st", False),
+        ("Pod", "1st", True),
+        ("Pod", "a.b", True),
+        ("Service", "a.b", False),
+        ("ConfigMap", "A", False),
+        ("Secret", "x" * 254, False),
+        ("StatefulSet", "a.b", False),
+    ]:
+        loaded = form(f"apiVersion: {HEAD[kind]}\nkind: {kind}\nmetadata:\n  name: {name}\n", tmp_path)
+        assert (("RT0008", 4) not in short(loaded)) is good, (kind, name)
+    generated = form("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  generateName: a-\n", tmp_path)
+    assert "kubectl create" in generated.findings[0].fix
+    space = form("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: B}\n", tmp_path)
+    assert short(space) == [("RT0008", 3)]
+
+
+def test_versions_and_foreign_kinds(tmp_path):
+    loaded = form(
+        """\
+        {apiVersion: extensions/v1beta1, kind: Deployment, metadata: {name: a}}
+        ---
+        {apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: a}}
+        ---
+        {apiVersion: example.com/v1, kind: Widget, metadata: {name: a}}
+        ---
+        {apiVersion: example.com/v1, kind: Widget, metadata: {name: b}}
+        ---
+        {apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: b}}
+        ---
+        {apiVersion: v1, kind: Secert, metadata: {name: b}}
+        """,
+        tmp_path,
+    )
+    assert short(loaded) == [("RT0010", 1), ("RT0003", 3), ("RT0003", 5), ("RT0014", 9), ("RT0003", 11)]
+    old, istio, widget, claim, typo = loaded.findings
+    assert old.fix == "write apiVersion: apps/v1"
+    assert "networking.istio.io" in istio.message
+    assert "2 objects" in widget.message
+    assert claim.severity is findings.Severity.INFO
+    assert "Secret" in typo.fix
+
+
+def test_no_kind_that_is_read_is_called_foreign():
+    for name, kind in objects.KINDS.items():
+        for version in kind.api_versions:
+            assert foreign.judge(version, name) is foreign.Verdict.READ
+
+
+def test_lists_keep_the_lines_of_their_items(tmp_path):
+    loaded = form(
+        """\
+        apiVersion: v1
+        kind: List
+        items:
+        - apiVersion: v1
+          kind: ConfigMap
+          metadata: {name: a}
+        - apiVersion: v1
+          kind: Service
+          metadata: {name: b}
+          spec:
+            ports: [{port: 0}]
+        ---
+        apiVersion: v1
+        kind: ConfigMapList
+        items:
+        - metadata: {name: c}
+          data: {x: 1}
+        - metadata: {name: d}
+        """,
+        tmp_path,
+    )
+    assert short(loaded) == [("RT0011", 11), ("RT0004", 17)]
+    first, second = loaded.objects
+    assert (str(first.ref), first.position.line, first.position.at("metadata.name")) == (
+        "ConfigMap default/a",
+        4,
+        6,
+    )
+    assert (str(second.ref), second.position.line) == ("ConfigMap default/d", 18)
+
+
+def test_duplicates_name_both_places(tmp_path):
+    for name, value in (("a.yaml", "one"), ("b.yaml", "two")):
+        (tmp_path / name).write_text(f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\ndata: {{k: {value}}}\n")
+    loaded = manifests.load([tmp_path])
+    (found,) = loaded.findings
+    assert (found.code, found.file, found.line) == ("RT0006", str(tmp_path / "b.yaml"), 4)
+    assert f"{tmp_path / 'a.yaml'}:4" in found.message
+    assert loaded.objects[0].object.data == {"k": "one"}
+
+
+def test_the_same_key_twice_leaves_the_object_out(tmp_path):
+    loaded = of("ConfigMap", "data:\n  a: b\n  a: c\n", tmp_path)
+    assert short(loaded) == [("RT0012", 6)]
+    assert loaded.objects == ()
+
+
+SECRETS = [
+    "data: hunter2",
+    "data: {k: hunter2!}",
+    "data: {k: [hunter2]}",
+    "data: {k: 31337}",
+    "stringData: {k: 31337}",
+    "stringData: [hunter2]",
+    "data: {k: true}",
+    "stringData: {k: yes}",
+    "data: {k: a, k: hunter2}",
+]
+
+
+@pytest.mark.parametrize("body", SECRETS)
+def test_no_finding_shows_a_secret(body, tmp_path):
+    loaded = of("Secret", body, tmp_path)
+    assert loaded.findings
+    shown = repr(loaded.findings) + repr(loaded.objects)
+    assert "hunter2" not in shown
+    assert "31337" not in shown
+
+
+CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {}}}\n"
+
+
+def test_folders_files_and_what_is_skipped(tmp_path, monkeypatch):
+    for name in ("b/z.yml", "b/a.yaml", "a.json", "c.txt", ".hidden.yaml", ".git/x.yaml", "b/.x/y.yaml"):
+        file = tmp_path / "m" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(CONFIG.format(name.replace("/", "-").replace(".", "-").strip("-")))
+    (tmp_path / "m" / "loop").symlink_to(tmp_path / "m")
+    monkeypatch.chdir(tmp_path)
+    loaded = manifests.load([manifests.Path("m"), manifests.Path("m/c.txt"), manifests.Path("m/a.json")])
+    assert [each.position.file for each in loaded.objects] == [
+        "m/a.json",
+        "m/b/a.yaml",
+        "m/b/z.yml",
+        "m/c.txt",
+    ]
+    assert loaded.findings == ()
+
+
+def test_paths_that_are_not_there(tmp_path):
+    loaded = manifests.load([tmp_path / "nope.yaml"])
+    assert short(loaded) == [("RT0009", 1)]
+    assert loaded.broken == ()
+
+
+def test_objects_are_complete_with_defaults(tmp_path):
+    (located,) = of("Service", "spec: {ports: [{port: 80}]}", tmp_path).objects
+    assert located.object.metadata.namespace == "default"
+    assert located.object.spec.ports[0].target_port == 80
+
+
+def test_unchanged_files_are_not_parsed_again(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / f"{name}.yaml").write_text(CONFIG.format(name))
+    cache, parsed, real = manifests.Cache(), [], manifest_file.parse
+    monkeypatch.setattr(manifest_file, "parse", lambda file, data: parsed.append(file) or real(file, data))
+    first = manifests.load([tmp_path], cache)
+    assert manifests.load([tmp_path], cache) == first
+    (tmp_path / "b.yaml").write_text(CONFIG.format("c"))
+    manifests.load([tmp_path], cache)
+    assert [manifests.Path(file).name for file in parsed] == ["a.yaml", "b.yaml", "b.yaml"]
+
+
+WORDS = st.sampled_from(
+    [
+        "name",
+        "spec",
+        "ports",
+        "port",
+        "containers",
+        "rules",
+        "metadata",
+        "labels",
+        "data",
+        "items",
+        "kind",
+        "apiVersion",
+        "template",
+        "selector",
+        "listeners",
+        "tls",
+        "x.y",
+    ]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@hypothesis.settings(max_examples=300, deadline=None, derandomize=True)
+@hypothesis.given(st.sampled_from(sorted(objects.KINDS)), st.dictionaries(WORDS, JSON, max_size=5))
+def test_nothing_a_user_writes_is_a_crash(kind, body):
+    import yaml
+
+    value = {**body, "apiVersion": objects.KINDS[kind].api_versions[0], "kind": kind}
+    for entry in manifest_file.parse("f", yaml.safe_dump(value).encode()):
+        assert sum(each is not None for each in (entry.located, entry.other, entry.broken)) == 1
+        assert all(found.line >= 1 and found.message and found.fix for found in entry.found)

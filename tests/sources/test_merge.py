@@ -1,0 +1,69 @@
+"""What stays when an edit breaks a file, and what goes."""
+
+from retic.sources import manifests
+from retic.sources.merge import merge
+
+ONE = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: {v: first}\n"
+TWO = ONE.replace("one", "two")
+BAD_TWO = TWO.replace("first", "2")
+CUT = "apiVersion: v1\nkind: [\n"
+
+
+def steps(tmp_path, *texts):
+    """What is left after the file had each of these texts in turn; None removes it."""
+    file, loaded = tmp_path / "it.yaml", None
+    for text in texts:
+        if text is None:
+            file.unlink()
+        else:
+            file.write_text("---\n".join(text))
+        now = manifests.load([tmp_path])
+        loaded = merge(loaded, now) if loaded else now
+    return loaded
+
+
+def held(loaded):
+    return {each.object.metadata.name: each.object.data["v"] for each in loaded.objects}
+
+
+def test_a_broken_object_stays_as_it_was_and_the_finding_says_so(tmp_path):
+    loaded = steps(tmp_path, [ONE, TWO], [ONE.replace("first", "second"), BAD_TWO])
+    assert held(loaded) == {"one": "second", "two": "first"}
+    (found,) = loaded.findings
+    assert found.message.endswith("its last good state stays")
+
+
+def test_it_stays_through_a_second_broken_edit_and_is_replaced_by_a_good_one(tmp_path):
+    assert held(steps(tmp_path, [TWO], [BAD_TWO], [CUT])) == {"two": "first"}
+    again = steps(tmp_path, [TWO], [BAD_TWO], [TWO.replace("first", "third")])
+    assert held(again) == {"two": "third"}
+    assert again.findings == ()
+
+
+def test_a_syntax_error_keeps_what_the_file_held(tmp_path):
+    loaded = steps(tmp_path, [ONE, TWO], [ONE.replace("first", "second"), CUT])
+    assert held(loaded) == {"one": "second", "two": "first"}
+    (found,) = loaded.findings
+    assert found.message.endswith("what it held before stays")
+
+
+def test_what_is_removed_goes(tmp_path):
+    assert held(steps(tmp_path, [ONE, TWO], [ONE])) == {"one": "first"}
+    assert held(steps(tmp_path, [ONE, TWO], None)) == {}
+    assert held(steps(tmp_path, [ONE, TWO], [BAD_TWO])) == {"two": "first"}
+
+
+def test_another_broken_file_keeps_nothing_here(tmp_path):
+    (tmp_path / "other.yaml").write_text(CUT)
+    assert held(steps(tmp_path, [ONE, TWO], [ONE])) == {"one": "first"}
+
+
+def test_an_object_that_moved_to_another_file_is_taken_from_there(tmp_path):
+    before = steps(tmp_path, [ONE])
+    (tmp_path / "it.yaml").write_text(CUT)
+    (tmp_path / "new.yaml").write_text(ONE.replace("first", "moved"))
+    assert held(merge(before, manifests.load([tmp_path]))) == {"one": "moved"}
+
+
+def test_a_document_without_a_name_keeps_what_its_file_held(tmp_path):
+    assert held(steps(tmp_path, [ONE], [ONE.replace("name: one", "nam: one")])) == {"one": "first"}
