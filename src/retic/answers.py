@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.metadata
+import time
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 
 import msgspec
@@ -163,14 +164,13 @@ class Answers:
 
     async def converged(self, seconds: float) -> model.Converged:
         """Whether every proxy that must be there is, and has acknowledged everything."""
+        begin = time.monotonic()
         try:
-            async with asyncio.timeout(seconds):
-                while missing := self._missing():
-                    async with self._news:
-                        await asyncio.wait_for(self._news.wait(), 0.5) if missing else None
+            async with asyncio.timeout(seconds), self._news:
+                await self._news.wait_for(lambda: not self._missing())
         except TimeoutError:
             return model.Converged(False, tuple(f"{client} has not connected" for client in self._missing()))
-        if await self._discovery.settled(seconds):
+        if await self._discovery.settled(max(0.0, begin + seconds - time.monotonic())):
             return model.Converged(True)
         late = [
             f"{client} has not acknowledged {', '.join(map(str, progress.pending))}"
