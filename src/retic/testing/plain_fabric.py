@@ -5,6 +5,7 @@ the address 127.0.0.1. Refuses to isolate anything.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -35,10 +36,8 @@ class Process:
 
     async def wait(self) -> int:
         code = await self._started.wait()
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         return code
 
     def kill(self) -> None:
