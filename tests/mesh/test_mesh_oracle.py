@@ -1,0 +1,183 @@
+"""Every resource kept up to date equals the resource made from nothing, after any sequence of events."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retic import findings, wiring, xds
+from retic.envoy import names, resources
+from retic.mesh import faults, network, tables
+from retic.objects import core, discovery, gateway, meta, pods, routes
+
+NAMESPACES = ("a", "b")
+SERVICES = ("s", "t")
+CLIENTS = (xds.Client("node/node-1", "z1"), xds.Client("node/node-2"), xds.Client("gateway/a/g"))
+
+
+def metadata(name, namespace, **fields):
+    return meta.Metadata(name=name, namespace=namespace, **fields)
+
+
+@st.composite
+def services(draw):
+    namespace, name = draw(st.sampled_from(NAMESPACES)), draw(st.sampled_from(SERVICES))
+    address = draw(st.sampled_from(["10.96.0.1", "10.96.0.2", "None"]))
+    ports = draw(st.lists(st.sampled_from([80, 90]), unique=True, max_size=2))
+    protocol = draw(st.sampled_from([None, "http", "tcp", "kubernetes.io/h2c"]))
+    spec = core.ServiceSpec(
+        cluster_ip=address,
+        ports=tuple(core.ServicePort(port=p, name=f"p{p}", app_protocol=protocol) for p in ports),
+    )
+    return core.Service(metadata=metadata(name, namespace), spec=spec)
+
+
+@st.composite
+def pod(draw):
+    number = draw(st.integers(1, 3))
+    namespace = draw(st.sampled_from(NAMESPACES))
+    gate = draw(st.booleans()) and number == 3
+    spec = pods.PodSpec(
+        containers=(),
+        node_name=draw(st.sampled_from([None, "node-1", "node-2"])),
+        service_account_name=draw(st.sampled_from(["x", "y"])),
+        host_network=draw(st.sampled_from([None, None, True])),
+    )
+    status = pods.PodStatus(
+        pod_ip=draw(st.sampled_from([None, f"10.244.1.{number}"])),
+        phase=draw(st.sampled_from(["Running", "Running", "Succeeded"])),
+    )
+    about = metadata(
+        f"p{number}", namespace, uid=f"u-{namespace}-{number}",
+        labels={tables.GATEWAY_LABEL: "g"} if gate else {},
+        annotations={tables.ROLE_ANNOTATION: "gateway"} if gate else {},
+    )
+    return pods.Pod(metadata=about, spec=spec, status=status)
+
+
+@st.composite
+def slices(draw):
+    namespace, name = draw(st.sampled_from(NAMESPACES)), draw(st.sampled_from(SERVICES))
+    endpoint = st.builds(
+        discovery.Endpoint,
+        addresses=st.sampled_from([("10.244.1.1",), ("10.244.1.2",), ("192.0.2.1",), ("127.0.0.1",)]),
+        conditions=st.builds(discovery.EndpointConditions, ready=st.sampled_from([True, False, None])),
+        zone=st.sampled_from([None, "z1", "z2"]),
+    )
+    return discovery.EndpointSlice(
+        metadata=metadata(f"{name}-{draw(st.integers(1, 2))}", namespace, labels={tables.SERVICE_LABEL: name}),
+        address_type="IPv4",
+        endpoints=tuple(draw(st.lists(endpoint, max_size=3))),
+        ports=(discovery.EndpointPort(name="p80", port=draw(st.sampled_from([8080, 15001]))),),
+    )
+
+
+@st.composite
+def http_routes(draw):
+    kind = draw(st.sampled_from(["Service", "Gateway"]))
+    parent = routes.ParentReference(
+        kind=kind, group="" if kind == "Service" else "gateway.networking.k8s.io",
+        name=draw(st.sampled_from(SERVICES)) if kind == "Service" else "g",
+        namespace=draw(st.sampled_from([None, *NAMESPACES])),
+        port=draw(st.sampled_from([None, 80])),
+    )
+    backend = st.builds(
+        routes.HTTPBackendRef, name=st.sampled_from([*SERVICES, "none"]),
+        namespace=st.sampled_from([None, *NAMESPACES]), port=st.sampled_from([80, 90]),
+        weight=st.sampled_from([0, 1, 3]),
+    )
+    match = routes.HTTPRouteMatch(
+        path=routes.HTTPPathMatch(type="PathPrefix", value=draw(st.sampled_from(["/", "/x", "/y/"])))
+    )
+    mirror = routes.HTTPRouteFilter(
+        type="RequestMirror",
+        request_mirror=routes.RequestMirror(backend_ref=routes.ObjectReference(name="s", port=80)),
+    )
+    rule = routes.HTTPRouteRule(
+        matches=(match,), backend_refs=tuple(draw(st.lists(backend, max_size=2))),
+        filters=draw(st.sampled_from([(), (mirror,)])),
+    )
+    about = metadata(draw(st.sampled_from(["r1", "r2"])), draw(st.sampled_from(NAMESPACES)))
+    return routes.HTTPRoute(
+        metadata=about,
+        spec=routes.HTTPRouteSpec(
+            parent_refs=(parent,), hostnames=draw(st.sampled_from([(), ("x.example",), ("*.example",)])),
+            rules=(rule,),
+        ),
+    )
+
+
+@st.composite
+def gateways(draw):
+    hostname = draw(st.sampled_from([None, "*.example", "x.example"]))
+    listeners = tuple(
+        gateway.Listener(name=f"l{i}", port=draw(st.sampled_from([80, 81])), protocol="HTTP", hostname=hostname)
+        for i in range(draw(st.integers(1, 2)))
+    )
+    spec = gateway.GatewaySpec(
+        gateway_class_name=draw(st.sampled_from(["retic", "other"])), listeners=listeners
+    )
+    return gateway.Gateway(metadata=metadata("g", "a"), spec=spec)
+
+
+@st.composite
+def grants(draw):
+    spec = gateway.ReferenceGrantSpec(
+        from_=(gateway.ReferenceGrantFrom(group="gateway.networking.k8s.io", kind="HTTPRoute", namespace="a"),),
+        to=(gateway.ReferenceGrantTo(group="", kind="Service", name=draw(st.sampled_from([None, "s"]))),),
+    )
+    return gateway.ReferenceGrant(metadata=metadata("grant", "b"), spec=spec)
+
+
+OBJECTS = st.one_of(services(), pod(), slices(), http_routes(), gateways(), grants())
+EVENTS = st.lists(st.tuples(OBJECTS, st.booleans()), min_size=1, max_size=14)
+
+
+def every_key():
+    wanted = []
+    for client in CLIENTS:
+        listed = [names.APPLICATION, names.DESTINATIONS, *(names.routes(n) for n in NAMESPACES)]
+        listed += [names.gateway("a", "g", 80), names.gateway_routes("a", "g", 80), names.gateway_routes("a", "g", 81)]
+        for n in NAMESPACES:
+            listed += [f(f"u-{n}-{i}") for i in (1, 3) for f in (names.inbound, names.outbound)]
+            listed += [names.service("a", n, s, 80) for s in SERVICES]
+            listed += [names.endpoints(n, s, 80) for s in SERVICES]
+        listed += [names.virtual("a", f"10.96.0.{i}:80") for i in (1, 2)]
+        listed += [names.address("b", f"10.244.1.{i}") for i in (1, 3)]
+        for name in listed:
+            parsed = names.parse(name)
+            wanted.append(resources.scope(parsed.type_url, name, client))
+    return sorted(set(wanted))
+
+
+KEYS = every_key()
+LISTS = [resources.wildcard(t, c) for t in (names.LISTENER, names.CLUSTER) for c in CLIENTS]
+
+
+def ref_of(value):
+    return findings.Ref(type(value).__name__, value.metadata.namespace, value.metadata.name)
+
+
+@settings(max_examples=150, deadline=None)
+@given(EVENTS, st.sets(st.sampled_from(KEYS), max_size=25))
+def test_incremental_equals_from_nothing(events, watched):
+    db = wiring.mesh(network.Settings())
+    watches = {key: db.watch(resources.resource, key) for key in watched}
+    state = {}
+    for value, keep in events:
+        ref = ref_of(value)
+        db.commit(tables.changes(ref, value if keep else None))
+        if keep:
+            state[ref] = value
+        else:
+            state.pop(ref, None)
+        fresh = wiring.offline(state.values())
+        for key, watch in watches.items():
+            assert watch.latest == fresh.ask(resources.resource, key), key
+        for key in LISTS:
+            assert db.ask(resources.wanted, key) == fresh.ask(resources.wanted, key)
+        for ref in state:
+            assert db.ask(faults.of, ref) == fresh.ask(faults.of, ref)
+    for key in KEYS:
+        assert db.ask(resources.resource, key) == fresh.ask(resources.resource, key)
+        assert db.ask(resources.companions, key) == fresh.ask(resources.companions, key)
+    for watch in watches.values():
+        watch.close()
