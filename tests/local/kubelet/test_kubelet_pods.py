@@ -1,0 +1,338 @@
+"""Pods as processes of this machine: starts, probes, restarts, volumes, variables and ends."""
+
+import asyncio
+import contextlib
+import pathlib
+import sys
+
+import msgspec
+import pytest
+
+from retic import findings, objects
+from retic.identity import clock
+from retic.local.kubelet import host, kubelet
+from retic.local.workloads import pods
+from retic.testing import clock as clocks
+from retic.testing import plain_fabric, wait
+
+replace = msgspec.structs.replace
+
+
+class Machine:
+    """A kubelet, what it reported last, and the objects that pods refer to."""
+
+    def __init__(self, folder, time, *, agent=None):
+        self.fabric = plain_fabric.Fabric()
+        self.objects, self.seen, self.left, self.folder = {}, {}, [], folder
+        self.wanted = {}
+        self.kubelet = kubelet.Kubelet(
+            host.Host(
+                fabric=self.fabric, state=folder, time=time, look=self.objects.get,
+                services=lambda _: [], directory=lambda _: folder, agent=lambda _: agent,
+                report=self.report, drain=0.0,
+            ),
+            self.gone,
+        )  # fmt: skip
+
+    def report(self, pod, status):
+        self.seen[pod.metadata.name] = pod
+        assert pod.status == status
+
+    def gone(self, pod):
+        self.left.append(pod.metadata.name)
+
+    def put(self, kind, name, data):
+        raw = {"kind": kind, "metadata": {"name": name, "namespace": "default"}, "data": data}
+        value = objects.decode(raw)
+        self.objects[findings.Ref(kind, "default", name)] = value
+        self.sync()
+
+    def run(self, name, *containers, uid=None, **spec):
+        raw = {
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": "default", "uid": uid or name, "labels": {"app": name}},
+            "spec": {"nodeName": "node-1", "terminationGracePeriodSeconds": 5, **spec, "containers": list(containers)},
+            "status": {"podIP": "127.0.0.1", "hostIP": "172.31.255.11"},
+        }
+        self.wanted[name] = objects.decode(raw)
+        self.sync()
+
+    def end(self, name):
+        pod = self.wanted[name]
+        meta = replace(pod.metadata, deletion_timestamp="2030-01-01T00:00:00Z")
+        self.wanted[name] = replace(pod, metadata=meta)
+        self.sync()
+
+    def sync(self):
+        self.kubelet.sync(self.wanted.values())
+
+    def log(self, name, container="app", file="log"):
+        path = self.folder / "pods" / f"default_{name}" / container / file
+        return path.read_text() if path.exists() else ""
+
+    def container(self, name, which="app"):
+        statuses = (*self.seen[name].status.container_statuses, *self.seen[name].status.init_container_statuses)
+        return next(item for item in statuses if item.name == which)
+
+    async def until_ready(self, name):
+        await wait.until_async(lambda: name in self.seen and pods.ready(self.seen[name]), f"{name} is ready")
+
+    async def until(self, condition, what):
+        return await wait.until_async(condition, what)
+
+
+def python(code, **more):
+    return {"name": "app", "command": [sys.executable, "-c", code], **more}
+
+
+def shell(text, name="app", **more):
+    return {"name": name, "command": ["sh", "-c", text], **more}
+
+
+@pytest.fixture
+async def machine(tmp_path):
+    made = Machine(tmp_path, clock.System())
+    yield made
+    await made.kubelet.close()
+
+
+@pytest.fixture
+async def stopped(tmp_path):
+    """A machine whose clock stands, and the clock."""
+    time = clocks.Fake()
+    made = Machine(tmp_path, time)
+    yield made, time
+    made.fabric_task = asyncio.create_task(made.kubelet.close())
+    while not made.fabric_task.done():
+        time.advance(1)
+        await asyncio.sleep(0.01)
+
+
+async def test_a_container_runs_with_its_variables_arguments_and_folder(machine):
+    machine.put("ConfigMap", "settings", {"COLOR": "red", "SIZE": "9"})
+    machine.put("Secret", "keys", {"token": "czNjcmV0"})
+    env = [
+        {"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "token"}}},
+        {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+        {"name": "ALL", "value": "$(WHO)-$(TOKEN)-$$(WHO)-$(NONE)"},
+    ]
+    source = [{"prefix": "MY_", "configMapRef": {"name": "settings"}}]
+    text = 'echo "$ALL $MY_COLOR $CPU $1 $PWD $HOSTNAME"; sleep 60'
+    app = {
+        "name": "app", "command": ["sh", "-c", text, "sh"], "args": ["$(MY_SIZE)"], "env": env,
+        "envFrom": source, "resources": {"limits": {"cpu": "1500m"}},
+    }  # fmt: skip
+    machine.run("one", app)
+    await machine.until_ready("one")
+    await machine.until(lambda: machine.log("one"), "the log")
+    assert machine.log("one").split() == ["one-s3cret-$(WHO)-$(NONE)", "red", "2", "9", str(machine.folder), "one"]
+
+
+async def test_a_missing_config_map_holds_the_container_until_it_comes(machine):
+    machine.run("one", shell("sleep 60", envFrom=[{"configMapRef": {"name": "late"}}]))
+    await machine.until(lambda: "one" in machine.seen and machine.container("one").state.waiting, "waiting")
+    assert machine.container("one").state.waiting.reason in ("PodInitializing", "CreateContainerConfigError")
+    machine.put("ConfigMap", "late", {"A": "b"})
+    await machine.until_ready("one")
+
+
+async def test_a_command_that_does_not_exist_is_told(machine):
+    machine.run("one", {"name": "app", "command": ["/no/such/thing"]}, restartPolicy="Never")
+    await machine.until(lambda: "one" in machine.seen and machine.seen["one"].status.phase == "Failed", "failed")
+    ended = machine.container("one").state.terminated
+    assert (ended.reason, ended.exit_code) == ("StartError", 128)
+    assert "No such file" in ended.message
+
+
+async def test_init_containers_run_in_order_before_containers_and_sidecars_stay(machine):
+    place = machine.folder / "order"
+    say = f"echo $0 >> {place}"
+    inits = [
+        {"name": "a", "command": ["sh", "-c", say, "a"]},
+        {
+            "name": "side",
+            "command": ["sh", "-c", f"{say}; sleep 60", "side"],
+            "restartPolicy": "Always",
+            "startupProbe": {"exec": {"command": ["grep", "-q", "side", str(place)]}},
+        },
+        {"name": "b", "command": ["sh", "-c", say, "b"]},
+    ]
+    machine.run(
+        "one", {"name": "app", "command": ["sh", "-c", say, "app"]}, initContainers=inits, restartPolicy="Never"
+    )
+    await machine.until(lambda: "one" in machine.seen and machine.seen["one"].status.phase == "Succeeded", "done")
+    assert place.read_text().split() == ["a", "side", "b", "app"]
+    assert machine.container("one", "side").state.terminated is not None
+
+
+async def test_restarts_back_off_as_kubelet_does(stopped):
+    machine, time = stopped
+    machine.run("one", shell("echo life; exit 3"))
+    begun = time.now()
+    waits = []
+    for _ in range(7):
+        await machine.until(
+            lambda: "one" in machine.seen and time.waiting and (s := machine.container("one").state.waiting)
+            and s.reason == "CrashLoopBackOff" and len(waits) + 1 <= machine.container("one").restart_count,
+            "the container waits",
+        )  # fmt: skip
+        left = (time.waiting[0] - time.now()).total_seconds()
+        waits.append(left)
+        time.advance(left)
+    assert waits == [10, 20, 40, 80, 160, 300, 300]
+    assert (time.now() - begun).total_seconds() == sum(waits)
+    assert "life" in machine.log("one", file="previous.log")
+
+
+async def test_a_job_pod_ends_as_its_containers_do(machine):
+    machine.run("good", shell("exit 0"), restartPolicy="OnFailure")
+    machine.run("bad", shell("exit 2"), restartPolicy="Never")
+    await machine.until(
+        lambda: {n: p.status.phase for n, p in machine.seen.items()} == {"good": "Succeeded", "bad": "Failed"}, "ends"
+    )
+
+
+SERVE = """
+import http.server, sys, pathlib
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        good = not pathlib.Path(sys.argv[2]).exists() and self.headers.get("x-probe") == "yes"
+        self.send_response(200 if good else 503); self.end_headers()
+    def log_message(self, *a): pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), H).serve_forever()
+"""
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+async def test_http_readiness_follows_the_application_without_restarts(machine):
+    port, broken = free_port(), machine.folder / "broken"
+    get = {"port": "web", "path": "/ok", "httpHeaders": [{"name": "x-probe", "value": "yes"}]}
+    probe = {"httpGet": get, "periodSeconds": 1, "failureThreshold": 1}
+    app = python(
+        SERVE, args=[str(port), str(broken)], ports=[{"name": "web", "containerPort": port}], readinessProbe=probe
+    )
+    machine.run("one", app)
+    await machine.until_ready("one")
+    broken.touch()
+    await machine.until(lambda: not pods.ready(machine.seen["one"]), "not ready")
+    broken.unlink()
+    await machine.until_ready("one")
+    assert machine.container("one").restart_count == 0
+
+
+async def test_tcp_and_exec_probes_gate_start_and_readiness(machine):
+    port, flag = free_port(), machine.folder / "flag"
+    app = python(
+        SERVE, args=[str(port), "/none"], startupProbe={"tcpSocket": {"port": port}},
+        readinessProbe={"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1},
+    )  # fmt: skip
+    machine.run("one", app)
+    await machine.until(lambda: "one" in machine.seen and machine.container("one").started, "started")
+    assert not pods.ready(machine.seen["one"])
+    flag.touch()
+    await machine.until_ready("one")
+
+
+async def test_a_failing_liveness_probe_restarts_the_container(machine):
+    flag = machine.folder / "alive"
+    probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1, "failureThreshold": 1}
+    machine.run("one", shell(f"touch {flag}; sleep 60", livenessProbe={**probe, "initialDelaySeconds": 1}))
+    await machine.until_ready("one")
+    await machine.until(lambda: flag.exists(), "alive")
+    flag.unlink()
+    await machine.until(lambda: machine.container("one").restart_count == 1, "restarted")
+    await machine.until(lambda: flag.exists(), "alive again")
+
+
+HEALTH = """
+import sys, grpc
+from concurrent import futures
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+server = grpc.server(futures.ThreadPoolExecutor(1))
+servicer = health.HealthServicer()
+servicer.set("shop", health_pb2.HealthCheckResponse.SERVING)
+servicer.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}"); server.start(); server.wait_for_termination()
+"""
+
+
+async def test_grpc_probes_ask_a_real_health_service(machine):
+    port, other = free_port(), free_port()
+    good = {"grpc": {"port": port, "service": "shop"}, "periodSeconds": 1}
+    bad = {"grpc": {"port": other}, "periodSeconds": 1}
+    machine.run("good", python(HEALTH, args=[str(port)], readinessProbe=good))
+    machine.run("bad", python(HEALTH, args=[str(other)], readinessProbe=bad))
+    await machine.until_ready("good")
+    assert not pods.ready(machine.seen["bad"])
+
+
+async def test_volumes_are_folders_and_follow_their_config_map_in_one_step(machine):
+    machine.put("ConfigMap", "files", {"a": "1", "b": "2"})
+    volumes = [{"name": "conf", "configMap": {"name": "files", "defaultMode": 0o440}}, {"name": "tmp", "emptyDir": {}}]
+    mounts = [{"name": "conf", "mountPath": "/conf", "readOnly": True}, {"name": "tmp", "mountPath": "/scratch"}]
+    machine.run("one", shell("sleep 60", volumeMounts=mounts), volumes=volumes)
+    await machine.until_ready("one")
+    made = {item.path: item for item in machine.fabric.volumes["one"]}
+    assert (made["/conf"].read_only, made["/scratch"].read_only) == (True, False)
+    conf = pathlib.Path(made["/conf"].source)
+    assert ((conf / "a").read_text(), (conf / "a").stat().st_mode & 0o777) == ("1", 0o440)
+    before = (conf / "..data").readlink()
+    machine.put("ConfigMap", "files", {"a": "3"})
+    assert ((conf / "a").read_text(), (conf / "b").exists()) == ("3", False)
+    assert (conf / "..data").readlink() != before
+    assert machine.fabric.made == ["one"]
+    assert machine.container("one").restart_count == 0
+
+
+async def test_an_end_is_asked_for_first_and_forced_after_the_grace(machine):
+    told = machine.folder / "told"
+    machine.run("polite", shell(f"trap 'echo bye > {told}; exit 0' TERM; while :; do sleep 0.1; done"))
+    machine.run("deaf", shell("trap '' TERM; while :; do sleep 0.1; done"), terminationGracePeriodSeconds=1)
+    await machine.until_ready("polite")
+    await machine.until_ready("deaf")
+    machine.end("polite")
+    machine.end("deaf")
+    await machine.until(lambda: sorted(machine.left) == ["deaf", "polite"], "both are gone")
+    assert told.read_text() == "bye\n"
+    assert machine.container("deaf").state.terminated.exit_code == 137
+    assert sorted(machine.fabric.removed) == ["deaf", "polite"]
+
+
+async def test_hooks_run_after_the_start_and_before_the_end(machine):
+    place = machine.folder / "hooks"
+    say = {what: {"exec": {"command": ["sh", "-c", f"echo {what} >> {place}"]}} for what in ("postStart", "preStop")}
+    machine.run("one", shell("sleep 60", lifecycle=say))
+    await machine.until_ready("one")
+    machine.end("one")
+    await machine.until(lambda: machine.left == ["one"], "gone")
+    assert place.read_text().split() == ["postStart", "preStop"]
+
+
+async def test_no_container_starts_before_the_agent_has_captured_the_pod(tmp_path):
+    socket, answers = tmp_path / "cni.sock", [b'{"error":"not yet"}\n', b'{"ok":true}\n']
+    machine = Machine(tmp_path, clock.System(), agent=socket)
+
+    async def agent(reader, writer):
+        await reader.readline()
+        assert machine.fabric.spawned == [] or not answers
+        writer.write(answers.pop(0) if answers else b'{"ok":true}\n')
+        writer.close()
+
+    machine.run("one", shell("sleep 60"))
+    await machine.until(lambda: "one" in machine.seen, "a status")
+    assert machine.fabric.spawned == []
+    server = await asyncio.start_unix_server(agent, str(socket))
+    await machine.until_ready("one")
+    await machine.kubelet.close()
+    server.close()
+    with contextlib.suppress(asyncio.CancelledError):
+        await server.wait_closed()
