@@ -246,10 +246,10 @@ async def test_a_failing_liveness_probe_restarts_the_container(machine):
     probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1, "failureThreshold": 1}
     machine.run("one", shell(f"touch {flag}; sleep 60", livenessProbe={**probe, "initialDelaySeconds": 1}))
     await machine.until_ready("one")
-    await machine.until(lambda: flag.exists(), "alive")
+    await machine.until(flag.exists, "alive")
     flag.unlink()
     await machine.until(lambda: machine.container("one").restart_count == 1, "restarted")
-    await machine.until(lambda: flag.exists(), "alive again")
+    await machine.until(flag.exists, "alive again")
 
 
 HEALTH = """

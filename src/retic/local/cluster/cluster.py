@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import pathlib
 from typing import Any
 
@@ -11,14 +12,17 @@ from retic import findings
 from retic.findings import catalogue
 from retic.identity import clock
 from retic.local import broker, dns, egress, state, supervisor, upstream, workloads, zone
-from retic.local.cluster import gateways, members, processes, published, server
-from retic.local.kubelet import host, kubelet, status
+from retic.local.cluster import gateways, members, processes, published, server, started
+from retic.local.kubelet import host, kubelet
 from retic.local.sandbox import fabric
 from retic.local.workloads import pods
 from retic.objects import core
 from retic.objects import pods as structs
 from retic.sources import live, model
 
+# Set: pods, names and addresses without control plane, agents and capture, for measurements. Virtual
+# addresses of Services lead nowhere then, and gateways stay unready.
+NO_MESH = "RETIC_NO_MESH"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 log = structlog.get_logger(__name__)
 
@@ -29,6 +33,7 @@ class Cluster:
     def __init__(self, config: state.Config, fab: fabric.Fabric, outside: broker.Client) -> None:
         self._config = config
         self._folder = pathlib.Path(config.state)
+        self._mesh = NO_MESH not in {**os.environ, **config.environment}
         self._fabric = fab
         self._outside = outside
         self._time = clock.System()
@@ -60,9 +65,9 @@ class Cluster:
             look=self._look,
             services=self._services,
             directory=self._directory,
-            agent=self._members.socket,
+            agent=self._members.socket if self._mesh else lambda _node: None,
             report=self._report,
-            guest=self.gateways,
+            guest=self.gateways if self._mesh else None,
         )
 
     # What the kubelet asks.
@@ -115,7 +120,8 @@ class Cluster:
         ]
         async with self._news:
             await self._news.wait_for(lambda: self._loaded)
-        await self._members.start({node: self._zone(node) for node in self._config.nodes})
+        if self._mesh:
+            await self._members.start({node: self._zone(node) for node in self._config.nodes})
 
     def _zone(self, node: str) -> str:
         value = self._look(findings.Ref("Node", "", node))
@@ -161,7 +167,7 @@ class Cluster:
         self.kubelet.sync(self._world.pods.values())
 
     def _findings(self) -> tuple[findings.Finding, ...]:
-        faults = [*self._world.faults]
+        faults = [*self._world.faults, *dict.fromkeys(started.faults(self._world, self._look))]
         for ref, port, other in self.gateways.wrong_ports():
             faults.append(
                 findings.Fault(
@@ -226,10 +232,7 @@ class Cluster:
             for f in map(self._placed, self._world.faults)
             if f.severity is findings.Severity.ERROR
         ]
-        for pod in self._world.pods.values():
-            if not pods.ending(pod):
-                answer.extend(status.reasons(pod))
-        return answer
+        return [*answer, *started.reasons(self._world)]
 
 
 def _to_zone(names: zone.Zone, ref: findings.Ref, value: Any | None) -> None:
