@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from tools.bench import document, engine, machine, memory, options, paths, places, table, times
+from tools.bench import document, engine, features, machine, memory, options, paths, places, table, times
 
 Measurement = Callable[[pathlib.Path, options.Options], list[table.Table]]
 
@@ -18,6 +18,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "memory": memory.run,
     "paths": paths.run,
 }
+ON_REQUEST: dict[str, Measurement] = {"features": features.run}
 DOCUMENT = places.ROOT / "docs" / "benchmarks.md"
 
 
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp") as folder:
             for name in given.only or MEASUREMENTS:
                 print(f"measuring: {name}", file=sys.stderr, flush=True)
-                tables += MEASUREMENTS[name](pathlib.Path(folder), chosen)
+                tables += (MEASUREMENTS | ON_REQUEST)[name](pathlib.Path(folder), chosen)
     except KeyboardInterrupt:
         print("interrupted: nothing is left behind, nothing is written", file=sys.stderr)
         return 130
@@ -57,7 +58,7 @@ def _given(given: argparse.Namespace) -> list[str]:
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=sys.modules["tools.bench"].__doc__)
     parser.add_argument("--quick", action="store_true", help="see that it works; proves nothing")
-    parser.add_argument("--only", action="append", default=[], choices=list(MEASUREMENTS))
+    parser.add_argument("--only", action="append", default=[], choices=[*MEASUREMENTS, *ON_REQUEST])
     parser.add_argument("--write", action="store_true", help=f"put the result into {DOCUMENT.name}")
     return parser.parse_args(arguments)
 

@@ -18,14 +18,25 @@ Change = Callable[[pair.Json], None]
 """Changes a bootstrap in place: what a feature costs is measured with it."""
 
 
+def as_is(_: pair.Json) -> None:
+    """Changes nothing."""
+
+
 class Bench:
     """The namespaces, and the processes in them."""
 
-    def __init__(self, folder: pathlib.Path, pods: dict[str, lab.Pod], crew: places.Crew) -> None:
+    def __init__(
+        self, folder: pathlib.Path, pods: dict[str, lab.Pod], crew: places.Crew, served: tuple[ports.Protocol, ...]
+    ) -> None:
         self._folder = folder
         self._pods = pods
         self._crew = crew
+        self._served = served
         self._holders = certificates.make(folder / "ca")
+
+    def pod(self, name: str) -> lab.Pod:
+        """One of the namespaces."""
+        return self._pods[name]
 
     def plain(self, client: str, server: str, name: str) -> generators.Path:
         """From a pod straight to another."""
@@ -33,18 +44,23 @@ class Bench:
         return generators.Path(name, self._pods[client].place, self._pods[server].address, ())
 
     def proxied(
-        self, client: str, server: str, name: str, workers: int, changes: tuple[Change, Change] | None = None
+        self, client: str, server: str, name: str, workers: int,
+        changes: tuple[Change, Change] = (as_is, as_is), *, rules: bool = True,
     ) -> generators.Path:
-        """From a pod through an Envoy of its own and one of the other pod's, of `workers` threads each."""
+        """From a pod through an Envoy of its own and one of the other pod's, of `workers` threads each.
+
+        Without `rules` nothing is redirected: the caller must see to it.
+        """
         self._serve(server)
-        change_client, change_server = changes or (_as_is, _as_is)
+        change_client, change_server = changes
         target = self._pods[server].address
         pids = (
             self._proxy(client, pair.client(self._make(client), self._holders[0], target), workers, change_client),
             self._proxy(server, pair.server(self._make(server), self._holders[1], target), workers, change_server),
         )
-        self._pods[client].place.run(["nft", "-f", "-"], given=pair.CLIENT_RULES, seconds=10)
-        self._pods[server].place.run(["nft", "-f", "-"], given=pair.SERVER_RULES, seconds=10)
+        if rules:
+            self._pods[client].place.run(["nft", "-f", "-"], given=pair.CLIENT_RULES, seconds=10)
+            self._pods[server].place.run(["nft", "-f", "-"], given=pair.SERVER_RULES, seconds=10)
         return generators.Path(name, self._pods[client].place, target, pids)
 
     def _make(self, pod: str) -> pathlib.Path:
@@ -53,7 +69,7 @@ class Bench:
         return folder
 
     def _serve(self, pod: str) -> None:
-        for protocol in ports.Protocol:
+        for protocol in self._served:
             self._crew.serve(self._pods[pod].place, protocol.server())
 
     def _proxy(self, pod: str, config: pair.Json, workers: int, change: Change) -> int:
@@ -74,10 +90,6 @@ class Bench:
         return child.pid
 
 
-def _as_is(_: pair.Json) -> None:
-    pass
-
-
 def _live(path: pathlib.Path) -> bool:
     connection = http.client.HTTPConnection("envoy")
     with socket.socket(socket.AF_UNIX) as sock:
@@ -91,10 +103,12 @@ def _live(path: pathlib.Path) -> bool:
 
 
 @contextlib.contextmanager
-def started(folder: pathlib.Path, pods: list[str]) -> Iterator[Bench]:
+def started(
+    folder: pathlib.Path, pods: list[str], served: tuple[ports.Protocol, ...] = tuple(ports.Protocol)
+) -> Iterator[Bench]:
     """Make the pods (`NAME@NODE`); everything in them is ended with the block."""
     with lab.pods(folder / "lab", pods) as made, places.Crew() as crew:
-        yield Bench(folder, made, crew)
+        yield Bench(folder, made, crew, served)
 
 
 PODS = ["client@1", "near@1", "far@2", "pair-a@1", "pair-near@1", "pair-b@1", "pair-far@2"]
