@@ -251,3 +251,19 @@ def test_without_processes_everything_that_can_run_is_there_with_unknown_readine
     assert {pods.condition(pod, "Ready").status for pod in world.pods.values()} == {"Unknown"}
     made = next(value for key, value in world.objects.items() if key.kind == "EndpointSlice")
     assert {item.conditions.ready for item in made.endpoints} == {None}
+
+
+def test_missing_references_and_volumes_that_cannot_be_made_are_findings():
+    pod = building.template("web", volumes=[{"name": "v", "nfs": {"server": "x", "path": "/"}}])
+    ref = {"name": "A", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "a"}}}
+    pod["spec"]["containers"][0] |= {"env": [ref], "envFrom": [{"configMapRef": {"name": "m", "optional": True}}]}
+    web = building.workload("Deployment", "web", pod=pod)
+    cluster = building.Cluster(web)
+    assert cluster.codes() == ["RT0104", "RT0503"]
+    keys = building.thing("Secret", "keys", data={"b": "eA=="})
+    cluster.apply(web, keys)
+    (fault,) = [fault for fault in cluster.world.faults if fault.code == "RT0104"]
+    assert fault.path == "spec.template.spec.containers[0].env[0].valueFrom.secretKeyRef"
+    assert "has no key a" in fault.message
+    cluster.apply(web, building.thing("Secret", "keys", data={"a": "eA=="}))
+    assert cluster.codes() == ["RT0503"]

@@ -31,6 +31,8 @@ def checks(bench: world.Bench) -> None:
     for template in templates:
         by_space.setdefault(template.owner.namespace, []).append(template)
         _fields(bench, template)
+        _volumes(bench, template)
+        _references(bench, template)
     for key in sorted(bench.given):
         value = bench.given[key]
         if key.kind == "Service" and value.spec.selector and value.spec.type != "ExternalName":
@@ -125,6 +127,66 @@ def _fields(bench: world.Bench, template: _Template) -> None:
             )
 
 
-def runnable(pod: structs.Pod) -> bool:
-    """Whether each container of the pod has a command."""
-    return all(container.command for container in (*pod.spec.init_containers, *pod.spec.containers))
+_MADE = frozenset({"hostPath", "persistentVolumeClaim", "ephemeral"})
+
+
+def _volumes(bench: world.Bench, template: _Template) -> None:
+    """Volumes that are made as empty folders only."""
+    for index, item in enumerate(template.spec.volumes):
+        for source in sorted(set(item.other_sources) - _MADE):
+            bench.fault(
+                "RT0503",
+                template.owner,
+                f"{template.path}.volumes[{index}]",
+                f"volume {item.name} is an empty folder here: {source} is not carried out in local mode",
+                "use emptyDir, configMap, secret, hostPath or a claim for local mode",
+            )
+
+
+def _references(bench: world.Bench, template: _Template) -> None:
+    """ConfigMaps and Secrets, or keys of them, without which a container is not started."""
+    for path, kind, name, key in _needed(template.spec):
+        found = bench.get(findings.Ref(kind, template.owner.namespace, name))
+        if found is not None and (key is None or key in found.data):
+            continue
+        what = f"{kind} {template.owner.namespace}/{name}"
+        missing = f"{what} does not exist" if found is None else f"{what} has no key {key}"
+        bench.fault(
+            "RT0104",
+            template.owner,
+            f"{template.path}.{path}",
+            f"{missing}, and the container is not started before it does",
+            "add it, correct the name, or write optional: true",
+        )
+
+
+def _needed(spec: structs.PodSpec) -> Iterator[tuple[str, str, str, str | None]]:
+    """Path, kind, name and key of each reference that is not optional."""
+    for field, containers in (("initContainers", spec.init_containers), ("containers", spec.containers)):
+        for index, container in enumerate(containers):
+            for path, kind, ref, key in _of_container(container):
+                if not ref.optional:
+                    yield f"{field}[{index}].{path}", kind, ref.name, key
+    for index, item in enumerate(spec.volumes):
+        if item.config_map is not None and not item.config_map.optional:
+            yield f"volumes[{index}].configMap", "ConfigMap", item.config_map.name, None
+        if item.secret is not None and not item.secret.optional:
+            yield f"volumes[{index}].secret", "Secret", item.secret.secret_name or "", None
+
+
+def _of_container(
+    container: structs.Container,
+) -> Iterator[tuple[str, str, structs.KeySelector | structs.EnvFromRef, str | None]]:
+    for number, source in enumerate(container.env_from):
+        if source.config_map_ref is not None:
+            yield f"envFrom[{number}].configMapRef", "ConfigMap", source.config_map_ref, None
+        if source.secret_ref is not None:
+            yield f"envFrom[{number}].secretRef", "Secret", source.secret_ref, None
+    for number, variable in enumerate(container.env):
+        value = variable.value_from
+        if value is not None and value.config_map_key_ref is not None:
+            ref = value.config_map_key_ref
+            yield f"env[{number}].valueFrom.configMapKeyRef", "ConfigMap", ref, ref.key
+        if value is not None and value.secret_key_ref is not None:
+            ref = value.secret_key_ref
+            yield f"env[{number}].valueFrom.secretKeyRef", "Secret", ref, ref.key
