@@ -6,6 +6,7 @@ Kubernetes' dump of Go values: it has the same look, not the same digits. Refuse
 are not valid in DNS: a name that grows too long is cut as Kubernetes cuts it.
 """
 
+import functools
 import hashlib
 import uuid
 from typing import Any
@@ -24,6 +25,7 @@ def safe(text: str) -> str:
     return "".join(_ALPHABET[ord(letter) % len(_ALPHABET)] for letter in text)
 
 
+@functools.lru_cache(maxsize=4096)
 def fnv32a(data: bytes) -> int:
     """The 32-bit FNV-1a hash, the one Kubernetes takes of templates."""
     value = 0x811C9DC5

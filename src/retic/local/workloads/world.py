@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from retic import findings
+from retic import findings, objects
 from retic.local.workloads import names, pods, times
 from retic.objects import meta
 from retic.objects import pods as structs
@@ -80,6 +80,25 @@ class Bench:
         self.faults: dict[findings.Fault, None] = {}
         self.wake: float | None = None
         self.changed = False
+        self._kinds: dict[str, set[findings.Ref]] = {}
+        self._owned: dict[tuple[str, str], set[findings.Ref]] = {}
+        for key, value in self.made.items():
+            self._index(key, value)
+        self._given_kinds: dict[str, set[findings.Ref]] = {}
+        for key in given:
+            self._given_kinds.setdefault(key.kind, set()).add(key)
+
+    def _index(self, key: findings.Ref, value: meta.Object) -> None:
+        self._kinds.setdefault(key.kind, set()).add(key)
+        owner = pods.controller(value)
+        if owner is not None:
+            self._owned.setdefault((key.kind, owner.uid), set()).add(key)
+
+    def _unindex(self, key: findings.Ref, value: meta.Object) -> None:
+        self._kinds[key.kind].discard(key)
+        owner = pods.controller(value)
+        if owner is not None:
+            self._owned[key.kind, owner.uid].discard(key)
 
     def result(self) -> World:
         """The next world."""
@@ -99,19 +118,25 @@ class Bench:
 
     def every(self, kind: str) -> list[Any]:
         """All objects of a kind, made and given, by namespace and name; a made one stands for the given."""
-        keys = {key for key in self.given if key.kind == kind} | {key for key in self.made if key.kind == kind}
+        keys = self._given_kinds.get(kind, set()) | self._kinds.get(kind, set())
         return [self.get(key) for key in sorted(keys)]
 
     def put(self, value: meta.Object) -> None:
         """Write a made object; an equal one is no change."""
         key = pods.ref(value)
-        if self.made.get(key) != value:
+        old = self.made.get(key)
+        if old != value:
+            if old is not None:
+                self._unindex(key, old)
             self.made[key] = value
+            self._index(key, value)
             self.changed = True
 
     def drop(self, ref: findings.Ref) -> None:
         """Remove a made object at once."""
-        if self.made.pop(ref, None) is not None:
+        old = self.made.pop(ref, None)
+        if old is not None:
+            self._unindex(ref, old)
             self.changed = True
 
     def note(self, ref: findings.Ref, **fields: Any) -> None:
@@ -133,7 +158,8 @@ class Bench:
 
     def owned(self, kind: str, owner: meta.Object) -> list[Any]:
         """The objects of a kind that `owner` manages, oldest first."""
-        found = [value for key, value in self.made.items() if key.kind == kind and pods.owned_by(value, owner)]
+        keys = self._owned.get((kind, owner.metadata.uid or ""), set())
+        found = [self.made[key] for key in keys]
         return sorted(found, key=lambda value: (value.metadata.creation_timestamp or "", value.metadata.name))
 
     def end(self, pod: structs.Pod) -> None:
@@ -195,8 +221,6 @@ class Bench:
 
 def reference(owner: meta.Object) -> meta.OwnerReference:
     """The owner reference of what `owner` manages."""
-    from retic import objects
-
     kind = type(owner).__name__
     return meta.OwnerReference(
         api_version=objects.KINDS[kind].api_versions[0],
