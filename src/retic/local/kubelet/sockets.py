@@ -1,7 +1,7 @@
 """Sockets made inside a pod's network namespace, marked so that the pod's redirection lets them pass.
 
 A probe asks the application, not the proxy. No process stands in the pod for it: a thread joins the
-namespace, makes the socket and ends, in some 0.1 ms.
+namespace, makes the socket and ends, in some 0.2 ms.
 """
 
 import socket
