@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
+from tools.bench import generators, handmade, options, pair, ports, spread, table
 
 from retic.node import redirect
-from tools.bench import generators, handmade, options, pair, ports, spread, table
 
 _APPLICATION_MARK = 0x53A
 _FILTERS = "extensions.filters."
@@ -267,7 +267,8 @@ def _inspect_tls(config: pair.Json) -> None:
     _inspect(config, "tls_inspector")
 
 
-def _alone() -> list[Feature]:
+def alone() -> list[Feature]:
+    """Every feature by itself."""
     return [
         Feature("http_inspector, tls_inspector", _inspect_http, _inspect_tls),
         Feature("connection_limit", _limit, _limit),
@@ -287,8 +288,9 @@ def _alone() -> list[Feature]:
     ]
 
 
-def _together(alone: Sequence[Feature]) -> Feature:
-    *most, _, last = alone
+def together(features: Sequence[Feature]) -> Feature:
+    """All of them in one pair, as in Retic."""
+    *most, _, last = features
     return Feature(
         "all together",
         _each(*(one.client for one in most)),
@@ -299,8 +301,8 @@ def _together(alone: Sequence[Feature]) -> Feature:
 
 def run(folder: pathlib.Path, given: options.Options) -> list[table.Table]:
     """Each feature's pair against the plain one, interleaved. Needs root: it sets rules as the agent does."""
-    alone = _alone()
-    features = [Feature("none"), Feature("none again"), *alone, _together(alone)]
+    single = alone()
+    features = [Feature("none"), Feature("none again"), *single, together(single)]
     pods = [f"{side}{number}@1" for number in range(len(features)) for side in ("c", "s")]
     with handmade.started(folder, pods, (ports.Protocol.HTTP1,)) as bench:
         paths = [_path(bench, number, feature) for number, feature in enumerate(features)]

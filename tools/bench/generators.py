@@ -10,9 +10,9 @@ import re
 import shutil
 
 import msgspec
+from tools.bench import places, ports
 
 from retic.testing.load import cpu
-from tools.bench import places, ports
 
 CONNECTIONS = 32
 H2_CONNECTIONS, H2_STREAMS = 4, 8

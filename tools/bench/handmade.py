@@ -9,9 +9,10 @@ import pathlib
 import socket
 from collections.abc import Callable, Iterator
 
+from tools.bench import certificates, generators, lab, pair, places, ports
+
 from retic.node import envoy
 from retic.testing import wait
-from tools.bench import certificates, generators, lab, pair, places, ports
 
 PLAIN, PAIR = "no mesh", "hand-written pair"
 Change = Callable[[pair.Json], None]
@@ -63,6 +64,11 @@ class Bench:
             self._pods[server].place.run(["nft", "-f", "-"], given=pair.SERVER_RULES, seconds=10)
         return generators.Path(name, self._pods[client].place, target, pids)
 
+    def statistic(self, pod: str, name: str) -> int:
+        """A counter of the pod's Envoy, by its whole name."""
+        said = _admin(self._folder / pod / "admin.sock", f"/stats?filter=^{name}$")
+        return int(said.rpartition(":")[2])
+
     def _make(self, pod: str) -> pathlib.Path:
         folder = self._folder / pod
         folder.mkdir(exist_ok=True)
@@ -91,15 +97,19 @@ class Bench:
 
 
 def _live(path: pathlib.Path) -> bool:
+    try:
+        return _admin(path, "/ready").startswith("LIVE")
+    except OSError:
+        return False
+
+
+def _admin(path: pathlib.Path, page: str) -> str:
     connection = http.client.HTTPConnection("envoy")
     with socket.socket(socket.AF_UNIX) as sock:
-        try:
-            sock.connect(str(path))
-            connection.sock = sock
-            connection.request("GET", "/ready")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
+        sock.connect(str(path))
+        connection.sock = sock
+        connection.request("GET", page)
+        return connection.getresponse().read().decode()
 
 
 @contextlib.contextmanager

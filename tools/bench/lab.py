@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import msgspec
+from tools.bench import places
 
 from retic.local.sandbox import addresses, kernel, links
-from tools.bench import places
 
 _NODES = ("node-1", "node-2")
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import yaml
-
 from tools.bench import places, ports
 
 Object = dict[str, Any]

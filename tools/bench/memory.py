@@ -4,7 +4,6 @@ import pathlib
 import re
 
 import msgspec
-
 from tools.bench import manifests, mesh, options, places, ports, spread, table
 
 AIM_MB = 0.3
@@ -46,7 +45,8 @@ def run(folder: pathlib.Path, given: options.Options) -> list[table.Table]:
     with mesh.up(folder / "memory", objects(given.pods[0])) as retic:
         address, pid = retic.services()["far"], retic.envoys()["node-1"]
         for count in given.pods:
-            retic.edit(objects(count))
+            manifests.write(retic.file, objects(count))
+            retic.settle(pods=count + 1)
             _ask_all(retic.pods(), asked, address)
             found[count] = of(pid)
     return [_table(found)]

@@ -8,9 +8,10 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from retic.local import state
-from retic.testing import running
 from tools.bench import generators, manifests, places
+
+from retic.local import state
+from retic.testing import running, wait
 
 NEAR, FAR = "Retic, near", "Retic, far"
 
@@ -23,9 +24,9 @@ class Mesh:
         self.file = file
         self._folder = state.folder(up.name)
 
-    def edit(self, objects: Sequence[manifests.Object], seconds: float = 120.0) -> None:
-        """Replace the manifests and wait until all is ready. RuntimeError with the reasons if it is not."""
-        manifests.write(self.file, objects)
+    def settle(self, pods: int, seconds: float = 120.0) -> None:
+        """Wait until there are so many pods and all are ready. RuntimeError with the reasons if not."""
+        wait.until(lambda: len(self.pods()) == pods, f"the mesh has {pods} pods", seconds, every=0.2)
         settled = self._ask({"settle": seconds}, seconds + 30)
         if not settled["ready"]:
             raise RuntimeError(f"the mesh did not settle: {settled['reasons']}")

@@ -4,10 +4,9 @@ import contextlib
 import pathlib
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
-
 from tools.bench import generators, handmade, manifests, mesh, options, ports, spread, table
 
 AIM = 1.1
@@ -65,27 +64,14 @@ def rounds(paths: Sequence[generators.Path], given: options.Options) -> Measured
             generators.saturate(path, protocol, 1)
     for number in range(given.rounds):
         for protocol in ports.Protocol:
-            _all(paths, order, lambda p, x=protocol: _saturate(measured, p, x, given))
-            _all(paths, order, lambda p, x=protocol: _steady(measured, p, x, given))
+            for path in order.sample(paths, len(paths)):
+                load = generators.saturate(path, protocol, given.seconds)
+                measured[path.name, protocol].saturated.append(load)
+            for path in order.sample(paths, len(paths)):
+                load = generators.steady(path, protocol, given.seconds)
+                measured[path.name, protocol].steady.append(load)
         print(f"round {number + 1} of {given.rounds}", file=sys.stderr, flush=True)
     return measured
-
-
-def _all(
-    paths: Sequence[generators.Path], order: random.Random, do: Callable[[generators.Path], None]
-) -> None:
-    for path in order.sample(paths, len(paths)):
-        do(path)
-
-
-def _saturate(
-    into: Measured, path: generators.Path, protocol: ports.Protocol, given: options.Options
-) -> None:
-    into[path.name, protocol].saturated.append(generators.saturate(path, protocol, given.seconds))
-
-
-def _steady(into: Measured, path: generators.Path, protocol: ports.Protocol, given: options.Options) -> None:
-    into[path.name, protocol].steady.append(generators.steady(path, protocol, given.seconds))
 
 
 def _levels(measured: Measured) -> table.Table:
@@ -110,7 +96,8 @@ def _levels(measured: Measured) -> table.Table:
 
 
 def _against_pair(measured: Measured) -> table.Table:
-    rows, missed = [], []
+    rows: list[tuple[str, ...]] = []
+    missed = []
     for protocol in ports.Protocol:
         for place in PLACES:
             ours = measured[f"Retic, {place}", protocol]
@@ -129,7 +116,7 @@ def _against_pair(measured: Measured) -> table.Table:
 
 
 def _against_nothing(measured: Measured) -> table.Table:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for protocol in ports.Protocol:
         for place in PLACES:
             ours = measured[f"Retic, {place}", protocol]

@@ -31,9 +31,8 @@ class Place(msgspec.Struct, frozen=True):
         owner = os.pidfd_open(self.owner)
         try:
             # Between fork and exec there are system calls only: no lock of a thread can matter.
-            return subprocess.Popen(  # noqa: PLW1509
-                argv, preexec_fn=self._join(network, owner), cwd=ROOT, **options
-            )
+            join = self._join(network, owner)
+            return subprocess.Popen(argv, preexec_fn=join, cwd=ROOT, **options)  # noqa: PLW1509
         finally:
             os.close(network)
             os.close(owner)
