@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 
+import pod_session
 import pytest
 
 from retic.testing import running
@@ -18,3 +19,27 @@ def mesh(tmp_path_factory):
     yield started
     done = started.down()
     assert done.returncode == 0, done.stderr
+
+
+def _session(mesh, name, namespace="default"):
+    pod = pod_session.Pod(mesh, name, namespace)
+    yield pod
+    pod.close()
+
+
+@pytest.fixture(scope="session")
+def near(mesh):
+    """Inside pod c0 of node-1."""
+    yield from _session(mesh, "c0")
+
+
+@pytest.fixture(scope="session")
+def far(mesh):
+    """Inside pod far of node-2."""
+    yield from _session(mesh, "far")
+
+
+@pytest.fixture(scope="session")
+def guest(mesh):
+    """Inside pod guest of node-2, in namespace other."""
+    yield from _session(mesh, "guest", "other")
