@@ -83,7 +83,7 @@ def inbound(pod: service.Workload, settings: network.Settings) -> listener_pb2.L
             _bound("inbound"),
             here,
             filters.network_slot(filters.Slot.PLAINTEXT, pod.uid),
-            _proxy(tcp_proxy_pb2.TcpProxy(stat_prefix="plaintext", cluster=names.APPLICATION)),
+            _once_allowed(),
         ],
     )
     listener.filter_chains.extend([http, tcp])
@@ -184,6 +184,18 @@ def _to_application() -> Filter:
         stat_prefix="inbound",
         cluster=names.APPLICATION,
         upstream_connect_mode=tcp_proxy_pb2.ON_DOWNSTREAM_TLS_HANDSHAKE,
+        max_early_data_bytes=wrappers_pb2.UInt32Value(value=limits.READ_BUFFER_BYTES),
+    )
+    return _proxy(proxy)
+
+
+def _once_allowed() -> Filter:
+    """To the application, only after the caller's first bytes: RBAC decides on those, and a server that
+    speaks first would have spoken before."""
+    proxy = tcp_proxy_pb2.TcpProxy(
+        stat_prefix="plaintext",
+        cluster=names.APPLICATION,
+        upstream_connect_mode=tcp_proxy_pb2.ON_DOWNSTREAM_DATA,
         max_early_data_bytes=wrappers_pb2.UInt32Value(value=limits.READ_BUFFER_BYTES),
     )
     return _proxy(proxy)

@@ -163,6 +163,12 @@ table inet retic {
     iifname "lo" return
     meta nfproto ipv4 $first redirect to :$inbound
   }
+  chain input {
+    type filter hook input priority filter; policy accept;
+    # Conntrack takes a stray segment for a connection older than enrolment, and would then let the SYN of the
+    # same address and ports through to the application as it is: no SYN gets in that was not redirected.
+    iifname != "lo" $first tcp dport != $inbound reject with tcp reset
+  }
 }
 """
 )
