@@ -186,11 +186,12 @@ def say(host, port, text="", lines=1, tls=False, timeout=8):
         return {"lines": [], "error": repr(error), "seconds": time.monotonic() - begin}
 
 
-def raw(host, port, text):
-    """Send text (latin-1), half-close, and read all that comes."""
+def raw(host, port, text, half_close=False):
+    """Send text (latin-1), say at once that this was all if wanted, and read to the other side's end."""
     with socket.create_connection((host, port), 8) as sock:
         sock.sendall(text.encode("latin-1"))
-        sock.shutdown(socket.SHUT_WR)
+        if half_close:
+            sock.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: sock.recv(65536), b"")).decode("latin-1")
 
 
@@ -296,7 +297,9 @@ def websocket(url, text, headers=None):
     with websockets.sync.client.connect(url, additional_headers=headers or {}, ssl=trust, proxy=None) as ws:
         greeting = json.loads(ws.recv(8))
         ws.send(text)
-        return {"greeting": greeting, "echo": ws.recv(8)}
+        echo = ws.recv(8)
+        begin = time.monotonic()
+    return {"greeting": greeting, "echo": echo, "closing": time.monotonic() - begin}
 
 
 def main():

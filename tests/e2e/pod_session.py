@@ -44,4 +44,6 @@ class Pod:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.running.wait(10)
         self.running.kill()
-        self.running.communicate()
+        self.running.wait()
+        self.running.stdout.close()
+        self.running.stderr.close()

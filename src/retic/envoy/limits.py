@@ -27,6 +27,11 @@ SNIFF_SECONDS = 0.1
 ON_DEMAND_SECONDS = 5
 
 CONNECT_SECONDS = 5
+
+# How long a pod's connection that this proxy ends waits for the pod to close its side too, in seconds. Envoy
+# waits 1 s on each of the two proxies of a path, and a WebSocket client waits with it at every close. The
+# pause lets the last answer be read before a reset could overtake it; inside a cluster this is ample.
+CLOSE_SECONDS = 0.1
 READ_BUFFER_BYTES = 256 * 1024
 
 

@@ -27,6 +27,7 @@ _LOCAL_WITHOUT_PORT = "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"
 def outbound(namespace: str) -> Manager:
     """Requests that leave a pod: routed by the address they were sent to, not by Host."""
     manager = _manager("outbound")
+    manager.delayed_close_timeout.CopyFrom(limits.seconds(limits.CLOSE_SECONDS))
     manager.http_filters.extend(filters.outbound())
     manager.rds.route_config_name = names.routes(namespace)
     manager.rds.config_source.CopyFrom(tls.ads())
@@ -46,6 +47,7 @@ def outbound(namespace: str) -> Manager:
 def inbound(pod_uid: str) -> Manager:
     """Requests that reach a pod over our mTLS: who calls is said in x-forwarded-client-cert."""
     manager = _manager("inbound")
+    manager.delayed_close_timeout.CopyFrom(limits.seconds(limits.CLOSE_SECONDS))
     manager.http_filters.extend(filters.inbound(pod_uid))
     route = route_components_pb2.Route(match=route_components_pb2.RouteMatch(prefix="/"))
     route.route.cluster = names.APPLICATION
