@@ -8,6 +8,8 @@ live on.
 
 import contextlib
 import errno
+import os
+import shutil
 import string
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -21,7 +23,7 @@ from retic.node import inside
 OUTBOUND, OPAQUE, INBOUND = 15001, 15002, 15006
 UPSTREAM_MARK, APPLICATION_MARK = 0x539, 0x53A
 _TABLE = 100
-_NFT = "nft"
+_SBIN = "/usr/sbin:/sbin"  # not on the PATH of Debian's ordinary users
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -98,10 +100,10 @@ def _once() -> Iterator[None]:
 
 
 def _nft(text: str) -> None:
-    try:
-        done = subprocess.run([_NFT, "-f", "-"], input=text, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise RedirectionError("nft is not installed: install the package nftables") from error
+    program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    if program is None:
+        raise RedirectionError("nft is not installed: install the package nftables")
+    done = subprocess.run([program, "-f", "-"], input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RedirectionError(f"nft refused the rules: {done.stderr.strip()}")
 
