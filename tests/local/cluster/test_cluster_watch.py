@@ -60,8 +60,20 @@ async def test_a_watcher_gets_the_list_then_only_what_changes(served):
     writer.close()
 
 
+async def test_a_watcher_who_comes_before_the_manifests_are_read_gets_the_whole_list(served):
+    told, path = served
+    reader, writer = await ask(path, {"watch": True})
+    other, ending = await ask(path, {"get": "status"})  # by its answer, the watch has been asked too
+    assert await other.readline()
+    told.update(dict([config_map("one", "1")]), {}, ())
+    assert [(await event(reader)).type for _ in range(3)] == ["FINDINGS", "ADDED", "SYNCED"]
+    writer.close()
+    ending.close()
+
+
 async def test_findings_replace_the_whole_list(served):
     told, path = served
+    told.update({}, {}, ())
     reader, writer = await ask(path, {"watch": True})
     assert [(await event(reader)).type for _ in range(2)] == ["FINDINGS", "SYNCED"]
     found = findings.Finding("RT0001", findings.Severity.ERROR, "", "a.yaml", 1, "m", "f", "u")

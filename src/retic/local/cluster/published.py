@@ -22,6 +22,7 @@ class Published:
         self.found: tuple[findings.Finding, ...] = ()
         self.listeners: list[Listener] = []
         self._readers: set[asyncio.StreamWriter] = set()
+        self._complete = asyncio.Event()
 
     def update(
         self,
@@ -45,6 +46,7 @@ class Published:
         if found != self.found:
             lines.append(codec.report(found))
         self.objects, self.positions, self.found = dict(objects), dict(positions), found
+        self._complete.set()
         if lines:
             self._send(b"".join(lines))
 
@@ -61,7 +63,11 @@ class Published:
                 writer.write(data)
 
     async def watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one watcher until it goes: the list, SYNCED, then each change."""
+        """Serve one watcher until it goes: the list, SYNCED, then each change.
+
+        Nothing is sent before the first `update`: an empty list would pass for an empty mesh.
+        """
+        await self._complete.wait()
         lines = [codec.report(self.found)]
         lines += [
             codec.event(codec.Type.ADDED, value, self.positions.get(ref))
