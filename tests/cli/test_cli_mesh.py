@@ -83,6 +83,14 @@ def test_ps_as_tables(mesh):
     )
 
 
+def test_ps_says_why_pods_are_not_ready(mesh):
+    mesh.queries.state = STATE
+    mesh.settled = {"ready": False, "reasons": ["pod shop/web-2: no node takes it"]}
+    code, out = retic("ps")
+    assert code == 0
+    assert out.endswith("\n\nNOT READY\npod shop/web-2: no node takes it\n")
+
+
 def test_ps_as_json(mesh):
     mesh.queries.state = STATE
     code, out = retic("ps", "-o", "json")

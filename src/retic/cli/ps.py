@@ -1,5 +1,7 @@
 """`retic ps`: what runs and what is wrong."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from retic.cli import running, show
@@ -13,7 +15,18 @@ def run(*, name: str, as_json: bool) -> None:
     if as_json:
         show.json(raw)
         return
-    tables(msgspec.convert(raw, model.Ps))
+    state = msgspec.convert(raw, model.Ps)
+    tables(state)
+    if not all(pod.ready for pod in state.pods):
+        waiting(running.cluster(path, {"settle": 0})["reasons"])
+
+
+def waiting(reasons: Sequence[str]) -> None:
+    """Print why not every pod is ready; nothing when those that are not have done their work."""
+    if reasons:
+        print("\nNOT READY", flush=True)
+    for reason in reasons:
+        print(reason, flush=True)
 
 
 def tables(state: model.Ps) -> None:
