@@ -65,6 +65,10 @@ def up(
         bool, typer.Option("--detach", "-d", help="Return when all is ready; the mesh goes on.")
     ] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to become ready in.")] = 120,
+    lifetime: Annotated[
+        int,
+        typer.Option("--certificate-lifetime", min=30, metavar="SECONDS", help="They are renewed at half of it."),
+    ] = 86400,
 ) -> None:
     """Run manifests as a mesh: nodes, pods, proxies.
 
@@ -79,7 +83,7 @@ def up(
     """
     from retic.cli import up as command
 
-    command.run(file, nodes=nodes, name=name, detach=detach, timeout=timeout)
+    command.run(file, nodes=nodes, name=name, detach=detach, timeout=timeout, lifetime=lifetime)
 
 
 @app.command()

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from retic.sources import model as sources
 
 
-def run(files: Sequence[pathlib.Path], *, nodes: int, name: str, detach: bool, timeout: float) -> None:
+def run(
+    files: Sequence[pathlib.Path], *, nodes: int, name: str, detach: bool, timeout: float, lifetime: int
+) -> None:
     """Run the mesh, in the foreground until it is ended, or detached until it is ready. Raises Failure."""
     running.need_linux()
     loaded = check(files)
-    mesh = _start(files, nodes, name, detach=detach)
+    mesh = _start(files, nodes, name, detach=detach, lifetime=lifetime)
     path = running.folder(name)
     if detach:
         reasons = _becoming_ready(mesh, path, timeout)
@@ -51,7 +53,9 @@ def check(files: Sequence[pathlib.Path]) -> "sources.Loaded":
     return loaded
 
 
-def _start(files: Sequence[pathlib.Path], nodes: int, name: str, *, detach: bool) -> "outer.Mesh":
+def _start(
+    files: Sequence[pathlib.Path], nodes: int, name: str, *, detach: bool, lifetime: int
+) -> "outer.Mesh":
     from retic.local import outer, state
 
     try:
@@ -60,6 +64,7 @@ def _start(files: Sequence[pathlib.Path], nodes: int, name: str, *, detach: bool
             nodes=tuple(f"node-{number}" for number in range(1, nodes + 1)),
             manifests=tuple(os.path.abspath(path) for path in files),
             state=str(state.folder(name)),
+            lifetime=lifetime,
         )
         return outer.start(config, detach=detach)
     except state.InUseError:

@@ -39,8 +39,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """cluster.json: what a mesh was started with. All paths are absolute.
 
     `entry`: the module that runs as the first process of the mesh's namespaces. `grace`: seconds that an end
-    may take before everything is killed. `environment`: what the mesh's processes are given on top of the
-    caller's environment.
+    may take before everything is killed. `lifetime`: seconds that workloads' certificates hold.
+    `environment`: what the mesh's processes are given on top of the caller's environment.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     python: str = sys.executable
     entry: str = "retic.local.cluster"
     grace: float = 40.0
+    lifetime: float = 86400.0
     environment: dict[str, str] = {}
 
 

@@ -25,6 +25,7 @@ class Members:
     def __init__(self, config: state.Config, keeper: supervisor.Supervisor, fab: fabric.Fabric) -> None:
         self._folder = pathlib.Path(config.state)
         self._python = config.python
+        self._lifetime = config.lifetime
         self._environment = {**os.environ, **config.environment}
         self._keeper = keeper
         self._fabric = fab
@@ -44,6 +45,7 @@ class Members:
                     "enrol": f"{host}:{ENROLMENT_PORT}",
                     "trust_domain": TRUST_DOMAIN,
                     "netns_folder": str(self._folder / "netns"),
+                    "lifetime": self._lifetime,
                 }
             ),
         )
