@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -20,6 +21,8 @@ NAMESPACE = "shop"
 PATIENCE = 120.0  # seconds to become ready in
 # The shop's python3 must be the one that has grpcio.
 ENVIRONMENT = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+
+_ending = threading.Event()
 
 TRY = """
   The shop is open: {address}
@@ -74,13 +77,13 @@ def advice(address: str) -> str:
 def wait_until_open(mesh: "subprocess.Popen[bytes]") -> str | None:
     """The front's address; None when the mesh has ended or is not ready in time, which is said."""
     end = time.monotonic() + PATIENCE
-    while mesh.poll() is None:
+    while mesh.poll() is None and not _ending.is_set():
         if address := open_address():
             return address
         if time.monotonic() > end:
-            print(f"not every pod is ready after {PATIENCE:g} s; `retic ps` shows which", flush=True)
+            print(f"not every pod is ready after {PATIENCE:g} s; `retic ps` shows why", flush=True)
             return None
-        time.sleep(0.3)
+        _ending.wait(0.3)
     return None
 
 
@@ -91,6 +94,7 @@ def main() -> int:
     follower: subprocess.Popen[bytes] | None = None
 
     def end(*_: object) -> None:
+        _ending.set()
         if mesh.poll() is None:
             mesh.send_signal(signal.SIGINT)
 

@@ -1,4 +1,4 @@
-"""A gentle load: asks the front some times a second, buys now and then, and says how it goes."""
+"""A gentle load: once the shop is open, asks the front some times a second, buys now and then, says how it goes."""
 
 import collections
 import os
@@ -34,9 +34,21 @@ def once(seen: collections.Counter[str]) -> None:
         seen[f"catalog {version}"] += 1
 
 
+def closed() -> bool:
+    """Whether some service does not answer yet: all start at the same time, and this one asks at once."""
+    try:
+        answers, _ = serving.ask(f"{WEB}/api")
+    except serving.ServiceError:
+        return True
+    return any("error" in said for said in answers.values())
+
+
 def main() -> None:
-    """Go on until SIGTERM."""
+    """Wait until the shop is open, then go on until SIGTERM."""
     serving.end_at_sigterm()
+    while closed():
+        time.sleep(0.5)
+    print("the shop is open", flush=True)
     seen: collections.Counter[str] = collections.Counter()
     said = time.monotonic()
     while True:

@@ -108,6 +108,7 @@ def test_payments_refuse_a_wrong_key(shop):
 def test_traffic_says_how_it_goes(shop):
     _, start = shop
     traffic = start("traffic", RATE="50", SAY_EVERY="0.5")
+    assert traffic.stdout.readline() == "the shop is open\n"
     line = traffic.stdout.readline()
     assert re.match(r"in 0.5 s: .*catalog v1: \d+", line), line
     assert "failed" not in line
