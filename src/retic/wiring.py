@@ -95,23 +95,33 @@ async def run(config: settings.Config, stop: asyncio.Event) -> None:
         identify=ads.by_certificate(config.trust_domain),
         listing=resources.wildcard,
     )
-    rpc = await _serve(config, db, discovery)
     answers = Answers(config, db, kept, discovery, refusals, news)
     api = control.Server(control_service.Service(answers, config.folder), config.folder / "control.sock")
     following = asyncio.create_task(stream.follow(config.folder / "cluster.sock", kept))
     await api.start()
-    log.info("control plane is up", listen=config.listen)
+    rpc: list[grpc.aio.Server] = []
     try:
-        await _until(stop, following)
+        # Before the whole list is there, an answer to a proxy would take away what it has.
+        await _until(stop, following, asyncio.create_task(_synced(kept, news)))
+        if not stop.is_set():
+            rpc = await _serve(config, db, discovery)
+            log.info("control plane is up", listen=config.listen)
+            await _until(stop, following)
     finally:
         following.cancel()
         await api.close()
         await asyncio.gather(*(server.stop(grace=0.5) for server in rpc))
 
 
-async def _until(stop: asyncio.Event, task: "asyncio.Task[None]") -> None:
+async def _synced(kept: store.Store, news: asyncio.Condition) -> None:
+    async with news:
+        await news.wait_for(lambda: kept.is_synced)
+
+
+async def _until(stop: asyncio.Event, *tasks: "asyncio.Task[None]") -> None:
+    """Until `stop` is set or one of the tasks ends; raises what it raised."""
     waiting = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait({waiting, task}, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     for finished in done:
         finished.result()
