@@ -171,7 +171,7 @@ class Answers:
         except TimeoutError:
             return model.Converged(False, tuple(f"{client} has not connected" for client in self._missing()))
         if await self._discovery.settled(max(0.0, begin + seconds - time.monotonic())):
-            return model.Converged(True)
+            return model.Converged(True, sent=sum(each.sent for each in self._discovery.converged().values()))
         late = [
             f"{client} has not acknowledged {', '.join(map(str, progress.pending))}"
             for client, progress in self._discovery.converged().items()

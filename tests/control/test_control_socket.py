@@ -72,7 +72,7 @@ async def test_every_request_has_its_answer(mesh):
     assert [one["line"] for one in await ask(path, model.AskFindings())] == [12]
     assert (await ask(path, model.AskWhy(resource="routes/shop")))["reads"]["name"] == "q"
     assert await ask(path, model.AskConverged(seconds=1)) == {
-        "ready": False, "reasons": ["node-1 has not answered"],
+        "ready": False, "reasons": ["node-1 has not answered"], "sent": 0,
     }
 
 

@@ -43,3 +43,14 @@ def far(mesh):
 def guest(mesh):
     """Inside pod guest of node-2, in namespace other."""
     yield from _session(mesh, "guest", "other")
+
+
+@pytest.fixture(scope="session")
+def rough(tmp_path_factory):
+    """A mesh for crashes, scans and broken edits; certificates live for 30 s, so they are renewed meanwhile."""
+    folder = tmp_path_factory.mktemp("rough") / "manifests"
+    shutil.copytree(HERE / "rough", folder)
+    started = running.Mesh.up(folder, nodes=2, extra=["--certificate-lifetime", "30"])
+    yield started
+    done = started.down()
+    assert done.returncode == 0, done.stderr

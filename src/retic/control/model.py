@@ -119,7 +119,11 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Converged(msgspec.Struct, frozen=True):
-    """Whether every proxy has acknowledged its configuration; the reasons when not."""
+    """Whether every proxy has acknowledged its configuration; the reasons when not.
+
+    `sent`: resources that the proxies were sent since they connected.
+    """
 
     ready: bool
     reasons: tuple[str, ...] = ()
+    sent: int = 0
