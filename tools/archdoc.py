@@ -1,7 +1,8 @@
 """The parts of docs/ that come from the code, so that they cannot say what is not so: `make docs`.
 
 Rooms with their docstrings and the import contracts go between the marks of docs/architecture.md; the
-table of findings is the whole of docs/findings.md. `--check` writes nothing and exits 1 when a file differs.
+table of findings is the whole of docs/findings.md; docs/reference/ is made by tools/reference.py. `--check`
+writes nothing and exits 1 when a file differs.
 """
 
 import ast
@@ -10,11 +11,13 @@ import pathlib
 import re
 import sys
 
+import reference
 from retic.findings import catalogue
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 FINDINGS = ROOT / "docs" / "findings.md"
+REFERENCE = ROOT / "docs" / "reference"
 SEVERITIES = {
     "error": "it is not applied, or refuses traffic",
     "warning": "it is applied, but hardly what was meant",
@@ -92,7 +95,12 @@ def render() -> dict[pathlib.Path, str]:
     text = ARCHITECTURE.read_text()
     text = between(text, "rooms", rooms())
     text = between(text, "contracts", contracts())
-    return {ARCHITECTURE: text, FINDINGS: findings()}
+    return {
+        ARCHITECTURE: text,
+        FINDINGS: findings(),
+        REFERENCE / "commands.md": reference.commands(),
+        REFERENCE / "manifests.md": reference.manifests(),
+    }
 
 
 def main() -> int:
@@ -105,6 +113,7 @@ def main() -> int:
             print(f"{path.relative_to(ROOT)} is not what the code says: run `make docs`", file=sys.stderr)
             code = 1
         else:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(wanted)
             print(f"wrote {path.relative_to(ROOT)}")
     return code

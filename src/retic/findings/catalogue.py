@@ -78,7 +78,6 @@ _add("RT0305", _E, "a GatewayClass that does not exist")
 _add("RT0501", _E, "a container without a command")
 _add("RT0502", _E, "a command that cannot be started")
 _add("RT0503", _W, "a field that local mode does not carry out")
-_add("RT0504", _W, "traffic that cannot pass in local mode")
 _add("RT0505", _W, "a gateway's port is taken or not allowed on this machine")
 _add("RT0506", _E, "a pod for which no node is left")
 # Control plane and proxies
