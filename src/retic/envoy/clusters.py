@@ -60,7 +60,8 @@ def nowhere(name: str) -> cluster_pb2.Cluster:
 
     A removal would leave every later request waiting for the whole on-demand time-out.
     """
-    cluster = cluster_pb2.Cluster(name=name, type=cluster_pb2.Cluster.STATIC)
+    # One name in statistics for all of them: a tenth less memory, and a scan does not lengthen the list.
+    cluster = cluster_pb2.Cluster(name=name, type=cluster_pb2.Cluster.STATIC, alt_stat_name="nowhere")
     cluster.load_assignment.CopyFrom(endpoint_pb2.ClusterLoadAssignment(cluster_name=name))
     return cluster
 
@@ -131,6 +132,8 @@ def _http_options(protocol: service.Protocol) -> any_pb2.Any:
     h2 = protocol_pb2.Http2ProtocolOptions(allow_connect=True)
     if protocol is service.Protocol.HTTP2:
         options.explicit_http_config.http2_protocol_options.CopyFrom(h2)
+    elif protocol is service.Protocol.HTTP1:
+        options.explicit_http_config.http_protocol_options.SetInParent()
     else:
         options.use_downstream_protocol_config.http_protocol_options.SetInParent()
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(h2)

@@ -32,9 +32,11 @@ class Config(msgspec.Struct, frozen=True):
     mesh_networks: tuple[str, ...] = ("10.244.0.0/16", "10.96.0.0/16")
     dns: str = "10.96.0.10"
     server_first_ports: tuple[int, ...] = (21, 22, 23, 25, 110, 143, 587, 3306, 4444, 4567, 4568, 33060)
-    # How many destinations (address and port) in the mesh's networks a pod may use in an hour, and how fast
-    # it may reach for new ones: a scan must not grow the proxy that serves the whole node.
-    destinations: int = 4096
+    # How many destinations (address and port) in the mesh's networks a pod may use within so many hours, and
+    # how fast it may reach for new ones: a scan must not grow the proxy that serves the whole node. A name that
+    # nobody has costs it some 30 kB.
+    destinations: int = 2048
+    hours: int = 6
     new_per_second: int = 50
     burst: int = 512
 
@@ -114,7 +116,7 @@ add table inet retic
 delete table inet retic
 table inet retic {
   set opaque { type ipv4_addr . inet_service; }
-  set seen { type ipv4_addr . inet_service; size $destinations; flags dynamic, timeout; timeout 1h; }
+  set seen { type ipv4_addr . inet_service; size $destinations; flags dynamic, timeout; timeout ${hours}h; }
 
   chain raw_output {
     type filter hook output priority raw; policy accept;
@@ -187,6 +189,7 @@ def _rules(config: Config) -> str:
         first="tcp flags & (fin | syn | rst | ack) == syn",
         dns=config.dns,
         destinations=config.destinations,
+        hours=config.hours,
         rate=config.new_per_second,
         burst=config.burst,
         outbound=OUTBOUND,
