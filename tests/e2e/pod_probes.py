@@ -286,7 +286,7 @@ def grpc(target, method, ask=None, asks=None, metadata=None, service="retic.test
     return {"code": "OK", "answers": [json.loads(f) if f.startswith(b"{") else f.hex() for f in found]}
 
 
-def websocket(url, text, headers=None):
+def websocket(url, text, headers=None, through=None):
     """Connect, take the greeting, send text, return both."""
     import websockets.sync.client
 
@@ -294,7 +294,10 @@ def websocket(url, text, headers=None):
     if url.startswith("wss"):
         trust = ssl.create_default_context()
         trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-    with websockets.sync.client.connect(url, additional_headers=headers or {}, ssl=trust, proxy=None) as ws:
+    with websockets.sync.client.connect(
+        url, additional_headers=headers or {}, ssl=trust, proxy=None,
+        **({"address": tuple(through)} if through else {}),
+    ) as ws:
         greeting = json.loads(ws.recv(8))
         ws.send(text)
         echo = ws.recv(8)

@@ -18,7 +18,10 @@ def pod(request):
     return request.getfixturevalue(request.param)
 
 
-@pytest.mark.parametrize("name", ["site", "site.default", "site.default.svc", f"site.default.svc.{ZONE}", f"site.default.svc.{ZONE}."])
+FULL = f"site.default.svc.{ZONE}"
+
+
+@pytest.mark.parametrize("name", ["site", "site.default", "site.default.svc", FULL, f"{FULL}."])
 def test_a_service_by_short_namespaced_and_full_names(pod, known, name):
     assert pod.resolve(name)["addresses"] == [known["svc/site"]]
 

@@ -33,6 +33,7 @@ def test_every_builder_makes_a_name_of_its_type():
         names.virtual("n", "10.96.0.1:80"): names.CLUSTER,
         names.address("n", "10.244.1.2"): names.CLUSTER,
         names.service("c", "n", "s", 80): names.CLUSTER,
+        names.grpc("c", "n", "s", 80): names.CLUSTER,
         names.endpoints("n", "s", 80): names.ENDPOINTS,
         names.tls("n", "s"): names.SECRET,
         names.filter_slot("authorization", "u"): names.FILTER,

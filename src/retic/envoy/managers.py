@@ -73,7 +73,6 @@ def gateway(routes: str) -> Manager:
     manager.use_remote_address.value = True
     manager.skip_xff_append = False
     manager.normalize_path.value = True
-    manager.strip_any_host_port = True
     return manager
 
 

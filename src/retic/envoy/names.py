@@ -33,6 +33,7 @@ class Kind(enum.StrEnum):
     VIRTUAL = "vip"
     ADDRESS = "ip"
     SERVICE = "service"
+    GRPC = "grpc"
     APPLICATION = "application"
     PASSTHROUGH = "passthrough"
     ENDPOINTS = "endpoints"
@@ -51,6 +52,7 @@ TYPE_URL = {
     Kind.VIRTUAL: CLUSTER,
     Kind.ADDRESS: CLUSTER,
     Kind.SERVICE: CLUSTER,
+    Kind.GRPC: CLUSTER,
     Kind.APPLICATION: CLUSTER,
     Kind.PASSTHROUGH: CLUSTER,
     Kind.ENDPOINTS: ENDPOINTS,
@@ -70,6 +72,7 @@ _PARTS = {
     Kind.VIRTUAL: 2,
     Kind.ADDRESS: 2,
     Kind.SERVICE: 4,
+    Kind.GRPC: 4,
     Kind.APPLICATION: 0,
     Kind.PASSTHROUGH: 0,
     Kind.ENDPOINTS: 3,
@@ -149,6 +152,11 @@ def address(client_namespace: str, destination: str) -> str:
 def service(client_namespace: str, namespace: str, name: str, port: int) -> str:
     """The cluster of a Service's port, as routes name it."""
     return str(Name(Kind.SERVICE, (client_namespace, namespace, name, str(port))))
+
+
+def grpc(client_namespace: str, namespace: str, name: str, port: int) -> str:
+    """As `service`, spoken to in HTTP/2 whatever the port says: what GRPCRoutes name."""
+    return str(Name(Kind.GRPC, (client_namespace, namespace, name, str(port))))
 
 
 def endpoints(namespace: str, name: str, port: int) -> str:

@@ -1,9 +1,9 @@
 """From the name of an xDS resource to its bytes: the one pure function that the control plane is.
 
 `scope` says which clients share an answer: listeners, secrets and the opaque destinations belong to one
-client, endpoints to one zone, everything else to all. A name that means nothing gives None, which is sent
-as a removal at once; for clusters, "does not exist" is a cluster without endpoints, because a removal
-would let every later request wait for the whole on-demand time-out.
+client, endpoints to one zone, clusters to all nodes or to all gateways, everything else to all. A name that
+means nothing gives None, which is sent as a removal at once; for clusters, "does not exist" is a cluster
+without endpoints, because a removal would let every later request wait for the whole on-demand time-out.
 """
 
 import msgspec
@@ -34,6 +34,9 @@ class Names(msgspec.Struct, frozen=True, order=True):
     client: str
 
 
+# Gateways share clusters of their own: they choose the protocol towards a pod, a pod's proxy keeps its pod's.
+_GATEWAYS = "gateway/"
+
 _PER_CLIENT = {names.LISTENER, names.SECRET, names.OPAQUE, names.FILTER}
 
 
@@ -43,6 +46,8 @@ def scope(type_url: str, name: str, client: xds.Client) -> Key:
         return Key(type_url, name, client.id)
     if type_url == names.ENDPOINTS:
         return Key(type_url, name, zone=client.zone)
+    if type_url == names.CLUSTER and client.id.startswith(_GATEWAYS):
+        return Key(type_url, name, _GATEWAYS)
     return Key(type_url, name)
 
 
@@ -131,12 +136,15 @@ def _gateway_routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     if key.client != f"gateway/{namespace}/{gateway}" or not port.isdigit():
         return None
     hosts = db.ask(gateways.tables_of, gateways.PortKey(namespace, gateway, int(port)))
-    return routes.gateway(str(name), namespace, hosts)
+    served = db.ask(gateways.resolved, tables.Key(namespace, gateway)).listeners
+    https = any(x.https for x in served if x.port == int(port))
+    implied = int(port) == (443 if https else 80)
+    return routes.gateway(str(name), namespace, hosts, 0 if implied else int(port))
 
 
 def _virtual(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     port = db.ask(services.behind, name.parts[1])
-    return clusters.nowhere(str(name)) if port is None else _cluster(db, str(name), port)
+    return clusters.nowhere(str(name)) if port is None else _cluster(db, name, port, key)
 
 
 def _service(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -144,20 +152,27 @@ def _service(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     port = services.PortKey(namespace, service_name, int(number) if number.isdigit() else 0)
     if db.ask(services.port, port) is None:
         return clusters.nowhere(str(name))
-    return _cluster(db, str(name), port)
+    return _cluster(db, name, port, key)
 
 
-def _cluster(db: graph.Db, name: str, key: services.PortKey) -> Message:
-    port = db.ask(services.port, key)
-    behind = db.ask(services.backers, key)
+def _protocol(port: service.Port | None, name: names.Name, key: Key) -> service.Protocol:
+    """What is spoken to a port: to one that says nothing, gateways speak HTTP/1.1 (GEP-1911)."""
+    if name.kind is Kind.GRPC:
+        return service.Protocol.HTTP2
+    said = port.protocol if port else service.Protocol.AUTO
+    return service.Protocol.HTTP1 if said is service.Protocol.AUTO and key.client == _GATEWAYS else said
+
+
+def _cluster(db: graph.Db, name: names.Name, where: services.PortKey, key: Key) -> Message:
+    port = db.ask(services.port, where)
+    behind = db.ask(services.backers, where)
     settings = db.ask(workloads.settings, tables.ONE)
     identities = [network.identity(settings.trust_domain, a.namespace, a.name) for a in behind.accounts]
-    protocol = port.protocol if port else service.Protocol.AUTO
     if not identities and not behind.strangers:
         # Nobody is behind it yet: nobody may answer for it until an identity is known.
         identities = [network.identity(settings.trust_domain, "-", "nobody")]
-    target = names.endpoints(key.namespace, key.name, key.port)
-    return clusters.mesh_service(name, target, protocol, identities, behind.strangers)
+    target = names.endpoints(where.namespace, where.name, where.port)
+    return clusters.mesh_service(str(name), target, _protocol(port, name, key), identities, behind.strangers)
 
 
 def _address(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -205,6 +220,7 @@ _BUILDERS = {
     Kind.GATEWAY_ROUTES: _gateway_routes,
     Kind.VIRTUAL: _virtual,
     Kind.SERVICE: _service,
+    Kind.GRPC: _service,
     Kind.ADDRESS: _address,
     Kind.APPLICATION: lambda db, name, key: clusters.application(),
     Kind.PASSTHROUGH: lambda db, name, key: clusters.passthrough(),

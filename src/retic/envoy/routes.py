@@ -30,18 +30,20 @@ def outbound(
     )
 
 
-def gateway(name: str, client: str, tables: Iterable[route.Table]) -> route_pb2.RouteConfiguration:
-    """The hosts of one port of a gateway in namespace `client`."""
+def gateway(
+    name: str, client: str, tables: Iterable[route.Table], port: int
+) -> route_pb2.RouteConfiguration:
+    """The hosts of one port of a gateway in namespace `client`; `port` 0 when its scheme implies it."""
     return route_pb2.RouteConfiguration(
         name=name,
         validate_clusters=wrappers_pb2.BoolValue(value=False),
-        virtual_hosts=[_host(table, client, table.domains[0]) for table in tables],
+        virtual_hosts=[_host(table, client, table.domains[0], port) for table in tables],
         ignore_port_in_host_matching=True,
     )
 
 
-def _host(table: route.Table, client: str, name: str) -> route_components_pb2.VirtualHost:
-    entries = [entry for rule in table.rules for entry in rules.entries(rule, client)]
+def _host(table: route.Table, client: str, name: str, port: int = 0) -> route_components_pb2.VirtualHost:
+    entries = [entry for rule in table.rules for entry in rules.entries(rule, client, port)]
     return route_components_pb2.VirtualHost(name=name, domains=table.domains, routes=entries)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2
-from envoy.type.matcher.v3 import regex_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 from google.protobuf import wrappers_pb2
 
@@ -22,10 +22,13 @@ _CODES = {
 }
 
 
-def entries(rule: route.Rule, client: str) -> list[Entry]:
-    """The rule's entries, in order: usually one; more where a share of the requests must be answered 500."""
+def entries(rule: route.Rule, client: str, port: int = 0) -> list[Entry]:
+    """The rule's entries, in order: usually one; more where a share of the requests must be answered 500.
+
+    `port` is the listener's, where a redirect to another host must keep it; 0 where it goes without saying.
+    """
     if rule.redirect is not None and not rule.broken:
-        return [_redirect(rule, rule.redirect)]
+        return _redirects(rule, rule.redirect, port)
     good = [b for b in rule.backends if b.port]
     total = sum(b.weight for b in rule.backends)
     lost = total - sum(b.weight for b in good)
@@ -59,7 +62,7 @@ def _share(entry: Entry, share: float) -> Entry:
 def _forward(rule: route.Rule, backends: list[route.Backend], client: str) -> Entry:
     entry = _entry(rule)
     action = entry.route
-    _clusters(action, backends, client)
+    _clusters(action, backends, client, grpc=rule.match.grpc)
     action.timeout.CopyFrom(limits.seconds(rule.timeout or 0))
     if rule.rewrite is not None:
         _rewrite(action, rule)
@@ -74,19 +77,21 @@ def _forward(rule: route.Rule, backends: list[route.Backend], client: str) -> En
     return entry
 
 
-def _cluster(backend: route.Backend, client: str) -> str:
-    return names.service(client, backend.namespace, backend.name, backend.port)
+def _cluster(backend: route.Backend, client: str, *, grpc: bool = False) -> str:
+    name = names.grpc if grpc else names.service
+    return name(client, backend.namespace, backend.name, backend.port)
 
 
 def _clusters(
-    action: route_components_pb2.RouteAction, backends: list[route.Backend], client: str
+    action: route_components_pb2.RouteAction, backends: list[route.Backend], client: str, *, grpc: bool
 ) -> None:
     if len(backends) == 1 and not backends[0].request and not backends[0].response:
-        action.cluster = _cluster(backends[0], client)
+        action.cluster = _cluster(backends[0], client, grpc=grpc)
         return
     for backend in backends:
         weight = action.weighted_clusters.clusters.add(
-            name=_cluster(backend, client), weight=wrappers_pb2.UInt32Value(value=backend.weight)
+            name=_cluster(backend, client, grpc=grpc),
+            weight=wrappers_pb2.UInt32Value(value=backend.weight),
         )
         weight.request_headers_to_add.extend(_added(backend.request))
         weight.request_headers_to_remove.extend(backend.request.remove)
@@ -139,7 +144,29 @@ def _quoted(text: str) -> str:
     return "".join(c if c.isalnum() or c in "/_-" else "\\" + c for c in text)
 
 
-def _redirect(rule: route.Rule, redirect: route.Redirect) -> Entry:
+def _redirects(rule: route.Rule, redirect: route.Redirect, listener_port: int) -> list[Entry]:
+    """Usually one entry. Well-known ports are not written into a location (HTTPRequestRedirectFilter.port)."""
+    known = {"http": 80, "https": 443}.get(redirect.scheme or "")
+    port = redirect.port or known
+    if port is None:
+        # Without host and port the location has what the client wrote in Host.
+        return [_redirect(rule, redirect, listener_port if redirect.host else 0)]
+    if port != known:
+        return [_redirect(rule, redirect, port)]
+    plain = _redirect(rule, redirect, 0)
+    if redirect.host:
+        return [plain]
+    # Envoy keeps a port that stands in Host unless told another one.
+    with_port = _redirect(rule, redirect, port)
+    with_port.match.headers.append(
+        route_components_pb2.HeaderMatcher(
+            name=":authority", string_match=string_pb2.StringMatcher(safe_regex=matches.regex(".*:[0-9]+"))
+        )
+    )
+    return [with_port, plain]
+
+
+def _redirect(rule: route.Rule, redirect: route.Redirect, port: int) -> Entry:
     entry = _entry(rule)
     action = entry.redirect
     action.response_code = _CODES.get(redirect.status, route_components_pb2.RedirectAction.FOUND)
@@ -147,7 +174,6 @@ def _redirect(rule: route.Rule, redirect: route.Redirect) -> Entry:
         action.host_redirect = redirect.host
     if redirect.scheme:
         action.scheme_redirect = redirect.scheme
-    port = redirect.port or {"http": 80, "https": 443}.get(redirect.scheme or "")
     if port:
         action.port_redirect = port
     if redirect.path is not None:

@@ -208,20 +208,23 @@ def _wants(parent: routes.ParentReference, listener: Listener) -> bool:
 def tables_of(db: graph.Db, key: PortKey) -> tuple[route.Table, ...]:
     """The hosts of a port and their rules, in order of precedence.
 
-    Rules of less specific hosts follow those of more specific ones. A host belongs to the most specific
-    listener that takes it, and to no other.
+    Rules of less specific hosts of the same listener follow those of more specific ones. A host belongs to
+    the most specific listener that takes it, and to no other (GEP-1713, listener isolation).
     """
     gateway_key = tables.Key(key.namespace, key.name)
     listeners = [x for x in db.ask(resolved, gateway_key).listeners if x.port == key.port]
-    by_host: dict[str, list[findings.Ref]] = {x.hostname: [] for x in listeners}
+    names = [x.hostname for x in listeners]
+    by_host: dict[str, list[findings.Ref]] = {name: [] for name in names}
     for a in db.ask(attachments, gateway_key):
-        owner = hosts.owner(a.host, [x.hostname for x in listeners])
         mine = next((x for x in listeners if x.name == a.listener), None)
-        if mine is not None and mine.hostname == owner:
+        if mine is not None and mine.hostname == hosts.owner(a.host, names):
             by_host.setdefault(a.host, []).append(a.ref)
-    return tuple(
-        route.Table((host or "*",), _rules_of(db, host, by_host)) for host in sorted(by_host)
-    )
+    owners = {host: hosts.owner(host, names) for host in by_host}
+    answer = []
+    for host in sorted(by_host):
+        together = {other: refs for other, refs in by_host.items() if owners[other] == owners[host]}
+        answer.append(route.Table((host or "*",), _rules_of(db, host, together)))
+    return tuple(answer)
 
 
 def _rules_of(db: graph.Db, host: str, by_host: dict[str, list[findings.Ref]]) -> tuple[route.Rule, ...]:
