@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 from tools.bench import generators, handmade, options, pair, ports, spread, table
 
-from retic.node import redirect
+from retic.node import bootstrap, redirect
 
 _APPLICATION_MARK = 0x53A
 _FILTERS = "extensions.filters."
@@ -246,6 +246,11 @@ def _few_statistics(config: pair.Json) -> None:
     config["stats_config"] = {"stats_matcher": {"inclusion_list": {"patterns": [{"suffix": "upstream_rq_total"}]}}}
 
 
+def _overload(config: pair.Json) -> None:
+    """The bounds of heap and connections that the agent's bootstrap has."""
+    config["overload_manager"] = bootstrap._overload(2 << 30, 50_000)
+
+
 def _small_buffers(config: pair.Json) -> None:
     for one in (*config["static_resources"]["listeners"], *_real(config)):
         one["per_connection_buffer_limit_bytes"] = 256 * 1024
@@ -276,7 +281,9 @@ def alone() -> list[Feature]:
         Feature("routing by address, its headers", _by_address),
         Feature("on_demand filter", _on_demand),
         Feature("ECDS slot with RBAC", server=_slot),
-        Feature("riders in filter state", _riders),
+        Feature("riders in filter state, outbound", _riders),
+        Feature("riders in filter state, inbound", server=_riders),
+        Feature("overload manager", _overload, _overload),
         Feature("least request", _least_request),
         Feature("protocol as downstream", _as_downstream, _as_downstream),
         Feature("connection managers' details", _details, _details),

@@ -34,7 +34,7 @@ def pods(folder: pathlib.Path, wanted: Sequence[str]) -> Iterator[dict[str, Pod]
     folder.mkdir(exist_ok=True)
     owner = subprocess.Popen(
         [sys.executable, "-m", __name__, str(folder), *wanted],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=places.ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=places.ROOT, start_new_session=True,
     )  # fmt: skip
     try:
         assert owner.stdout is not None
@@ -53,6 +53,7 @@ def pods(folder: pathlib.Path, wanted: Sequence[str]) -> Iterator[dict[str, Pod]
 
 def _own(folder: str, wanted: Sequence[str]) -> None:
     kernel.die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal: the bench decides when this ends
     user, group = os.geteuid(), os.getegid()
     spaces = kernel.New.NET | kernel.New.NS
     kernel.unshare(spaces if user == 0 else spaces | kernel.New.USER)

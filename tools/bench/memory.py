@@ -1,13 +1,15 @@
-"""A node's proxy memory at growing numbers of pods that only sleep, each of which has made one request."""
+"""A node's proxy memory at several numbers of pods that only sleep, each of which has made one request."""
 
 import pathlib
 import re
 
 import msgspec
-from tools.bench import manifests, mesh, options, places, ports, spread, table
+from tools.bench import manifests, mesh, options, ports, spread, table
 
 AIM_MB = 0.3
 """Resident memory of one further pod, in MB (10**6 bytes)."""
+
+_ASK = [ports.PYTHON, "-S", "-m", "tools.bench.ask"]
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -39,47 +41,41 @@ def objects(count: int) -> list[manifests.Object]:
 
 
 def run(folder: pathlib.Path, given: options.Options) -> list[table.Table]:
-    """Measure at each number of pods, the smallest first, in one Envoy."""
-    found: dict[int, Memory] = {}
-    asked: set[tuple[str, str]] = set()
-    with mesh.up(folder / "memory", objects(given.pods[0])) as retic:
-        address, pid = retic.services()["far"], retic.envoys()["node-1"]
-        for count in given.pods:
-            manifests.write(retic.file, objects(count))
-            retic.settle(pods=count + 1)
-            _ask_all(retic.pods(), asked, address)
-            found[count] = of(pid)
-    return [_table(found)]
+    """Measure each number of pods, each in a mesh of its own."""
+    return [_table({count: _measure(folder / f"memory-{count}", count) for count in given.pods})]
 
 
-def _ask_all(pods: dict[tuple[str, str], places.Place], asked: set[tuple[str, str]], address: str) -> None:
-    new = {key: place for key, place in pods.items() if key not in asked and key[1].startswith("sleeper-")}
-    command = [ports.PYTHON, "-S", "-m", "tools.bench.ask", "first", address, str(ports.Protocol.HTTP1.port)]
-    for key, place in new.items():
-        place.run(command, seconds=60)
-        asked.add(key)
+def _measure(folder: pathlib.Path, count: int) -> Memory:
+    with mesh.up(folder, objects(count)) as retic:
+        address = retic.services()["far"]
+        for (_, name), place in retic.pods().items():
+            if name.startswith("sleeper-"):
+                place.run([*_ASK, "first", address, str(ports.Protocol.HTTP1.port)], seconds=60)
+        return of(retic.envoys()["node-1"])
 
 
 def _table(found: dict[int, Memory]) -> table.Table:
+    """Slopes are against the smallest mesh; the largest one's is held against the aim."""
     rows, missed = [], []
-    before: tuple[int, Memory] | None = None
+    (least, base), *_ = found.items()
     for count, memory in found.items():
-        slope = ("", "", "")
-        if before is not None:
-            more = count - before[0]
-            resident = (memory.resident - before[1].resident) / more
-            anonymous = (memory.anonymous - before[1].anonymous) / more
-            verdict = spread.MET if resident <= AIM_MB else spread.MISSED
-            slope = (f"{resident:.3f}", f"{anonymous:.3f}", verdict)
-            if verdict == spread.MISSED:
+        cells = ("", "", "")
+        if count != least:
+            further = _slope(base, memory, count - least)
+            verdict = spread.MET if further.resident <= AIM_MB else spread.MISSED
+            cells = (f"{further.resident:.3f}", f"{further.anonymous:.3f}", verdict if count == max(found) else "")
+            if cells[-1] == spread.MISSED:
                 missed.append(
-                    f"proxy memory, {before[0]} to {count} pods: {resident:.3f} MB for each further pod; "
+                    f"proxy memory, {least} to {count} pods: {further.resident:.3f} MB for each further pod; "
                     f"the aim is at most {AIM_MB}"
                 )
-        rows.append((str(count), f"{memory.resident:.1f}", f"{memory.anonymous:.1f}", *slope))
-        before = (count, memory)
+        rows.append((str(count), f"{memory.resident:.1f}", f"{memory.anonymous:.1f}", *cells))
     head = (
         "pods", "resident MB", "anonymous MB", f"resident MB per further pod (aim: {AIM_MB})",
         "anonymous MB per further pod", "verdict",
     )  # fmt: skip
     return table.Table("Memory of a node's Envoy", head, tuple(rows), tuple(missed))
+
+
+def _slope(less: Memory, more: Memory, pods: int) -> Memory:
+    return Memory((more.resident - less.resident) / pods, (more.anonymous - less.anonymous) / pods)

@@ -11,7 +11,7 @@ from typing import Any
 from tools.bench import generators, manifests, places
 
 from retic.local import state
-from retic.testing import running, wait
+from retic.testing import running
 
 NEAR, FAR = "Retic, near", "Retic, far"
 
@@ -23,13 +23,6 @@ class Mesh:
         self._up = up
         self.file = file
         self._folder = state.folder(up.name)
-
-    def settle(self, pods: int, seconds: float = 120.0) -> None:
-        """Wait until there are so many pods and all are ready. RuntimeError with the reasons if not."""
-        wait.until(lambda: len(self.pods()) == pods, f"the mesh has {pods} pods", seconds, every=0.2)
-        settled = self._ask({"settle": seconds}, seconds + 30)
-        if not settled["ready"]:
-            raise RuntimeError(f"the mesh did not settle: {settled['reasons']}")
 
     def pods(self) -> dict[tuple[str, str], places.Place]:
         """Where each pod is, by namespace and name."""
