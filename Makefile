@@ -5,7 +5,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench golden docs lock clean
+.PHONY: help setup demo test lint bench golden docs record lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -32,6 +32,9 @@ golden: setup ## write the expected outputs of tests anew; look at the diff
 
 docs: setup ## write the parts of docs/ that come from code
 	$(PY) tools/archdoc.py
+
+record: setup ## record the README's terminal: real commands against a mesh of the demo
+	$(PY) tools/record.py
 
 .typings: tools/stubs.py requirements.lock
 	$(PY) tools/stubs.py .typings
