@@ -1,12 +1,13 @@
 """One mesh for most of the tests here: two nodes, many accounts, servers of every protocol."""
 
+import json
 import pathlib
 import shutil
 
 import pod_session
 import pytest
 
-from retic.testing import running
+from retic.testing import outsider, running
 
 HERE = pathlib.Path(__file__).parent
 
@@ -50,6 +51,10 @@ def rough(tmp_path_factory):
     """A mesh for crashes, scans and broken edits; certificates live for 30 s, so they are renewed meanwhile."""
     folder = tmp_path_factory.mktemp("rough") / "manifests"
     shutil.copytree(HERE / "rough", folder)
+    key, chain = outsider.Forger(folder.parent, folder.parent / "ca").pair("spiffe://cluster.local/ns/default/sa/door")
+    data = {"tls.key": pathlib.Path(key).read_text(), "tls.crt": pathlib.Path(chain).read_text()}
+    secret = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "door"}}
+    (folder / "secret.yaml").write_text(json.dumps({**secret, "stringData": data}))
     started = running.Mesh.up(folder, nodes=2, extra=["--certificate-lifetime", "30"])
     yield started
     done = started.down()

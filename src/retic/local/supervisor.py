@@ -11,6 +11,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Sequence
+from typing import BinaryIO
 
 import msgspec
 import structlog
@@ -198,7 +199,7 @@ class _Log:
         self._reading, self.writing = os.pipe()
         os.set_blocking(self._reading, False)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        self._file = path.open("ab")
+        self._file = _appending(path)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._reading, self._copy)
 
@@ -222,4 +223,9 @@ class _Log:
     def _rotate(self) -> None:
         self._file.close()
         self._path.replace(f"{self._path}.1")
-        self._file = self._path.open("ab")
+        self._file = _appending(self._path)
+
+
+def _appending(path: pathlib.Path) -> BinaryIO:
+    """Readable by the owner only."""
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")

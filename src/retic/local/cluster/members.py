@@ -69,7 +69,8 @@ class Members:
     ) -> None:
         """Start the agent `agent` (its folder's name) of the discovery client `client`."""
         folder = self._folder / "agents" / agent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in (folder.parent, folder):  # `parents` would not pass the mode on
+            made.mkdir(mode=0o700, exist_ok=True)
         token = folder / "token"
         _write(token, attest.local_token((self._folder / "token.key").read_bytes(), client).encode())
         file = folder / "agent.json"
