@@ -72,7 +72,7 @@ async def test_convergence_is_envoys_own(mesh, tmp_path, netns):
     settings = make_settings(mesh.control, tmp_path)
     mesh.put(resources.CLUSTER, "one", resources.cluster("one"))
     mesh.put(resources.LISTENER, "good", resources.listener("good", netns, 15090))
-    mesh.put(resources.LISTENER, "bad", resources.listener("bad", "/nowhere/netns", 15091))
+    mesh.put(resources.LISTENER, "bad", resources.listener("bad", "/proc", 15091))
     async with running(settings):
         async def both():
             return await listeners(settings) == {"good"} and await clusters(settings) == {"one"}

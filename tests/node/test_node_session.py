@@ -1,6 +1,7 @@
 """The relay's state for one stream of Envoy, without gRPC: where answers come from, and where ACKs go."""
 
 import pytest
+from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.rpc import status_pb2
@@ -142,6 +143,49 @@ def test_a_nack_goes_up_with_envoys_words_and_nothing_is_kept(envoy, above, kept
     assert above.nacks == [("2", "no such domain")]
     assert [one.version for one in kept.get(xds.ROUTES, ["r"])] == ["good"]
     assert envoy.session.watches()[xds.ROUTES].held == {"r": "good"}
+
+
+def listener(name, path, version="1"):
+    made = resource(name, version)
+    inner = listener_pb2.Listener(name=name)
+    inner.address.socket_address.network_namespace_filepath = str(path)
+    made.resource.Pack(inner)
+    return made
+
+
+def test_listeners_wait_for_their_network_namespace(envoy, above, kept, tmp_path):
+    """Envoy refuses a listener whose namespace is not mounted, and nobody would send it again."""
+    early, empty = tmp_path / "early", tmp_path / "empty"
+    empty.touch()
+    envoy.ask(xds.LISTENER)
+    sent = answer(envoy, xds.LISTENER, "1", listener("a", early), listener("b", "/proc"), listener("c", empty))
+    assert names(sent) == ["b"]
+    envoy.ack(sent)
+    assert above.acks == ["1"]
+    envoy.session.arrived()
+    assert envoy.quiet
+    early.symlink_to("/proc")  # a path on which something is mounted
+    envoy.session.arrived()
+    late = envoy.get()
+    assert names(late) == ["a"]
+    assert "a" not in envoy.session.watches()[xds.LISTENER].held
+    envoy.ack(late)
+    assert envoy.session.watches()[xds.LISTENER].held == {"a": "1", "b": "1"}
+    assert above.acks == ["1"]
+    assert [one.name for one in kept.unasked(xds.LISTENER)] == ["a", "b"]
+
+
+def test_a_waiting_listener_that_is_removed_or_changed_is_not_sent_as_it_was(envoy, tmp_path):
+    envoy.ask(xds.LISTENER)
+    first, second = tmp_path / "first", tmp_path / "second"
+    answer(envoy, xds.LISTENER, "1", listener("a", first), listener("b", second))
+    answer(envoy, xds.LISTENER, "2", listener("b", second, "2"), removed=["a"])
+    first.symlink_to("/proc")
+    second.symlink_to("/proc")
+    envoy.session.arrived()
+    late = envoy.get()
+    assert [(one.name, one.version) for one in late.resources] == [("b", "2")]
+    assert envoy.quiet
 
 
 def test_what_envoy_refused_from_the_start_is_told_as_refused(envoy, above):

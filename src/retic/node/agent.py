@@ -66,7 +66,7 @@ class Agent:
         self._relay = relay.Relay(self._cache, secrets.Secrets(self._keys, own, self._trust), self._upstream)
         self.pods = pods.Pods(
             folder / "pods.json", settings.trust_domain, self._keys, cast("pods.Redirect", rules),
-            settings.redirection,
+            settings.redirection, arrived=self._relay.arrived,
         )  # fmt: skip
         self.envoy = envoy.Envoy(settings, self._time)
 

@@ -54,7 +54,7 @@ class _File(msgspec.Struct, frozen=True):
 
 
 class Pods:
-    """Enrols and releases. `rules` sets the redirection, `held` holds the keys."""
+    """Enrols and releases. `rules` sets the redirection, `held` holds the keys; `arrived` hears of each new pod."""
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class Pods:
         rules: Redirect,
         redirection: redirect.Config,
         *,
+        arrived: Callable[[], None] = lambda: None,
         look: Callable[[str], contextlib.AbstractContextManager[tuple[int, ...]]] = listening.opened,
     ) -> None:
         self._file = file
@@ -71,6 +72,7 @@ class Pods:
         self._keys = held
         self._rules = rules
         self._redirection = redirection
+        self._arrived = arrived
         self._look = look
         self._pods: dict[str, Pod] = {}
         self._extra: tuple[spiffe.Id, ...] = ()
@@ -106,6 +108,7 @@ class Pods:
         async with self._locks.setdefault(pod.uid, asyncio.Lock()):
             self._pods[pod.uid] = msgspec.structs.replace(pod, captured=False)
             self._save()
+            self._arrived()
             step = "no certificate for its service account"
             try:
                 async with asyncio.timeout(ADD_SECONDS):

@@ -90,6 +90,11 @@ class Relay:
         if self._session:
             self._session.identity_changed(name)
 
+    def arrived(self) -> None:
+        """A pod's network namespace has come."""
+        if self._session:
+            self._session.arrived()
+
     def watches(self) -> Mapping[str, session.Watch]:
         """What upstream is asked for: Envoy's and the agent's own."""
         return {**(self._session.watches() if self._session else {}), **self._watches}

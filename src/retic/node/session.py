@@ -5,6 +5,8 @@ first request of a type (endpoints excepted, which age fast), and whenever the c
 the cache; everything else from upstream. What upstream sent is acknowledged upstream when Envoy has
 acknowledged it, never before; a NACK goes up as it is. Nothing is removed from Envoy because upstream
 failed to answer.
+
+Listeners of pods whose network namespace is not there yet wait here: Envoy would refuse them for good.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.rpc import status_pb2
 
 from retic import xds
-from retic.node import cache, secrets
+from retic.node import cache, places, secrets
 
 REFUSED = "refused"  # told upstream as the version of what Envoy refused and may have kept all the same
 _log = structlog.get_logger("retic.node")
@@ -60,6 +62,7 @@ class _Sent(msgspec.Struct, frozen=True):
     rows: tuple[cache.Row, ...]
     removed: tuple[str, ...]
     ticket: Ticket | None
+    late: bool = False  # acknowledged upstream long ago
 
 
 class Session:
@@ -74,6 +77,7 @@ class Session:
         self._asked: set[str] = set()  # types that Envoy has asked for; others may come unasked
         self._sent: dict[str, _Sent] = {}
         self._local: dict[str, str] = {}  # Secrets answered here: name to version, "" when gone or awaited
+        self._waiting: dict[str, cache.Row] = {}
         self._count = 0
 
     def watches(self) -> dict[str, Watch]:
@@ -115,7 +119,22 @@ class Session:
             )
             for one in response.resources
         ]
-        self._send(ticket.type_url, rows, list(response.removed_resources), ticket)
+        removed = list(response.removed_resources)
+        if ticket.type_url == xds.LISTENER:
+            rows = self._openable(rows, removed)
+        self._send(ticket.type_url, rows, removed, ticket)
+
+    def arrived(self) -> None:
+        """A pod's network namespace has come: its listeners need wait no longer."""
+        for row in [row for row in self._waiting.values() if places.there(row.body)]:
+            del self._waiting[row.name]
+            self._send(xds.LISTENER, [row], [], None, late=True)
+
+    def _openable(self, rows: list[cache.Row], removed: list[str]) -> list[cache.Row]:
+        for name in (*removed, *(row.name for row in rows)):
+            self._waiting.pop(name, None)
+        self._waiting.update({row.name: row for row in rows if not places.there(row.body)})
+        return [row for row in rows if row.name not in self._waiting]
 
     def identity_changed(self, name: str) -> None:
         """A Secret answered here has come, changed or gone."""
@@ -150,8 +169,8 @@ class Session:
             rows += [row for row in self._cache.unasked(type_url) if row.name not in watch.names]
         empty = wildcard and not watch.held and not rows and self._cache.answered(type_url)
         rows = [row for row in rows if watch.held.get(row.name) != row.version]
-        if type_url == xds.LISTENER:  # one by one: a pod that is gone must not spoil the others
-            for row in rows:
+        if type_url == xds.LISTENER:  # one by one: one that is of no use any more must not spoil the others
+            for row in self._openable(rows, []):
                 self._send(type_url, [row], [], None)
         elif rows:
             self._send(type_url, rows, [], None)
@@ -179,19 +198,20 @@ class Session:
             self._send(xds.SECRET, [], [name], None)
 
     def _send(
-        self, type_url: str, rows: list[cache.Row], removed: list[str], ticket: Ticket | None
-    ) -> None:
+        self, type_url: str, rows: list[cache.Row], removed: list[str], ticket: Ticket | None,
+        *, late: bool = False,
+    ) -> None:  # fmt: skip
         self._count += 1
         response = discovery_pb2.DeltaDiscoveryResponse(
             type_url=type_url, nonce=str(self._count), removed_resources=removed
         )
         for row in rows:
             response.resources.add().MergeFromString(row.body)
-        self._sent[response.nonce] = _Sent(type_url, tuple(rows), tuple(removed), ticket)
+        self._sent[response.nonce] = _Sent(type_url, tuple(rows), tuple(removed), ticket, late)
         self.out.put_nowait(response)
 
     def _accepted(self, sent: _Sent) -> None:
-        if sent.ticket is None:
+        if sent.ticket is None and not sent.late:
             return
         watch = self._watches[sent.type_url]
         watch.held.update((row.name, row.version) for row in sent.rows)
@@ -201,7 +221,8 @@ class Session:
             self._cache.put(sent.type_url, sent.rows, sent.removed)
         if watch.wildcard:
             self._cache.set_answered(sent.type_url)
-        self._upstream.ack(sent.ticket)
+        if sent.ticket:
+            self._upstream.ack(sent.ticket)
 
     def _refused(self, sent: _Sent, detail: status_pb2.Status) -> None:
         names = [row.name for row in sent.rows]
