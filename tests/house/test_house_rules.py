@@ -9,6 +9,8 @@ import sys
 import grimp
 import pytest
 
+from retic.findings import catalogue
+
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "retic"
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -96,3 +98,9 @@ def test_the_stubs_of_the_messages_are_complete(tmp_path):
     assert 'Revealed type is "envoy.config.endpoint.v3.endpoint_pb2.ClusterLoadAssignment"' in checked
     assert 'Unexpected keyword argument "no_such_field"' in checked
     assert "Found 1 error" in checked
+
+
+def test_every_documented_finding_is_found_somewhere():
+    table = SOURCE / "findings" / "catalogue.py"
+    used = {code for path in MODULES if path != table for code in re.findall(r"RT\d{4}", path.read_text())}
+    assert set(catalogue.CODES) - used == set()
