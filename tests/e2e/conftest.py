@@ -4,10 +4,11 @@ import json
 import pathlib
 import shutil
 
+import machine_mesh
 import pod_session
 import pytest
 
-from retic.testing import outsider, running
+from retic.testing import machine, outsider, running
 
 HERE = pathlib.Path(__file__).parent
 
@@ -44,6 +45,24 @@ def far(mesh):
 def guest(mesh):
     """Inside pod guest of node-2, in namespace other."""
     yield from _session(mesh, "guest", "other")
+
+
+@pytest.fixture(scope="session")
+def lone_host():
+    """A machine of a user without rights."""
+    with machine.on(machine.users()[-1]) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def lone(lone_host):
+    """A small mesh of that user, which leaves nothing behind."""
+    before = machine_mesh.traces(lone_host)
+    made = machine_mesh.Mesh(lone_host).bring_up(nodes=2)
+    yield made
+    done = made.command("down")
+    assert (done.returncode, done.stderr) == (0, "")
+    machine_mesh.gone(lone_host, before, made)
 
 
 @pytest.fixture(scope="session")

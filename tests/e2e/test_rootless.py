@@ -1,27 +1,20 @@
-"""A user without rights runs the same mesh; so does root, on the same machine, beside it."""
+"""A user without rights runs the same mesh."""
 
 import json
 
-import machine_mesh
 import pytest
 
-from retic.testing import machine, outsider, wait
+from retic.testing import outsider, wait
 
 
-@pytest.fixture(scope="module")
-def host():
-    with machine.on(machine.users()[-1]) as made:
-        yield made
+@pytest.fixture
+def host(lone_host):
+    return lone_host
 
 
-@pytest.fixture(scope="module")
-def mesh(host):
-    before = machine_mesh.traces(host)
-    made = machine_mesh.Mesh(host).bring_up(nodes=2)
-    yield made
-    done = made.command("down")
-    assert (done.returncode, done.stderr) == (0, "")
-    machine_mesh.gone(host, before, made)
+@pytest.fixture
+def mesh(lone):
+    return lone
 
 
 def test_pods_and_the_machine_reach_what_they_should(mesh):

@@ -173,7 +173,8 @@ def test_the_control_plane_tells_everybody_their_own_only(rough, folder, tmp_pat
     assert answers.pop("sign own") == "signed -----"
     assert answers.pop("another node's") == {"has": [], "not": theirs["names"]}
     assert answers.pop("a gateway's secret") == {"has": [], "not": door["names"]}
-    refused = {"UNAUTHENTICATED", "PERMISSION_DENIED", "UNAVAILABLE", "UNIMPLEMENTED", "INVALID_ARGUMENT"}
+    # INTERNAL: gRPC's word for a stream that the other end closed while something was written to it.
+    refused = {"INTERNAL", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNAVAILABLE", "UNIMPLEMENTED", "INVALID_ARGUMENT"}
     assert {name: answer for name, answer in answers.items() if answer not in refused} == {}
 
 
