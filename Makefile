@@ -25,7 +25,7 @@ lint: setup ## ruff, mypy (strict), import-linter
 	.venv/bin/lint-imports
 
 bench: setup ## measure: no mesh, hand-written Envoys, Retic
-	$(PY) tools/bench.py $(BENCH_ARGS)
+	$(PY) -m tools.bench $(BENCH_ARGS)
 
 golden: setup ## write the expected outputs of tests anew; look at the diff
 	$(PY) tools/golden.py
