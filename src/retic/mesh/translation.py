@@ -102,6 +102,10 @@ def _action(
             return replace(so_far, response=joined(so_far.response, edit(item.response_header_modifier)))
         case "RequestMirror" if item.request_mirror is not None:
             mirror = item.request_mirror
+            notes.add(
+                "RT0205", f"{path}.requestMirror", "mirrored requests are not delivered yet: Envoy sends them without "
+                "the caller's identity, and nobody accepts them so", "remove the filter; the rest of the rule works",
+            )
             to = backend(db, notes, mirror.backend_ref, 1, f"{path}.requestMirror.backendRef", namespace)
             share = 100.0 if mirror.percent is None else float(mirror.percent)
             if mirror.fraction is not None:

@@ -56,7 +56,9 @@ def of(pod: structs.Pod, container: structs.Container, look: Look, services: Ite
     for source in container.env_from:
         known |= _whole(pod, source, look)
     for variable in container.env:
-        known[variable.name] = _value(pod, container, variable, look, {**links, **known})
+        value = _value(pod, container, variable, look, {**links, **known})
+        if value is not None:
+            known[variable.name] = value
     return {**links, **known}
 
 
@@ -80,7 +82,8 @@ def text(value: str | bytes) -> str:
 
 def _value(
     pod: structs.Pod, container: structs.Container, variable: structs.EnvVar, look: Look, known: dict[str, str]
-) -> str:
+) -> str | None:
+    """None when what it refers to is optional and missing: the variable is then not set at all."""
     source = variable.value_from
     if source is None:
         return variables.expand(variable.value or "", known)
@@ -97,7 +100,7 @@ def _value(
     if found is not None and ref.key in found.data:
         return text(found.data[ref.key])
     if ref.optional:
-        return ""
+        return None
     if found is None:
         raise Missing(f'{kind.lower()} "{ref.name}" not found')
     raise Missing(f"couldn't find key {ref.key} in {kind} {pod.metadata.namespace}/{ref.name}")
