@@ -2,14 +2,9 @@
 
 import asyncio
 import os
-import pathlib
 import subprocess
-import sys
 
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))  # the bench is no part of the package
-
 from tools.bench import certificates, fast_http2, features, handmade, pair, ports
 
 from retic.node import envoy

@@ -1,12 +1,7 @@
 """What the bench says of its numbers, and how it reads those of others."""
 
-import pathlib
-import sys
 
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))  # the bench is no part of the package
-
 from tools.bench import document, generators, spread, table
 
 

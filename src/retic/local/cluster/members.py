@@ -50,7 +50,6 @@ class Members:
             ),
         )
         await self._keeper.add(self._command("control", "control", "retic.control", control, None))
-        await self._root()
         for node, zone in zones.items():
             await self.agent(node, f"node/{node}", zone, self._fabric.netns(node))
 
@@ -68,6 +67,7 @@ class Members:
         self, agent: str, client: str, zone: str, netns: str, identities: tuple[str, ...] = ()
     ) -> None:
         """Start the agent `agent` (its folder's name) of the discovery client `client`."""
+        await self._root()
         folder = self._folder / "agents" / agent
         for made in (folder.parent, folder):  # `parents` would not pass the mode on
             made.mkdir(mode=0o700, exist_ok=True)
