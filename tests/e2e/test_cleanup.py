@@ -64,13 +64,16 @@ def test_kill_9_of_the_outer_process_and_ctrl_c_of_the_foreground(host, before):
     line = mesh.line("up", "-f", str(mesh.folder))
     up = host.popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with up:
-        for line in up.stdout:
-            if "edits of the files are live" in line:
-                break
-        mesh.works()
-        up.send_signal(signal.SIGINT)
-        assert up.wait(60) == 0
-        up.stdout.read()
+        try:
+            for line in up.stdout:
+                if "edits of the files are live" in line:
+                    break
+            mesh.works()
+            up.send_signal(signal.SIGINT)
+            assert up.wait(60) == 0
+            up.stdout.read()
+        finally:
+            up.kill()
     machine_mesh.gone(host, before, mesh)
     mesh.bring_up()
     os.kill(pids(mesh)["outer", "outer"], signal.SIGKILL)

@@ -26,7 +26,8 @@ class Members:
         self._folder = pathlib.Path(config.state)
         self._python = config.python
         self._lifetime = config.lifetime
-        self._environment = {**os.environ, **config.environment}
+        # gRPC's fork handlers are for programs that fork and go on with gRPC; ours only start other programs.
+        self._environment = {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0", **config.environment}
         self._keeper = keeper
         self._fabric = fab
 
