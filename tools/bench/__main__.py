@@ -8,6 +8,8 @@ import tempfile
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from tools.bench import document, engine, features, machine, memory, options, paths, places, table, times
 
 Measurement = Callable[[pathlib.Path, options.Options], list[table.Table]]
@@ -28,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number in _ENDS:
         signal.signal(number, _interrupt)
     chosen = options.QUICK if given.quick else options.FULL
+    if given.seconds:
+        chosen = msgspec.structs.replace(chosen, seconds=given.seconds)
     begin = time.monotonic()
     tables: list[table.Table] = []
     failed: list[str] = []
@@ -66,12 +70,14 @@ def _interrupt(number: int, _: object) -> None:
 
 def _given(given: argparse.Namespace) -> list[str]:
     words = [*(["--quick"] if given.quick else []), *(f"--only {name}" for name in given.only)]
+    words += [f"--seconds {given.seconds}"] if given.seconds else []
     return [f'BENCH_ARGS="{" ".join(words)}"'] if words else []
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=sys.modules["tools.bench"].__doc__)
     parser.add_argument("--quick", action="store_true", help="see that it works; proves nothing")
+    parser.add_argument("--seconds", type=int, default=0, choices=range(1, 61), metavar="S", help="of each load")
     parser.add_argument("--only", action="append", default=[], choices=[*MEASUREMENTS, *ON_REQUEST])
     parser.add_argument("--write", action="store_true", help=f"put the result into {DOCUMENT.name}")
     return parser.parse_args(arguments)
