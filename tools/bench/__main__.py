@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 
 import msgspec
-
 from tools.bench import document, engine, features, machine, memory, options, paths, places, table, times
 
 Measurement = Callable[[pathlib.Path, options.Options], list[table.Table]]
