@@ -30,9 +30,18 @@ def knock(host, port, key=None, chain=None, tls="", alpn="", mark=0, wait=3, say
             s = made.wrap_socket(raw)
         s.sendall(b"GET / HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n" if say is None else say.encode())
         answer = s.recv(65536).decode("latin-1")
+        while answer.startswith("HTTP/") and not whole(answer):  # head and body may come apart
+            more = s.recv(65536).decode("latin-1")
+            if not more:
+                break
+            answer += more
         if tls and s.session_reused:
             answer += " RESUMED"
         return answer
+def whole(answer):
+    head, end, body = answer.lower().partition("\\r\\n\\r\\n")
+    length = [line.partition(":")[2] for line in head.split("\\r\\n") if line.startswith("content-length:")]
+    return bool(end) and len(body) >= int(length[0] if length else 0)
 def answer(options):
     try:
         return knock(**options)
