@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import msgspec
-from tools.bench import document, engine, features, machine, memory, options, paths, places, table, times
+from tools.bench import document, engine, features, machine, memory, options, paths, places, scan, table, times
 
 Measurement = Callable[[pathlib.Path, options.Options], list[table.Table]]
 
@@ -17,6 +17,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "engine": engine.run,
     "times": times.run,
     "memory": memory.run,
+    "scan": scan.run,
     "paths": paths.run,
 }
 ON_REQUEST: dict[str, Measurement] = {"features": features.run}

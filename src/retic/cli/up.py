@@ -28,9 +28,10 @@ def run(
     mesh = _start(files, nodes, name, detach=detach, lifetime=lifetime)
     path = running.folder(name)
     if detach:
+        begun = time.monotonic()
         reasons = _becoming_ready(mesh, path, timeout)
         if reasons:
-            raise failure.Failure(_not_ready(name, timeout, reasons))
+            raise failure.Failure(_not_ready(name, time.monotonic() - begun, reasons))
         ps.addresses(msgspec.convert(running.ask(path, model.AskPs()), model.Ps))
         print(f"mesh {name} is ready: see retic ps{_flag(name)}, end it with retic down{_flag(name)}")
         return
@@ -92,7 +93,8 @@ def _becoming_ready(mesh: "outer.Mesh", path: pathlib.Path, timeout: float) -> l
 
 
 def waiting(path: pathlib.Path, end: float) -> Iterator[str]:
-    """Wait until pods are ready and proxies have acknowledged, at most until `end` (monotonic seconds).
+    """Wait until pods are ready and proxies have acknowledged, at most until `end` (monotonic seconds); less
+    when all that is left is wrong in the manifests.
 
     Gives the reasons why not; none means ready. Raises Failure when the mesh does not answer.
     """
@@ -128,10 +130,10 @@ def _patiently(sock: pathlib.Path, request: object, end: float) -> dict[str, Any
         return None
 
 
-def _not_ready(name: str, timeout: float, reasons: Sequence[str]) -> str:
+def _not_ready(name: str, seconds: float, reasons: Sequence[str]) -> str:
     shown = "".join(f"\n  {reason}" for reason in dict.fromkeys(reasons))
     return (
-        f"mesh {name} is not ready after {math.ceil(timeout)} s:{shown}\n"
+        f"mesh {name} is not ready after {math.ceil(seconds)} s:{shown}\n"
         f"It goes on: see retic ps{_flag(name)} and retic logs, end it with retic down{_flag(name)}"
     )
 

@@ -215,24 +215,28 @@ class Cluster:
         ]
 
     async def settle(self, seconds: float) -> dict[str, Any]:
-        """Wait until everything in the manifests is applied and every pod is ready or has done its work."""
+        """Wait until everything in the manifests is applied and every pod is ready or has done its work; not
+        when all that is left is wrong in the manifests, which no waiting mends."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._news:
-                await self._news.wait_for(lambda: not self._reasons())
-        reasons = self._reasons()
+                await self._news.wait_for(lambda: not self._unfinished())
+        reasons = [*self._mistakes(), *self._unfinished()]
         return {"ready": not reasons, "reasons": reasons}
 
-    def _reasons(self) -> list[str]:
-        if not self._loaded:
-            return ["the manifests have not been read yet"]
-        if self._dirty.is_set():
-            return ["changes are being applied"]
-        answer = [
+    def _mistakes(self) -> list[str]:
+        return [
             f"{f.object}: {f.message}"
             for f in map(self._placed, self._world.faults)
             if f.severity is findings.Severity.ERROR
         ]
-        return [*answer, *started.reasons(self._world)]
+
+    def _unfinished(self) -> list[str]:
+        """What time may still bring about."""
+        if not self._loaded:
+            return ["the manifests have not been read yet"]
+        if self._dirty.is_set():
+            return ["changes are being applied"]
+        return started.reasons(self._world)
 
 
 def _to_zone(names: zone.Zone, ref: findings.Ref, value: Any | None) -> None:
