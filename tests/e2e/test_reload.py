@@ -1,6 +1,7 @@
 """The files are the truth: an edit is live within a second, a broken one changes nothing and is told."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ import pytest
 import rough_load as load
 
 from retic.control import model
-from retic.testing import wait
+from retic.testing import running, wait
 
 # The version that answers, again and again on one connection, until it is the wanted one; how often it failed.
 UNTIL = """
@@ -229,3 +230,23 @@ def test_the_foreground_tells_findings_as_they_come_and_go(tmp_path):
             up.wait(60)
             up.stdout.read()
     assert up.returncode == 0
+
+
+def test_detached_it_does_not_wait_for_what_only_an_edit_can_mend(tmp_path):
+    pods = {"fine": "command: [sleep, infinity]", "none": "image: nginx", "lost": "command: [no-such-command]"}
+    text = "---\n".join(
+        f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: c, {what}}}]}}\n"
+        for name, what in pods.items()
+    )
+    (tmp_path / "m.yaml").write_text(text)
+    mesh = running.Mesh(f"mistakes-{os.getpid()}", tmp_path)
+    try:
+        done = mesh.command("up", "-f", str(tmp_path), "--detach", "--timeout", "3600", seconds=60)
+        assert done.returncode == 1
+        said = [line.strip() for line in done.stderr.partition("is not ready after")[2].splitlines()]
+        assert [line.partition(":")[0] for line in said if line.startswith(("Pod", "pod"))] == [
+            "Pod default/none", "Pod default/lost",
+        ], done.stderr
+        assert {p["name"]: p["ready"] for p in mesh.ps()["pods"]} == {"fine": True, "none": False, "lost": False}
+    finally:
+        assert mesh.down().returncode == 0

@@ -113,4 +113,4 @@ def test_a_command_that_does_not_start_is_a_fault_of_what_was_written():
     world = workloads.World(objects={pods.ref(pod): pod})
     (fault,) = started.faults(world, world.objects.get)
     assert (fault.code, str(fault.object), fault.path) == ("RT0502", "Pod d/p", "spec.containers[0].command")
-    assert started.reasons(world)
+    assert started.reasons(world, world.objects.get)

@@ -220,15 +220,13 @@ class Cluster:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._news:
                 await self._news.wait_for(lambda: not self._unfinished())
-        reasons = [*self._mistakes(), *self._unfinished()]
+        reasons = [*(f"{f.object}: {f.message}" for f in self._mistakes()), *self._unfinished()]
         return {"ready": not reasons, "reasons": reasons}
 
-    def _mistakes(self) -> list[str]:
-        return [
-            f"{f.object}: {f.message}"
-            for f in map(self._placed, self._world.faults)
-            if f.severity is findings.Severity.ERROR
-        ]
+    def _mistakes(self) -> list[findings.Fault]:
+        """What is wrong in the manifests, so that pods cannot be made or started of them."""
+        found = [*self._world.faults, *dict.fromkeys(started.faults(self._world, self._look))]
+        return [fault for fault in found if catalogue.CODES[fault.code].severity is findings.Severity.ERROR]
 
     def _unfinished(self) -> list[str]:
         """What time may still bring about."""
@@ -236,7 +234,7 @@ class Cluster:
             return ["the manifests have not been read yet"]
         if self._dirty.is_set():
             return ["changes are being applied"]
-        return started.reasons(self._world)
+        return started.reasons(self._world, self._look, {fault.object for fault in self._mistakes()})
 
 
 def _to_zone(names: zone.Zone, ref: findings.Ref, value: Any | None) -> None:

@@ -3,7 +3,7 @@
 Pure: reads a world and says what follows. Statuses themselves are the kubelet's.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from retic import findings
@@ -53,10 +53,15 @@ def _fault(owner: findings.Ref, field: str, name: str, why: str) -> findings.Fau
     )
 
 
-def reasons(world: workloads.World) -> list[str]:
-    """Why not every pod is ready or has done its work; a failed pod of a Job is the Job's to judge."""
+def reasons(world: workloads.World, look: Look, mistaken: Collection[findings.Ref] = ()) -> list[str]:
+    """Why not every pod is ready or has done its work; a failed pod of a Job is the Job's to judge.
+
+    Pods that were made from one of `mistaken` are passed over: what is wrong with them is said already.
+    """
     found = []
     for _, pod in sorted(world.pods.items()):
+        if mistaken and origin(pod, look) in mistaken:
+            continue
         if pods.ending(pod):
             found.append(f"pod {pod.metadata.namespace}/{pod.metadata.name} is ending")
         elif not _excused(world, pod):
