@@ -1,7 +1,7 @@
 """Faults of meaning, object by object: what is well formed and yet does not do what its author expects."""
 
 from retic import findings, graph
-from retic.mesh import gateways, network, routing, rules, service, services, tables
+from retic.mesh import fields, gateways, network, routing, rules, service, services, tables
 from retic.objects import routes
 
 Faults = tuple[findings.Fault, ...]
@@ -16,6 +16,8 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
             return db.ask(rules.of, ref).faults + _parents(db, ref)
         case "Gateway":
             return _gateway(db, ref, key)
+        case "GatewayClass":
+            return _class(db, ref, key)
         case "EndpointSlice":
             return _slice(db, ref, key)
         case "Service":
@@ -40,6 +42,13 @@ def _parents(db: graph.Db, ref: findings.Ref) -> Faults:
             )
         if fault:
             answer.append(fault)
+    if value is not None and value.spec.use_default_gateways not in (None, "None"):
+        answer.append(
+            findings.Fault(
+                "RT0205", ref, "spec.useDefaultGateways", "Retic has no default Gateways: this attaches the route to none",
+                "name the Gateway in parentRefs",
+            )
+        )
     if value is not None and value.spec.hostnames and any(p.kind == "Service" for p in value.spec.parent_refs):
         answer.append(
             findings.Fault(
@@ -129,7 +138,14 @@ def _gateway(db: graph.Db, ref: findings.Ref, key: tables.Key) -> Faults:
                 "use gatewayClassName: retic to have it served",
             ),
         )
-    return db.ask(gateways.resolved, key).faults
+    return db.ask(gateways.resolved, key).faults + tuple(fields.gateways(ref, found.spec))
+
+
+def _class(db: graph.Db, ref: findings.Ref, key: tables.Key) -> Faults:
+    found = db.get(tables.CLASSES, key)
+    if found is None or not db.ask(gateways.ours, ref.name):
+        return ()
+    return tuple(fields.gateway_class(ref, found.spec))
 
 
 def _slice(db: graph.Db, ref: findings.Ref, key: tables.Key) -> Faults:
@@ -156,7 +172,7 @@ def _slice(db: graph.Db, ref: findings.Ref, key: tables.Key) -> Faults:
                             "use the address and port of the server itself",
                         )
                     )
-    return tuple(answer)
+    return (*answer, *fields.endpoint_slice(ref, found))
 
 
 def _service(db: graph.Db, ref: findings.Ref, key: tables.Key) -> Faults:
@@ -179,6 +195,6 @@ def _service(db: graph.Db, ref: findings.Ref, key: tables.Key) -> Faults:
                 "RT0108", ref, "spec.ipFamilies", "the mesh does not carry IPv6", "use ipFamilies: [IPv4]"
             )
         )
-    return tuple(answer)
+    return (*answer, *fields.service(ref, found.spec))
 
 

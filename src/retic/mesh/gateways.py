@@ -3,7 +3,7 @@
 import msgspec
 
 from retic import findings, graph
-from retic.mesh import grants, hosts, route, routing, rules, tables
+from retic.mesh import fields, grants, hosts, route, routing, rules, tables
 from retic.objects import gateway, routes
 
 _GROUP = "gateway.networking.k8s.io"
@@ -54,7 +54,7 @@ def resolved(db: graph.Db, key: tables.Key) -> Resolved:
     listeners: list[Listener] = []
     for i, listener in enumerate(found.spec.listeners):
         path = f"spec.listeners[{i}]"
-        fault = _conflict(origin, path, listener, listeners)
+        fault = _conflict(origin, path, listener, listeners) or _unchecked(origin, found.spec, i)
         made = None if fault else _listener(db, key, listener, path, faults)
         if fault:
             faults.append(fault)
@@ -83,6 +83,19 @@ def _conflict(
                 "give it another port or hostname, and one protocol to each port",
             )
     return None
+
+
+def _unchecked(origin: findings.Ref, spec: gateway.GatewaySpec, number: int) -> findings.Fault | None:
+    """A listener that is to let in clients with a certificate only would let in everybody."""
+    wanted = fields.client_certificates(spec, number)
+    if wanted is None or wanted.optional:
+        return None
+    name = spec.listeners[number].name
+    return findings.Fault(
+        "RT0307", origin, wanted.path,
+        f"listener {name} is not served: it wants client certificates, which Retic does not check yet",
+        "remove it to let in clients without a certificate",
+    )
 
 
 def _listener(

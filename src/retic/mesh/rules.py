@@ -37,19 +37,13 @@ def _http(
     db: graph.Db, notes: translation.Notes, rule: routes.HTTPRouteRule, number: int
 ) -> list[route.Rule]:
     path = f"spec.rules[{number}]"
-    for name, value in (("retry", rule.retry), ("sessionPersistence", rule.session_persistence)):
-        if value is not None:
-            notes.add(
-                "RT0205", f"{path}.{name}", f"Retic does not carry out {name} yet", f"remove {name}; until "
-                "then the rule answers 500",
-            )
     base = _base(db, notes, rule, number)
     timeouts = rule.timeouts or routes.HTTPRouteTimeouts()
     request = translation.seconds(timeouts.request)
     each = translation.seconds(timeouts.backend_request)
     limit = request if not each else min(request or each, each)
-    broken = base.broken or rule.retry is not None or rule.session_persistence is not None
-    base = msgspec.structs.replace(base, timeout=limit, broken=broken)
+    refused = _refused(notes, path, retry=rule.retry, sessionPersistence=rule.session_persistence)
+    base = msgspec.structs.replace(base, timeout=limit, broken=base.broken or refused)
     answer = []
     for i, m in enumerate(rule.matches):
         match = _http_match(notes, m, f"{path}.matches[{i}]")
@@ -57,6 +51,17 @@ def _http(
             continue
         answer.append(_fitted(notes, base, match, path))
     return answer
+
+
+def _refused(notes: translation.Notes, path: str, **asked: object) -> bool:
+    """Whether the rule asks for something that would have to be left out; `asked` by Kubernetes names."""
+    there = [name for name, value in asked.items() if value is not None]
+    for name in there:
+        notes.add(
+            "RT0205", f"{path}.{name}", f"Retic does not carry out {name} yet", f"remove {name}; until "
+            "then the rule answers 500",
+        )
+    return bool(there)
 
 
 def _fitted(notes: translation.Notes, base: route.Rule, match: route.Match, path: str) -> route.Rule:
@@ -121,6 +126,8 @@ def _grpc(
     db: graph.Db, notes: translation.Notes, rule: routes.GRPCRouteRule, number: int
 ) -> list[route.Rule]:
     base = _base(db, notes, rule, number)
+    refused = _refused(notes, f"spec.rules[{number}]", sessionPersistence=rule.session_persistence)
+    base = msgspec.structs.replace(base, broken=base.broken or refused)
     answer = []
     for i, m in enumerate(rule.matches or (routes.GRPCRouteMatch(),)):
         path = f"spec.rules[{number}].matches[{i}]"

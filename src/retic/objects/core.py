@@ -15,7 +15,9 @@ class Namespace(meta.Object, frozen=True):
 
 
 class Node(meta.Object, frozen=True):
-    """A node; its labels tell zone and region."""
+    """A node; its labels tell zone and region. `spec` is read to say what of it has no effect."""
+
+    spec: forms.Raw | None = None
 
 
 class ServiceAccount(meta.Object, frozen=True):

@@ -106,7 +106,7 @@ class GatewayInfrastructure(meta.Part, frozen=True):
 
 
 class GatewaySpec(meta.Part, frozen=True):
-    """What a Gateway wants."""
+    """What a Gateway wants. Of `tls` and what follows it nothing is carried out; a finding says so."""
 
     gateway_class_name: str
     listeners: tuple[Listener, ...]
@@ -114,6 +114,8 @@ class GatewaySpec(meta.Part, frozen=True):
     infrastructure: GatewayInfrastructure | None = None
     tls: forms.Raw | None = None
     allowed_listeners: forms.Raw | None = None
+    backend_tls: forms.Raw | None = msgspec.field(default=None, name="backendTLS")
+    default_scope: Annotated[str | None, forms.one_of("All", "None")] = None
 
 
 class Gateway(meta.Object, frozen=True):

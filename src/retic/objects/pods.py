@@ -24,6 +24,7 @@ class EnvVarSource(meta.Part, frozen=True):
     secret_key_ref: KeySelector | None = None
     field_ref: volume.ObjectFieldSelector | None = None
     resource_field_ref: volume.ResourceFieldSelector | None = None
+    file_key_ref: forms.Raw | None = None
 
 
 class EnvVar(meta.Part, frozen=True):
@@ -135,7 +136,7 @@ class Lifecycle(meta.Part, frozen=True):
 
 
 class Resources(meta.Part, frozen=True):
-    """Quantities as written; read only by `resourceFieldRef`."""
+    """Quantities as written; for `resourceFieldRef`, and to say that limits are not enforced."""
 
     limits: dict[str, forms.Quantity] = msgspec.field(default_factory=dict)
     requests: dict[str, forms.Quantity] = msgspec.field(default_factory=dict)
@@ -157,7 +158,9 @@ class Container(meta.Part, frozen=True):
     startup_probe: Probe | None = None
     lifecycle: Lifecycle | None = None
     volume_mounts: tuple[volume.VolumeMount, ...] = ()
+    volume_devices: tuple[forms.Raw, ...] = ()
     restart_policy: Annotated[str | None, _RESTART] = None
+    restart_policy_rules: tuple[forms.Raw, ...] = ()
     resources: Resources | None = None
     security_context: forms.Raw | None = None
     stdin: bool | None = None
@@ -194,7 +197,10 @@ class DNSConfig(meta.Part, frozen=True):
 
 
 class PodSpec(meta.Part, frozen=True):
-    """What a pod runs. `service_account` is the old name of `service_account_name`, merged by defaults."""
+    """What a pod runs. `service_account` is the old name of `service_account_name`, merged by defaults.
+
+    From `security_context` on: read to say what of it has no effect.
+    """
 
     containers: tuple[Container, ...]
     init_containers: tuple[Container, ...] = ()
@@ -217,8 +223,20 @@ class PodSpec(meta.Part, frozen=True):
     readiness_gates: tuple[ReadinessGate, ...] = ()
     termination_grace_period_seconds: forms.AtLeastZero | None = None
     active_deadline_seconds: forms.AtLeastOne | None = None
-    security_context: forms.Raw | None = None
     share_process_namespace: bool | None = None
+    security_context: forms.Raw | None = None
+    resources: Resources | None = None
+    affinity: forms.Raw | None = None
+    topology_spread_constraints: tuple[forms.Raw, ...] = ()
+    scheduling_gates: tuple[forms.Raw, ...] = ()
+    resource_claims: tuple[forms.Raw, ...] = ()
+    ephemeral_containers: tuple[forms.Raw, ...] = ()
+    runtime_class_name: str | None = None
+    hostname_override: str | None = None
+    host_pid: bool | None = None
+    host_ipc: bool | None = None
+    host_users: bool | None = None
+    os: forms.Raw | None = None
 
 
 class PodTemplateSpec(meta.Part, frozen=True):

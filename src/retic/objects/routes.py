@@ -195,6 +195,7 @@ class HTTPRouteSpec(meta.Part, frozen=True):
     parent_refs: tuple[ParentReference, ...] = ()
     hostnames: tuple[forms.Hostname, ...] = ()
     rules: tuple[HTTPRouteRule, ...] = ()
+    use_default_gateways: Annotated[str | None, forms.one_of("All", "None")] = None
 
 
 class HTTPRoute(meta.Object, frozen=True):
@@ -258,6 +259,7 @@ class GRPCRouteSpec(meta.Part, frozen=True):
     parent_refs: tuple[ParentReference, ...] = ()
     hostnames: tuple[forms.Hostname, ...] = ()
     rules: tuple[GRPCRouteRule, ...] = ()
+    use_default_gateways: Annotated[str | None, forms.one_of("All", "None")] = None
 
 
 class GRPCRoute(meta.Object, frozen=True):

@@ -14,26 +14,19 @@ _NAMES: dict[type[meta.Part], str] = {
     ),
     meta.Condition: "lastProbeTime lastUpdateTime",
     core.Namespace: "spec status",
-    core.Node: "spec status",
+    core.Node: "status",
     core.ServiceAccount: "secrets imagePullSecrets automountServiceAccountToken",
     core.Service: "status",
     core.ServiceSpec: (
         "loadBalancerIP loadBalancerSourceRanges loadBalancerClass healthCheckNodePort "
         "allocateLoadBalancerNodePorts ipFamily topologyKeys"
     ),
-    volume.Projection: "clusterTrustBundle podCertificate",
-    volume.VolumeMount: "mountPropagation recursiveReadOnly",
-    pods.EnvVarSource: "fileKeyRef",
+    volume.VolumeMount: "recursiveReadOnly",
     pods.Resources: "claims",
-    pods.Container: (
-        "imagePullPolicy terminationMessagePath terminationMessagePolicy volumeDevices resizePolicy "
-        "restartPolicyRules"
-    ),
+    pods.Container: "imagePullPolicy terminationMessagePath terminationMessagePolicy resizePolicy",
     pods.PodSpec: (
-        "affinity tolerations topologySpreadConstraints priority priorityClassName preemptionPolicy "
-        "runtimeClassName schedulerName imagePullSecrets automountServiceAccountToken hostPID hostIPC "
-        "hostUsers overhead os schedulingGates resourceClaims ephemeralContainers resources hostnameOverride "
-        "workloadRef schedulingGroup"
+        "tolerations priority priorityClassName preemptionPolicy schedulerName imagePullSecrets "
+        "automountServiceAccountToken overhead workloadRef schedulingGroup"
     ),
     pods.PodStatus: (
         "qosClass nominatedNodeName hostIPs ephemeralContainerStatuses resize observedGeneration "
@@ -44,24 +37,17 @@ _NAMES: dict[type[meta.Part], str] = {
     ),
     workloads.DeploymentStatus: "collisionCount terminatingReplicas",
     workloads.ReplicaSetStatus: "terminatingReplicas",
-    workloads.StatefulSetSpec: "persistentVolumeClaimRetentionPolicy",
     workloads.StatefulSetStatus: "collisionCount",
     workloads.VolumeClaimTemplate: "apiVersion kind status",
     workloads.DaemonSetStatus: "collisionCount",
-    workloads.JobSpec: (
-        "podFailurePolicy successPolicy backoffLimitPerIndex maxFailedIndexes podReplacementPolicy managedBy"
-    ),
     workloads.JobStatus: "terminating failedIndexes uncountedTerminatedPods",
     workloads.CronJobStatus: "active",
     discovery.Endpoint: "deprecatedTopology",
     discovery.TargetRef: "apiVersion resourceVersion fieldPath",
     gateway.GatewayClass: "status",
     gateway.Gateway: "status",
-    gateway.GatewaySpec: "backendTLS defaultScope",
     routes.HTTPRoute: "status",
-    routes.HTTPRouteSpec: "useDefaultGateways",
     routes.GRPCRoute: "status",
-    routes.GRPCRouteSpec: "useDefaultGateways",
 }
 
 

@@ -89,6 +89,8 @@ class Projection(meta.Part, frozen=True):
         default=None, name="downwardAPI"
     )
     service_account_token: TokenProjection | None = None
+    cluster_trust_bundle: forms.Raw | None = None
+    pod_certificate: forms.Raw | None = None
 
 
 class ProjectedSource(meta.Part, frozen=True):
@@ -155,3 +157,4 @@ class VolumeMount(meta.Part, frozen=True):
     sub_path: str | None = None
     sub_path_expr: str | None = None
     read_only: bool | None = None
+    mount_propagation: Annotated[str | None, forms.one_of("None", "HostToContainer", "Bidirectional")] = None

@@ -118,6 +118,7 @@ class StatefulSetSpec(meta.Part, frozen=True):
     revision_history_limit: forms.AtLeastZero | None = None
     ordinals: Ordinals | None = None
     volume_claim_templates: tuple[VolumeClaimTemplate, ...] = ()
+    persistent_volume_claim_retention_policy: forms.Raw | None = None
 
 
 class StatefulSetStatus(meta.Part, frozen=True):
@@ -180,7 +181,7 @@ class DaemonSet(meta.Object, frozen=True):
 
 
 class JobSpec(meta.Part, frozen=True):
-    """What a Job wants. Times in seconds."""
+    """What a Job wants. Times in seconds. From `pod_failure_policy` on: read to say what has no effect."""
 
     template: pods.PodTemplateSpec
     completions: forms.AtLeastZero | None = None
@@ -192,6 +193,12 @@ class JobSpec(meta.Part, frozen=True):
     suspend: bool | None = None
     selector: meta.LabelSelector | None = None
     manual_selector: bool | None = None
+    pod_failure_policy: forms.Raw | None = None
+    success_policy: forms.Raw | None = None
+    backoff_limit_per_index: forms.AtLeastZero | None = None
+    max_failed_indexes: forms.AtLeastZero | None = None
+    pod_replacement_policy: Annotated[str | None, forms.one_of("TerminatingOrFailed", "Failed")] = None
+    managed_by: str | None = None
 
 
 class JobStatus(meta.Part, frozen=True):

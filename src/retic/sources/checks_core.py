@@ -53,10 +53,26 @@ def service(value: core.Service) -> Faults:
             where = f"spec.ports[{i}].name"
             fix = "name every port when there are several: name: http"
             yield fault(where, "is missing", fix, "RT0007")
+    yield from _exposed(spec)
     yield from unique("spec.ports", [port.name for port in spec.ports])
     yield from unique(
         "spec.ports", [f"{port.port}/{port.protocol or 'TCP'}" for port in spec.ports], field="port"
     )
+
+
+def _exposed(spec: core.ServiceSpec) -> Faults:
+    """Fields that go with others only, which a cluster would refuse too (core/v1 ValidateService)."""
+    kind = spec.type or "ClusterIP"
+    outside = kind in {"NodePort", "LoadBalancer"}
+    for i, port in enumerate(spec.ports):
+        if port.node_port and not outside:
+            yield fault(f"spec.ports[{i}].nodePort", f"does not go with type {kind}", "remove it")
+    if spec.external_traffic_policy is not None and not (outside or (kind == "ClusterIP" and spec.external_ips)):
+        yield fault("spec.externalTrafficPolicy", f"does not go with type {kind}", "remove it")
+    if spec.session_affinity_config is not None and spec.session_affinity != "ClientIP":
+        yield fault(
+            "spec.sessionAffinityConfig", "needs sessionAffinity: ClientIP", "write sessionAffinity: ClientIP, or remove it"
+        )
 
 
 def endpoint_slice(value: discovery.EndpointSlice) -> Faults:
