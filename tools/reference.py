@@ -7,14 +7,16 @@ import ast
 import functools
 import pathlib
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import typer
 
+import fields
 from retic import objects
 from retic.cli import app
 from retic.objects import meta, unread
+from retic.sources import shapes
 
 COLUMNS = 100
 SOURCE = pathlib.Path(__file__).resolve().parents[1] / "src" / "retic"
@@ -77,40 +79,79 @@ def _used() -> frozenset[str]:
     return frozenset(found)
 
 
-def _reads(field: msgspec.structs.FieldInfo) -> bool:
-    return field.name in _used() or field.encode_name in _OWN
+def _column(struct: type[meta.Part], name: str, *, used: bool) -> int:
+    """0: it has an effect, 1: a finding says that it has none, 2: it has none in silence.
+
+    ValueError for a field that nobody uses and that no list of tools/fields.py has.
+    """
+    if fields.said(struct.__name__, name):
+        return 1
+    if fields.silent(struct.__name__, name):
+        return 2
+    if used:
+        return 0
+    if name in fields.YET.get(struct.__name__, "").split():
+        return 2
+    raise ValueError(f"{struct.__name__}.{name} has no effect, and tools/fields.py does not say why")
 
 
 def _row(struct: type[meta.Part], top: bool) -> str:
-    fields = [field for field in msgspec.structs.fields(struct) if not (top and field.name in ("metadata", "status"))]
-    all_read = struct.__name__ in _BY_PRESENCE
-    read = [field.encode_name for field in fields if all_read or _reads(field)]
-    idle = [field.encode_name for field in fields if not all_read and not _reads(field)]
-    words = sorted(unread.names(struct) - ({"apiVersion", "kind", "status"} if top else set()))
-    cells = (", ".join(f"`{name}`" for name in names) or "-" for names in (read, idle, words))
-    return f"| {struct.__name__} | {' | '.join(cells)} |"
+    columns: list[list[str]] = [[], [], []]
+    for field in msgspec.structs.fields(struct):
+        if not (top and field.name in ("metadata", "status")):
+            used = field.name in _used() or field.encode_name in _OWN
+            columns[_column(struct, field.encode_name, used=used)].append(field.encode_name)
+    for name in sorted(unread.names(struct) - ({"apiVersion", "kind", "status"} if top else set())):
+        columns[_column(struct, name, used=False)].append(name)
+    cells = [", ".join(f"`{name}`" for name in columns[0])]
+    cells.append(_grouped(columns[1], lambda name: _link(fields.said(struct.__name__, name))))
+    cells.append(_grouped(columns[2], lambda name: str(fields.silent(struct.__name__, name) or "yet")))
+    return f"| {struct.__name__} | {' | '.join(cell or '-' for cell in cells)} |"
 
 
-# Read by methods of the structs themselves, or by being there: kinds of volumes, filters and what is in them.
-_OWN = frozenset({"matchExpressions", "operator", "extensionRef", "externalAuth", "cors"})
-_BY_PRESENCE = frozenset({"Volume", "CORS"})
+def _grouped(names: list[str], mark: Callable[[str], str]) -> str:
+    """Names with the mark of each group behind it."""
+    by_mark: dict[str, list[str]] = {}
+    for name in names:
+        by_mark.setdefault(mark(name), []).append(f"`{name}`")
+    return "; ".join(f"{', '.join(group)} ({mark})" for mark, group in by_mark.items())
+
+
+def _link(code: str) -> str:
+    return f"[{code}](../findings.md#{code.lower()})"
+
+
+# Read by methods of the structs themselves, or by being there: kinds of volumes and what is in them.
+_OWN = frozenset({"matchExpressions", "operator", "emptyDir"})
+_HEAD = "| structure | has an effect | a finding says so | silently without |"
 _PREFACE = """# Manifests
 
-<!-- Written by `make docs` from the tables of retic.objects. -->
+<!-- Written by `make docs` from the tables of retic.objects and tools/fields.py. -->
 
 Which kinds and fields of Kubernetes and the Gateway API mean something to Retic.
 
-- **read**: it has an effect, or a finding says what is not carried out
-  ([RT0205](../findings.md#rt0205) for routes, [RT0503](../findings.md#rt0503) for local mode).
-- **checked only**: its form is checked, and that is all today. Nothing says so when you write it.
-- **not looked at**: legal, and passed over in silence, so that manifests made for a cluster can stay as they
-  are.
+- **has an effect**: what it has in a cluster.
+- **a finding says so**: it has no effect, or not every value has; where a value asks for more than happens, a
+  finding names file, line and what happens instead. A value that asks for what happens anyway has none.
+- **silently without**: no effect, and no finding, for the reason with that number [below](#why-nothing-is-said).
+
+Findings of the mesh ([RT0110](../findings.md#rt0110), [RT0306](../findings.md#rt0306),
+[RT0205](../findings.md#rt0205)) hold wherever it runs. Those of local mode are warnings where pods or traffic
+differ from a cluster's ([RT0503](../findings.md#rt0503)) and for your information where only the machine does
+([RT0507](../findings.md#rt0507)); there is one for each field of a pod template, at the first container that
+has it.
 
 A field in no column is a finding ([RT0005](../findings.md#rt0005)): most likely a typo. Kinds that are not
 listed are [RT0003](../findings.md#rt0003), or [RT0014](../findings.md#rt0014) when a cluster has them anyway.
 
-The first two columns are told apart by looking through the code for the field's name, so a field that shares
-its name with another may stand in the first by mistake."""
+The first column is what the lists of the others leave, as long as the code mentions the field's name."""
+
+
+def _reasons() -> list[str]:
+    """The numbered reasons, and what is not there yet."""
+    out = ["", "## Why nothing is said", ""]
+    out += [f"{number}. {reason}" for number, (reason, _) in enumerate(fields.SILENT, start=1)]
+    return out
 
 
 def manifests() -> str:
@@ -131,6 +172,10 @@ def manifests() -> str:
     out += ["", "## Fields", "", "Each structure stands where it is first used; `metadata` and `status` "
             "are left out of the rows: the first is the same for all, the second is written, not read."]
     for name, structs in parts.items():
-        out += ["", f"### {name}", "", "| structure | read | checked only | not looked at |", "|---|---|---|---|"]
+        out += ["", f"### {name}", "", _HEAD, "|---|---|---|---|"]
         out += [_row(struct, struct in tops) for struct in structs]
+    out += _reasons()
+    unknown = fields.named() - {(s.__name__, name) for s in seen for name in shapes.legal(s)}
+    if unknown:
+        raise ValueError(f"tools/fields.py names fields that do not exist: {sorted(unknown)}")
     return "\n".join(out) + "\n"

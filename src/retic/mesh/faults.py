@@ -45,7 +45,8 @@ def _parents(db: graph.Db, ref: findings.Ref) -> Faults:
     if value is not None and value.spec.use_default_gateways not in (None, "None"):
         answer.append(
             findings.Fault(
-                "RT0205", ref, "spec.useDefaultGateways", "Retic has no default Gateways: this attaches the route to none",
+                "RT0205", ref, "spec.useDefaultGateways",
+                "Retic has no default Gateways: this attaches the route to none",
                 "name the Gateway in parentRefs",
             )
         )

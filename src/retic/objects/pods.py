@@ -234,7 +234,6 @@ class PodSpec(meta.Part, frozen=True):
     runtime_class_name: str | None = None
     hostname_override: str | None = None
     host_pid: bool | None = None
-    host_ipc: bool | None = None
     host_users: bool | None = None
     os: forms.Raw | None = None
 

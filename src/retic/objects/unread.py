@@ -26,7 +26,7 @@ _NAMES: dict[type[meta.Part], str] = {
     pods.Container: "imagePullPolicy terminationMessagePath terminationMessagePolicy resizePolicy",
     pods.PodSpec: (
         "tolerations priority priorityClassName preemptionPolicy schedulerName imagePullSecrets "
-        "automountServiceAccountToken overhead workloadRef schedulingGroup"
+        "automountServiceAccountToken hostIPC overhead workloadRef schedulingGroup"
     ),
     pods.PodStatus: (
         "qosClass nominatedNodeName hostIPs ephemeralContainerStatuses resize observedGeneration "

@@ -70,9 +70,8 @@ def _exposed(spec: core.ServiceSpec) -> Faults:
     if spec.external_traffic_policy is not None and not (outside or (kind == "ClusterIP" and spec.external_ips)):
         yield fault("spec.externalTrafficPolicy", f"does not go with type {kind}", "remove it")
     if spec.session_affinity_config is not None and spec.session_affinity != "ClientIP":
-        yield fault(
-            "spec.sessionAffinityConfig", "needs sessionAffinity: ClientIP", "write sessionAffinity: ClientIP, or remove it"
-        )
+        fix = "write sessionAffinity: ClientIP, or remove it"
+        yield fault("spec.sessionAffinityConfig", "needs sessionAffinity: ClientIP", fix)
 
 
 def endpoint_slice(value: discovery.EndpointSlice) -> Faults:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from retic import findings
-from retic.local.workloads import pods, slices, world
+from retic.local.workloads import fields, pods, slices, world
 from retic.objects import core
 from retic.objects import pods as structs
 
@@ -31,10 +31,12 @@ def checks(bench: world.Bench) -> None:
     for template in templates:
         by_space.setdefault(template.owner.namespace, []).append(template)
         _fields(bench, template)
+        fields.of_template(bench, template.owner, template.spec, template.path)
         _volumes(bench, template)
         _references(bench, template)
     for key in sorted(bench.given):
         value = bench.given[key]
+        fields.of_object(bench, key, value)
         if key.kind == "Service" and value.spec.selector and value.spec.type != "ExternalName":
             _service(bench, value, by_space.get(key.namespace, []))
         if key.kind in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"):
