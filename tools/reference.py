@@ -105,7 +105,7 @@ def _row(struct: type[meta.Part], top: bool) -> str:
         columns[_column(struct, name, used=False)].append(name)
     cells = [", ".join(f"`{name}`" for name in columns[0])]
     cells.append(_grouped(columns[1], lambda name: _link(fields.said(struct.__name__, name))))
-    cells.append(_grouped(columns[2], lambda name: str(fields.silent(struct.__name__, name) or "yet")))
+    cells.append(_grouped(columns[2], lambda name: str(fields.silent(struct.__name__, name) or "not yet")))
     return f"| {struct.__name__} | {' | '.join(cell or '-' for cell in cells)} |"
 
 

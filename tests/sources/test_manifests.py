@@ -77,6 +77,9 @@ WRONG = [
     ("Service", "spec: {ports: [{port: 1, name: a}, {port: 2, name: a}]}", "RT0011", 4, "of its own"),
     ("Service", "spec: {type: ExternalName}", "RT0007", 4, "db.example.com"),
     ("Service", "spec: {ports: [{port: 1, targetPort: 70000}]}", "RT0011", 4, "from 1 to 65535"),
+    ("Service", "spec: {ports: [{port: 1, nodePort: 30000}]}", "RT0011", 4, "remove it"),
+    ("Service", "spec: {externalTrafficPolicy: Local, ports: [{port: 1}]}", "RT0011", 4, "remove it"),
+    ("Service", "spec: {sessionAffinityConfig: {}, ports: [{port: 1}]}", "RT0011", 4, "sessionAffinity: ClientIP"),
     (
         "Deployment",
         "spec: {replicas: -1, selector: {matchLabels: {a: b}}, template: {spec: {containers: [{name: c}]}}}",

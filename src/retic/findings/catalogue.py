@@ -83,7 +83,7 @@ _add("RT0502", _E, "a command that cannot be started")
 _add("RT0503", _W, "a field that local mode does not carry out")
 _add("RT0505", _W, "a gateway's port is taken or not allowed on this machine")
 _add("RT0506", _E, "a pod for which no node is left")
-_add("RT0507", _I, "a field of a cluster that local mode can do without: no traffic changes")
+_add("RT0507", _I, "a field that local mode does not carry out, with no change of traffic")
 # Control plane and proxies
 _add("RT0601", _E, "a proxy refused a resource")
 

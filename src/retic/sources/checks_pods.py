@@ -135,6 +135,7 @@ def _variable(value: pods.EnvVar, path: str) -> Faults:
         yield fault(f"{path}.valueFrom", "stands beside value", "keep one of the two")
     named = (
         source.config_map_key_ref, source.secret_key_ref, source.field_ref, source.resource_field_ref,
+        source.file_key_ref,
     )
     if sum(each is not None for each in named) != 1:
         fix = "write one of configMapKeyRef, secretKeyRef, fieldRef, resourceFieldRef"

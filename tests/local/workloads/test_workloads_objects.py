@@ -253,6 +253,24 @@ def test_without_processes_everything_that_can_run_is_there_with_unknown_readine
     assert {item.conditions.ready for item in made.endpoints} == {None}
 
 
+def test_without_processes_and_without_pods_controllers_have_worked_too():
+    world = workloads.offline(workloads.identified([service()]))
+    assert next(value for key, value in world.objects.items() if key.kind == "Service").spec.cluster_ip
+    assert {fault.code for fault in world.faults} == {"RT0101"}
+
+
+def test_a_field_is_said_once_however_many_pods_and_containers_have_it():
+    pod = building.template("web")
+    first = pod["spec"]["containers"][0] | {"tty": True}
+    pod["spec"]["containers"] = [first, first | {"name": "second", "ports": []}]
+    cluster = building.Cluster(building.workload("Deployment", "web", replicas=3, pod=pod))
+    cluster.ready()
+    (fault,) = cluster.world.faults
+    assert (fault.code, fault.path) == ("RT0507", "spec.template.spec.containers[0].tty")
+    assert str(fault.object) == "Deployment default/web"
+    assert fault.message.startswith("app, second ")
+
+
 def test_missing_references_and_volumes_that_cannot_be_made_are_findings():
     pod = building.template("web", volumes=[{"name": "v", "nfs": {"server": "x", "path": "/"}}])
     ref = {"name": "A", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "a"}}}

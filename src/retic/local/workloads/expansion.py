@@ -133,9 +133,9 @@ def offline(
             elif pod.status.pod_ip and not pods.ready(pod):
                 status = pods.ready_replaced(pod, "Ready", status="True").status
                 grown = grown.with_status(key, pod.metadata.uid or "", replace(status, phase="Running"))
+        current = grown
         if grown == following:
             break
-        current = grown
     for key, pod in current.pods.items():
         if pods.ready(pod):
             status = pods.ready_replaced(pod, "Ready", status="Unknown").status

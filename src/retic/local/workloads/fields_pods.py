@@ -17,9 +17,11 @@ _Said = Iterator[said.Said]
 
 def of_spec(spec: pods.PodSpec) -> _Said:
     """What is to be said of the fields of a pod's spec."""
-    yield from _isolation(spec)
+    places = _places(spec)
+    yield from _isolation(spec, places)
     yield from _placement(spec)
-    yield from _containers(spec)
+    yield from _containers(spec, places)
+    yield from _parts(spec, places)
     yield from _volumes(spec.volumes)
 
 
@@ -28,16 +30,18 @@ class _Place(msgspec.Struct, frozen=True):
     container: pods.Container
 
 
-def _each(spec: pods.PodSpec) -> Iterator[_Place]:
-    for field, items in (("initContainers", spec.init_containers), ("containers", spec.containers)):
-        for index, container in enumerate(items):
-            yield _Place(f"{field}[{index}]", container)
+_Places = tuple[_Place, ...]
 
 
-def _isolation(spec: pods.PodSpec) -> _Said:
+def _places(spec: pods.PodSpec) -> _Places:
+    lists = (("initContainers", spec.init_containers), ("containers", spec.containers))
+    return tuple(_Place(f"{field}[{i}]", each) for field, items in lists for i, each in enumerate(items))
+
+
+def _isolation(spec: pods.PodSpec, places: _Places) -> _Said:
     """What separates containers from their machine and from each other."""
     given = [("securityContext", spec.security_context)]
-    given += [(f"{each.path}.securityContext", each.container.security_context) for each in _each(spec)]
+    given += [(f"{each.path}.securityContext", each.container.security_context) for each in places]
     wanted = {path: asked for path, raw in given if (asked := settings(raw or {}))}
     if wanted:
         words = ", ".join(dict.fromkeys(itertools.chain.from_iterable(wanted.values())))
@@ -52,7 +56,7 @@ def _isolation(spec: pods.PodSpec) -> _Said:
     if spec.host_pid:
         yield said.Said("hostPID", "the pod sees its own processes only")
     limited = ["resources"] if spec.resources is not None and spec.resources.limits else []
-    limited += [f"{e.path}.resources" for e in _each(spec) if e.container.resources and e.container.resources.limits]
+    limited += [f"{e.path}.resources" for e in places if e.container.resources and e.container.resources.limits]
     if limited:
         yield said.Said(f"{limited[0]}.limits", "limits are not enforced: a container may take what this machine has")
     if spec.resource_claims:
@@ -113,34 +117,35 @@ def _strict(constraint: dict[str, Any]) -> bool:
     return bool(constraint.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule")
 
 
-def _first(spec: pods.PodSpec, field: str, wanted: Callable[[pods.Container], Any]) -> tuple[str, str] | None:
+def _first(places: _Places, field: str, wanted: Callable[[pods.Container], Any]) -> tuple[str, str] | None:
     """The path of `field` in the first container that `wanted` takes, and the names of all that it takes."""
-    found = [each for each in _each(spec) if wanted(each.container)]
+    found = [each for each in places if wanted(each.container)]
     if not found:
         return None
     return f"{found[0].path}.{field}", ", ".join(each.container.name for each in found)
 
 
-def _containers(spec: pods.PodSpec) -> _Said:
+def _containers(spec: pods.PodSpec, places: _Places) -> _Said:
     """Fields of containers, each once for all of them."""
-    if not spec.host_network and (ports := _host_ports(spec)):
+    if not spec.host_network and (ports := _host_ports(places)):
         yield ports
-    if found := _first(spec, "stdin", lambda c: c.stdin):
+    if found := _first(places, "stdin", lambda c: c.stdin):
         yield said.changed(
             found[0], f"nobody can attach to a container: {found[1]} reads the end of its input at once",
             "write a command that does not wait for input",
         )
-    if found := _first(spec, "tty", lambda c: c.tty):
+    if found := _first(places, "tty", lambda c: c.tty):
         message = f"{found[1]} gets no terminal: output goes to its log"
         yield said.Said(found[0], message, "use retic exec for a terminal")
-    if found := _first(spec, "volumeDevices", lambda c: c.volume_devices):
+    if found := _first(places, "volumeDevices", lambda c: c.volume_devices):
         yield said.changed(found[0], f"{found[1]} sees no block device", "use volumeMounts")
-    if found := _first(spec, "restartPolicyRules", lambda c: c.restart_policy_rules):
-        yield said.changed(found[0], f"rules are not looked at: {found[1]} follows restartPolicy", "use restartPolicy")
+    if found := _first(places, "restartPolicyRules", lambda c: c.restart_policy_rules):
+        message = f"rules are not looked at: {found[1]} follows the pod's restartPolicy"
+        yield said.changed(found[0], message, "write restartPolicy for the pod")
     ordinary = {id(each) for each in spec.containers}
-    if found := _first(spec, "restartPolicy", lambda c: _own_restart(c, spec, ordinary=id(c) in ordinary)):
-        yield said.changed(found[0], f"{found[1]} follows the pod's restartPolicy", "write it for the pod")
-    yield from _parts(spec)
+    if found := _first(places, "restartPolicy", lambda c: _own_restart(c, spec, ordinary=id(c) in ordinary)):
+        message = f"{found[1]} follows the pod's restartPolicy"
+        yield said.changed(found[0], message, "write restartPolicy for the pod")
 
 
 def _own_restart(container: pods.Container, spec: pods.PodSpec, *, ordinary: bool) -> bool:
@@ -153,10 +158,10 @@ def _own_restart(container: pods.Container, spec: pods.PodSpec, *, ordinary: boo
     return asked not in ("Always", "Never" if pod == "Never" else "OnFailure")
 
 
-def _host_ports(spec: pods.PodSpec) -> said.Said | None:
+def _host_ports(places: _Places) -> said.Said | None:
     paths = [
         (f"{each.path}.ports[{i}].hostPort", port.host_port)
-        for each in _each(spec)
+        for each in places
         for i, port in enumerate(each.container.ports)
         if port.host_port
     ]
@@ -166,16 +171,16 @@ def _host_ports(spec: pods.PodSpec) -> said.Said | None:
     return said.changed(paths[0][0], f"port {ports} of this machine is not opened for the pod", said.GATEWAY)
 
 
-def _parts(spec: pods.PodSpec) -> _Said:
+def _parts(spec: pods.PodSpec, places: _Places) -> _Said:
     """What is in parts of containers: variables, mounts, probes."""
-    for each in _each(spec):
+    for each in places:
         for i, variable in enumerate(each.container.env):
             if variable.value_from is not None and variable.value_from.file_key_ref is not None:
                 path = f"{each.path}.env[{i}].valueFrom.fileKeyRef"
                 yield said.changed(path, f"variable {variable.name} is empty: files are not read", "use a ConfigMap")
     mounts = [
         f"{each.path}.volumeMounts[{i}].mountPropagation"
-        for each in _each(spec)
+        for each in places
         for i, mount in enumerate(each.container.volume_mounts)
         if mount.mount_propagation not in (None, "None")
     ]
@@ -183,7 +188,7 @@ def _parts(spec: pods.PodSpec) -> _Said:
         yield said.Said(mounts[0], "mounts made later, by the pod or by this machine, are not passed on")
     probes = [
         f"{each.path}.{name}.terminationGracePeriodSeconds"
-        for each in _each(spec)
+        for each in places
         for name, probe in (
             ("livenessProbe", each.container.liveness_probe),
             ("startupProbe", each.container.startup_probe),

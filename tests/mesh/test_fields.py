@@ -1,0 +1,90 @@
+"""Fields that the mesh does not carry out: what follows from them beside the finding."""
+
+import textwrap
+
+import pytest
+
+from retic import findings, wiring
+from retic.mesh import faults, gateways, rules, tables
+from retic.sources import manifests
+
+
+@pytest.fixture
+def mesh(tmp_path):
+    def made(text):
+        file = tmp_path / "it.yaml"
+        file.write_text(textwrap.dedent(text))
+        loaded = manifests.load([file])
+        assert loaded.findings == ()
+        return wiring.offline([located.object for located in loaded.objects])
+
+    return made
+
+
+GATEWAY = """
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: Gateway
+    metadata: {{name: web, namespace: shop}}
+    spec:
+      gatewayClassName: retic
+      tls: {{frontend: {{{frontend}}}}}
+      listeners:
+      - {{name: plain, port: 80, protocol: HTTP}}
+      - {{name: one, port: 443, protocol: HTTPS, tls: {{certificateRefs: [{{name: cert}}]}}}}
+      - {{name: two, port: 444, protocol: HTTPS, tls: {{certificateRefs: [{{name: cert}}]}}}}
+    ---
+    apiVersion: v1
+    kind: Secret
+    metadata: {{name: cert, namespace: shop}}
+    type: kubernetes.io/tls
+    stringData: {{tls.crt: "-----BEGIN CERTIFICATE-----", tls.key: "-----BEGIN PRIVATE KEY-----"}}
+"""
+CHECKED = "validation: {caCertificateRefs: [{name: ca}]}"
+
+
+@pytest.mark.parametrize(
+    ("frontend", "served"),
+    [
+        ("", {"plain", "one", "two"}),
+        (f"default: {{{CHECKED}}}", {"plain"}),
+        (f"perPort: [{{port: 444, tls: {{{CHECKED}}}}}]", {"plain", "one"}),
+        (f"default: {{{CHECKED}}}, perPort: [{{port: 444, tls: {{}}}}]", {"plain", "two"}),
+        ("default: {validation: {mode: AllowInsecureFallback}}", {"plain", "one", "two"}),
+    ],
+)
+def test_a_listener_that_wants_client_certificates_is_not_served(frontend, served, mesh):
+    found = mesh(GATEWAY.format(frontend=frontend)).ask(gateways.resolved, tables.Key("shop", "web"))
+    assert {listener.name for listener in found.listeners} == served
+    assert {fault.code for fault in found.faults} == ({"RT0307"} if len(served) < 3 else set())
+
+
+def test_a_grpc_rule_with_session_persistence_answers_an_error_as_an_http_rule_does(mesh):
+    text = """
+        apiVersion: v1
+        kind: Service
+        metadata: {name: web, namespace: shop}
+        spec: {clusterIP: 10.96.1.1, ports: [{port: 80}]}
+        ---
+        apiVersion: gateway.networking.k8s.io/v1
+        kind: GRPCRoute
+        metadata: {name: r, namespace: shop}
+        spec:
+          parentRefs: [{name: web, kind: Service, group: ""}]
+          rules: [{backendRefs: [{name: web, port: 80}], sessionPersistence: {type: Cookie}}]
+    """
+    (rule,) = mesh(text).ask(rules.of, findings.Ref("GRPCRoute", "shop", "r")).rules
+    assert rule.broken
+
+
+@pytest.mark.parametrize(("controller", "codes"), [("me", ["RT0110"]), ("endpointslice-controller.k8s.io", [])])
+def test_hints_are_said_where_somebody_wrote_them(controller, codes, mesh):
+    text = f"""
+        apiVersion: discovery.k8s.io/v1
+        kind: EndpointSlice
+        metadata: {{name: a, namespace: shop, labels: {{endpointslice.kubernetes.io/managed-by: {controller}}}}}
+        addressType: IPv4
+        ports: [{{port: 80}}]
+        endpoints: [{{addresses: [192.0.2.1], zone: a, hints: {{forNodes: [{{name: node-1}}]}}}}]
+    """
+    found = mesh(text).ask(faults.of, findings.Ref("EndpointSlice", "shop", "a"))
+    assert [fault.code for fault in found] == codes
