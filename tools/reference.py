@@ -133,7 +133,8 @@ Which kinds and fields of Kubernetes and the Gateway API mean something to Retic
 - **has an effect**: what it has in a cluster.
 - **a finding says so**: it has no effect, or not every value has; where a value asks for more than happens, a
   finding names file, line and what happens instead. A value that asks for what happens anyway has none.
-- **silently without**: no effect, and no finding, for the reason with that number [below](#why-nothing-is-said).
+- **silently without**: no effect, and no finding, for the reason with that number [below](#why-nothing-is-said);
+  *not yet* is no reason but a gap.
 
 Findings of the mesh ([RT0110](../findings.md#rt0110), [RT0306](../findings.md#rt0306),
 [RT0205](../findings.md#rt0205)) hold wherever it runs. Those of local mode are warnings where pods or traffic
