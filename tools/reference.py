@@ -136,7 +136,7 @@ Which kinds and fields of Kubernetes and the Gateway API mean something to Retic
 - **silently without**: no effect, and no finding, for the reason with that number [below](#why-nothing-is-said);
   *not yet* is no reason but a gap.
 
-Findings of the mesh ([RT0110](../findings.md#rt0110), [RT0306](../findings.md#rt0306),
+Findings of the mesh ([RT0110](../findings.md#rt0110), [RT0308](../findings.md#rt0308),
 [RT0205](../findings.md#rt0205)) hold wherever it runs. Those of local mode are warnings where pods or traffic
 differ from a cluster's ([RT0503](../findings.md#rt0503)) and for your information where only the machine does
 ([RT0507](../findings.md#rt0507)); there is one for each field of a pod template, at the first container that

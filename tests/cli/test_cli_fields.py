@@ -224,7 +224,7 @@ kind: GatewayClass
 metadata: {name: mine}
 spec:
   controllerName: retic.dev/gateway-controller
-  parametersRef: {group: a, kind: B, name: c}  # RT0306
+  parametersRef: {group: a, kind: B, name: c}  # RT0308
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
@@ -236,12 +236,12 @@ kind: Gateway
 metadata: {name: web}
 spec:
   gatewayClassName: mine
-  addresses: [{value: 203.0.113.7}]  # RT0306
+  addresses: [{value: 203.0.113.7}]  # RT0308
   infrastructure:
-    parametersRef: {group: a, kind: B, name: c}  # RT0306
-  allowedListeners: {namespaces: {from: Same}}  # RT0306
-  defaultScope: All  # RT0306
-  backendTLS: {clientCertificateRef: {name: cert}}  # RT0306
+    parametersRef: {group: a, kind: B, name: c}  # RT0308
+  allowedListeners: {namespaces: {from: Same}}  # RT0308
+  defaultScope: All  # RT0308
+  backendTLS: {clientCertificateRef: {name: cert}}  # RT0308
   listeners:
   - {name: http, port: 80, protocol: HTTP}
   - name: https
@@ -250,7 +250,7 @@ spec:
     hostname: a.example.com
     tls:
       certificateRefs: [{name: cert}]
-      options: {example.com/a: b}  # RT0306
+      options: {example.com/a: b}  # RT0308
   - name: mutual
     port: 443
     protocol: HTTPS
@@ -265,14 +265,14 @@ metadata: {name: another}
 spec:
   gatewayClassName: retic
   tls:
-    backend: {clientCertificateRef: {name: cert}}  # RT0306 tls
+    backend: {clientCertificateRef: {name: cert}}  # RT0308 tls
     frontend:
       default:
         validation: {caCertificateRefs: [{name: ca}]}  # RT0307
       perPort:
       - port: 444
         tls:
-          validation: {mode: AllowInsecureFallback, caCertificateRefs: [{name: ca}]}  # RT0306
+          validation: {mode: AllowInsecureFallback, caCertificateRefs: [{name: ca}]}  # RT0308
       - {port: 445, tls: {}}
   listeners:
   - {name: a, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: cert}]}}
@@ -478,11 +478,11 @@ kind: Gateway
 metadata: {name: a}
 spec:
   gatewayClassName: retic
-  tls: {frontend: [1], backend: 1}  # RT0306
+  tls: {frontend: [1], backend: 1}  # RT0308
   allowedListeners: {namespaces: 1}
   listeners: [{name: a, port: 80, protocol: HTTP}]
 """
 
 
 def test_structures_of_no_known_form_break_nothing(analyze):
-    assert [(each["line"], each["code"]) for each in analyze(STRANGE)] == [(6, "RT0507"), (15, "RT0306")]
+    assert [(each["line"], each["code"]) for each in analyze(STRANGE)] == [(6, "RT0507"), (15, "RT0308")]

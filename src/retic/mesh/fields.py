@@ -149,4 +149,4 @@ def _map(value: Any) -> dict[str, Any]:
 
 
 def _gateway(ref: findings.Ref, path: str, message: str) -> findings.Fault:
-    return findings.Fault("RT0306", ref, path, message, f"remove {path.rpartition('.')[2]}, or keep it for others")
+    return findings.Fault("RT0308", ref, path, message, f"remove {path.rpartition('.')[2]}, or keep it for others")
