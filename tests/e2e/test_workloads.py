@@ -403,3 +403,9 @@ def test_no_process_of_a_removed_pod_stays(mesh):
         assert all(os.path.exists(f"/proc/{pid}") for pid in pids)
     wait.until(lambda: not live.pods(mesh, "gone"), "the pod goes", every=0.2)
     wait.until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "its process goes")
+    # Its listeners neither: while Envoy drains them they take as much memory as a pod that runs.
+    wait.until(lambda: _draining(mesh, "node-1") + _draining(mesh, "node-2") == 0, "its listeners go", 30, every=0.2)
+
+
+def _draining(mesh, node):
+    return mesh.stats(node)["listener_manager.total_listeners_draining"]
