@@ -13,12 +13,16 @@ def caller(body):
     return json.loads(body)["headers"].get("x-forwarded-client-cert", "").rpartition("URI=")[2]
 
 
+def address(body):
+    return json.loads(body)["peer"].rpartition(":")[0]
+
+
 class Count:
-    def __init__(self, expected):
-        self.expected, self.good, self.wrong, self.failed = expected, 0, [], 0
+    def __init__(self, expected, who):
+        self.expected, self.who, self.good, self.wrong, self.failed = expected, who, 0, [], 0
 
     def see(self, body):
-        seen = caller(body)
+        seen = self.who(body)
         if seen == self.expected:
             self.good += 1
         else:
@@ -98,8 +102,9 @@ async def main():
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--requests", type=int, default=100)
+    parser.add_argument("--by", choices=["caller", "address"], default="caller")
     given = parser.parse_args()
-    count = Count(given.expected)
+    count = Count(given.expected, {"caller": caller, "address": address}[given.by])
     run = {"http1": http1, "http2": http2, "tcp": tcp}[given.kind]
     for _ in range(given.rounds):
         await asyncio.gather(

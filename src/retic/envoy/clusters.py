@@ -129,6 +129,7 @@ def _http(cluster: cluster_pb2.Cluster, protocol: service.Protocol) -> None:
 @functools.lru_cache(maxsize=8)
 def _http_options(protocol: service.Protocol) -> any_pb2.Any:
     options = http_protocol_options_pb2.HttpProtocolOptions()
+    options.common_http_protocol_options.idle_timeout.CopyFrom(limits.seconds(limits.IDLE_SECONDS))
     h2 = protocol_pb2.Http2ProtocolOptions(allow_connect=True)
     if protocol is service.Protocol.HTTP2:
         options.explicit_http_config.http2_protocol_options.CopyFrom(h2)

@@ -32,6 +32,13 @@ CONNECT_SECONDS = 5
 # waits 1 s on each of the two proxies of a path, and a WebSocket client waits with it at every close. The
 # pause lets the last answer be read before a reset could overtake it; inside a cluster this is ample.
 CLOSE_SECONDS = 0.1
+
+# How long a connection without requests is kept for the next one, in seconds. Connections are a pod's own: those
+# of a pod that has ended keep its network namespace until then. The receiving proxy waits longer, so that the
+# sender, which knows whether a request is about to leave, is always the one who closes; it does not wait for
+# good, since a sender may vanish.
+IDLE_SECONDS = 60
+IDLE_PEER_SECONDS = 300
 READ_BUFFER_BYTES = 256 * 1024
 
 

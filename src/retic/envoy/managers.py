@@ -59,6 +59,7 @@ def inbound(pod_uid: str) -> Manager:
     manager.early_header_mutation_extensions.append(_early({}))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
     manager.set_current_client_cert_details.uri = True
+    manager.common_http_protocol_options.idle_timeout.CopyFrom(limits.seconds(limits.IDLE_PEER_SECONDS))
     return manager
 
 

@@ -1,8 +1,9 @@
 """What rides along from a pod's connection to the upstream connection, as one table.
 
-Envoy keys its connection pools by shared filter state only where the state's factory is hashable. A key
-that is not would let two pods share an upstream connection and one of them appear as the other: seen with
-`envoy.string`, not with the two factories below (tests/e2e/test_identity.py tries to make it happen).
+Envoy keys its connection pools by shared filter state only where the state's object is hashable. One that is
+not lets two pods share an upstream connection: one of them then appears as the other, and hangs when that one
+ends. Seen with `envoy.string` and, for pods of one service account, with `envoy.network.network_namespace`
+(tests/e2e/test_identity.py); the local address selector takes the namespace's path from any object.
 """
 
 import enum
@@ -15,17 +16,13 @@ from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_stat
 from retic.envoy import packing
 
 # Factories whose objects hash into the pool's key.
-HASHABLE = frozenset({"envoy.hashable_string", "envoy.network.network_namespace"})
+HASHABLE = frozenset({"envoy.hashable_string"})
 
 
 class Rider(enum.Enum):
     """One value of filter state: its key, the factory that makes it, and whether it goes upstream."""
 
-    NAMESPACE = (
-        "envoy.network.upstream_bind_override.network_namespace",
-        "envoy.network.network_namespace",
-        True,
-    )
+    NAMESPACE = ("envoy.network.upstream_bind_override.network_namespace", "envoy.hashable_string", True)
     IDENTITY = ("envoy.tls.certificate_mappers.on_demand_secret", "envoy.hashable_string", True)
     # Part of the pool's key by Envoy's own doing (TransportSocketOptions); only TCP sets it.
     PROTOCOL = ("envoy.network.application_protocols", "envoy.network.application_protocols", True)
