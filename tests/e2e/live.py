@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import socket
 
 import yaml
 
+from retic.local import state
+from retic.sources import codec
 from retic.testing import wait
 
 
@@ -30,6 +33,23 @@ def file(mesh, name, *objects):
     finally:
         with contextlib.suppress(FileNotFoundError):
             remove(mesh, name)
+
+
+def objects(mesh, kind, prefix=""):
+    """The objects of a kind whose names begin so, as everybody in the mesh sees them."""
+    found = []
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(state.folder(mesh.name) / "cluster.sock"))
+        sock.sendall(b'{"watch":true}\n')
+        for line in sock.makefile("rb"):
+            event = codec.decode(line)
+            if event.type == codec.Type.SYNCED:
+                break
+            if event.object is not None:
+                found.append(event.object)
+    those = [o for o in found if type(o).__name__ == kind and o.metadata.name.startswith(prefix)]
+    return sorted(those, key=lambda o: o.metadata.name)
 
 
 def pods(mesh, prefix):

@@ -1,14 +1,10 @@
 """Jobs, CronJobs, bare pods, scheduling, Services, EndpointSlices, gateways and readings without processes."""
 
 import msgspec
-import pytest
 import workloads_building as building
 
 from retic.local import workloads
-from retic.local.workloads import addresses, cron, pods
-from retic.objects import pods as structs
-
-TERMINATED = structs.StateTerminated
+from retic.local.workloads import addresses, pods
 
 
 def job(**spec):
@@ -16,30 +12,21 @@ def job(**spec):
     return building.workload("Job", "job", pod=pod, **spec)
 
 
-def finish(cluster, pod, *, good=True):
-    from retic.local.workloads import times
-
-    ended = TERMINATED(exit_code=0 if good else 1, finished_at=times.stamp(cluster.now))
-    state = structs.ContainerState(terminated=ended)
-    status = structs.ContainerStatus(name="app", state=state)
-    cluster.status(pod, "Succeeded" if good else "Failed", container_statuses=(status,))
-
-
 def test_job_runs_its_completions_so_many_at_a_time_and_then_no_more():
     cluster = building.Cluster(job(completions=3, parallelism=2))
     assert len(cluster.pods()) == 2
     for _ in range(3):
-        finish(cluster, next(pod for pod in cluster.pods() if pods.active(pod)))
+        cluster.finish(next(pod for pod in cluster.pods() if pods.active(pod)))
     assert [pod.status.phase for pod in cluster.pods()] == ["Succeeded"] * 3
 
 
 def test_job_retries_after_a_pause_and_fails_past_its_limit():
     cluster = building.Cluster(job(backoffLimit=1))
-    finish(cluster, cluster.pods()[0], good=False)
+    cluster.finish(cluster.pods()[0], good=False)
     assert len(cluster.pods()) == 1
     assert cluster.world.wake == cluster.now + 10
     cluster.wait(10)
-    finish(cluster, next(pod for pod in cluster.pods() if pods.active(pod)), good=False)
+    cluster.finish(next(pod for pod in cluster.pods() if pods.active(pod)), good=False)
     cluster.wait(1000)
     assert len(cluster.pods()) == 2
 
@@ -60,40 +47,6 @@ def test_indexed_job_tells_each_pod_its_index():
         (pod.spec.hostname, {item.name: item.value for item in pod.spec.containers[0].env}) for pod in cluster.pods()
     ]
     assert found == [(f"job-{i}", {"JOB_COMPLETION_INDEX": str(i)}) for i in range(2)]
-
-
-def tick(**spec):
-    template = {"spec": {"template": building.template("tick", restartPolicy="Never")}}
-    return building.thing("CronJob", "tick", spec={"schedule": "* * * * *", "jobTemplate": template, **spec})
-
-
-@pytest.mark.parametrize(("policy", "running"), [("Allow", 2), ("Forbid", 1), ("Replace", 1)])
-def test_cron_job_starts_on_the_minute_and_minds_what_still_runs(policy, running):
-    cluster = building.Cluster(tick(concurrencyPolicy=policy))
-    assert cluster.pods() == []
-    assert cluster.world.wake is not None
-    for _ in range(2):
-        cluster.now = cluster.world.wake or cluster.now
-        cluster.turn()
-        cluster.ready()
-    assert sum(pods.active(pod) for pod in cluster.pods()) == running
-
-
-def test_cron_job_keeps_three_successes():
-    cluster = building.Cluster(tick())
-    for _ in range(6):
-        cluster.wait(60)
-        for pod in [pod for pod in cluster.pods() if pods.active(pod)]:
-            finish(cluster, pod)
-        cluster.go()
-    assert sum(key.kind == "Job" for key in cluster.world.objects) == 3
-
-
-def test_cron_schedules_are_read_in_their_zone():
-    noon_utc = 1_893_499_200.0  # 2030-01-01 12:00 UTC
-    assert cron.due("0 13 * * *", "Europe/Berlin", noon_utc - 10, noon_utc)[0] == noon_utc
-    with pytest.raises(ValueError, match=r"."):
-        cron.due("never", None, 0, noon_utc)
 
 
 def test_bare_pod_is_made_anew_when_its_spec_changes_but_not_for_a_label():

@@ -8,6 +8,7 @@ from retic import findings, objects
 from retic.local import workloads
 from retic.local.workloads import pods, times
 from retic.objects import defaults
+from retic.objects import pods as structs
 
 NOW = 1_900_000_000.0
 
@@ -68,6 +69,13 @@ class Cluster:
         for pod in chosen or [p for p in self.pods() if not pods.ending(p) and not pods.ready(p)]:
             self.status(pod, "Running", ready=True)
 
+    def finish(self, *chosen: Any, good: bool = True) -> None:
+        """Let the containers of pods end."""
+        ended = structs.StateTerminated(exit_code=0 if good else 1, finished_at=times.stamp(self.now))
+        status = structs.ContainerStatus(name="app", state=structs.ContainerState(terminated=ended))
+        for pod in chosen or [p for p in self.pods() if pods.active(p)]:
+            self.status(pod, "Succeeded" if good else "Failed", container_statuses=(status,))
+
     def go(self, *chosen: Any) -> None:
         """Let pods that were told to end be gone."""
         for pod in chosen or [p for p in self.pods() if pods.ending(p)]:
@@ -79,6 +87,9 @@ class Cluster:
 
     def get(self, kind: str, name: str, namespace: str = "default") -> Any:
         return self.world.objects.get(findings.Ref(kind, namespace, name))
+
+    def every(self, kind: str) -> list[Any]:
+        return pods.index(self.world.objects, kind)
 
     def slices(self, service: str) -> list[Any]:
         found = [value for key, value in sorted(self.world.objects.items()) if key.kind == "EndpointSlice"]

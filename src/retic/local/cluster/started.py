@@ -13,7 +13,6 @@ from retic.local.workloads import jobs, pods
 from retic.objects import pods as structs
 
 Look = Callable[[findings.Ref], Any | None]
-_TEMPLATES = {"Pod": "spec", "CronJob": "spec.jobTemplate.spec.template.spec"}
 
 
 def origin(pod: structs.Pod, look: Look) -> findings.Ref:
@@ -47,7 +46,7 @@ def _fault(owner: findings.Ref, field: str, name: str, why: str) -> findings.Fau
     return findings.Fault(
         code="RT0502",
         object=owner,
-        path=f"{_TEMPLATES.get(owner.kind, 'spec.template.spec')}.{field}.command",
+        path=f"{pods.spec_path(owner.kind)}.{field}.command",
         message=f"container {name} cannot be started: {why}",
         fix="write a command that this machine has, by its whole path or by a name on PATH",
     )

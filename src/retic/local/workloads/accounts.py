@@ -53,7 +53,7 @@ def defaults(bench: world.Bench) -> None:
     bench.keep_only("ServiceAccount", [*wanted, *gateways])
 
 
-def exists(bench: world.Bench, owner: meta.Object, spec: structs.PodSpec, path: str = "spec.template.spec") -> bool:
+def exists(bench: world.Bench, owner: meta.Object, spec: structs.PodSpec) -> bool:
     """Whether the pod's service account exists; reports RT0103 on `owner` when not."""
     name = spec.service_account_name or "default"
     key = findings.Ref("ServiceAccount", owner.metadata.namespace, name)
@@ -63,7 +63,7 @@ def exists(bench: world.Bench, owner: meta.Object, spec: structs.PodSpec, path: 
     bench.fault(
         "RT0103",
         pods.ref(top),
-        f"{path}.serviceAccountName",
+        f"{pods.spec_path(pods.ref(top).kind)}.serviceAccountName",
         f"the ServiceAccount {key.namespace}/{name} does not exist, so the pod is not created",
         f"add a ServiceAccount named {name} in namespace {key.namespace}, or take the line away",
     )

@@ -20,7 +20,7 @@ def pod(bench: world.Bench, written: structs.Pod) -> None:
             metadata = replace(found.metadata, labels=written.metadata.labels, annotations=written.metadata.annotations)
             bench.put(replace(found, metadata=metadata))
         return
-    if not accounts.exists(bench, written, written.spec, "spec"):
+    if not accounts.exists(bench, written, written.spec):
         return
     template = structs.PodTemplateSpec(spec=written.spec, metadata=written.metadata)
     bench.create_pod(None, template, key.name, key.namespace)

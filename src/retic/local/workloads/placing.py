@@ -119,7 +119,7 @@ def _stuck(bench: world.Bench, pod: structs.Pod, why: str) -> None:
         if found is None:
             break
         top = found
-    path = "spec" if isinstance(top, structs.Pod) else "spec.template.spec"
+    path = pods.spec_path(pods.ref(top).kind)
     path += ".nodeName" if pod.spec.node_name is not None else ".nodeSelector" if pod.spec.node_selector else ""
     bench.fault(
         "RT0506",

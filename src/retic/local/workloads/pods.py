@@ -12,11 +12,17 @@ from retic.objects import pods as structs
 
 Pod = structs.Pod
 TERMINAL = frozenset({"Succeeded", "Failed"})
+_SPECS = {"Pod": "spec", "CronJob": "spec.jobTemplate.spec.template.spec"}
 
 
 def ref(value: meta.Object) -> findings.Ref:
     """The object's kind, namespace and name."""
     return findings.Ref(type(value).__name__, value.metadata.namespace, value.metadata.name)
+
+
+def spec_path(kind: str) -> str:
+    """Where an object of this kind has the spec of its pods."""
+    return _SPECS.get(kind, "spec.template.spec")
 
 
 def condition(pod: Pod, kind: str) -> meta.Condition | None:

@@ -1,11 +1,12 @@
-"""Kubernetes' time stamps: RFC 3339 in UTC with whole seconds, and seconds since 1970. Reads no clock."""
+"""Kubernetes' time stamps: RFC 3339 with whole seconds, in UTC if nothing else is said, and seconds since 1970. Reads no clock."""
 
 import datetime
 
 
-def stamp(seconds: float) -> str:
+def stamp(seconds: float, zone: datetime.tzinfo = datetime.UTC) -> str:
     """The time stamp of `seconds` since 1970; fractions are dropped, as metav1.Time drops them."""
-    return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = datetime.datetime.fromtimestamp(int(seconds), zone).isoformat()
+    return text.replace("+00:00", "Z")
 
 
 def seconds(text: str | None) -> float | None:
