@@ -73,11 +73,11 @@ class SecretProjection(meta.Part, frozen=True):
 
 
 class TokenProjection(meta.Part, frozen=True):
-    """A service account token within a projected volume."""
+    """A service account token within a projected volume; it holds for 600 seconds at least."""
 
     path: str
     audience: str | None = None
-    expiration_seconds: int | None = None
+    expiration_seconds: Annotated[int | None, forms.Range(600, 1 << 32)] = None
 
 
 class Projection(meta.Part, frozen=True):

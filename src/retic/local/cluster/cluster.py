@@ -13,7 +13,7 @@ from retic.findings import catalogue
 from retic.identity import clock
 from retic.local import broker, dns, egress, state, supervisor, upstream, workloads, zone
 from retic.local.cluster import gateways, members, processes, published, server, started
-from retic.local.kubelet import host, kubelet
+from retic.local.kubelet import host, kubelet, tokens
 from retic.local.sandbox import fabric
 from retic.local.workloads import pods
 from retic.objects import core
@@ -67,6 +67,7 @@ class Cluster:
             directory=self._directory,
             agent=self._members.socket if self._mesh else lambda _node: None,
             report=self._report,
+            issuer=tokens.Issuer.open(self._folder),
             guest=self.gateways if self._mesh else None,
         )
 

@@ -8,7 +8,7 @@ import msgspec
 
 from retic import findings
 from retic.identity import clock
-from retic.local.kubelet import container
+from retic.local.kubelet import container, tokens
 from retic.objects import core
 from retic.objects import pods as structs
 
@@ -71,8 +71,8 @@ class Host(msgspec.Struct, frozen=True):
 
     `state`: the mesh's folder. `look`: an object by reference. `services`: those of a namespace with their
     addresses. `directory`: the folder of the manifest that a pod comes from. `agent`: the socket of a
-    node's agent, None when pods are not captured. `report(pod, status)`: whom to tell. `drain`: seconds
-    between a pod's leaving its endpoints and SIGTERM.
+    node's agent, None when pods are not captured. `report(pod, status)`: whom to tell. `issuer` signs service
+    account tokens. `drain`: seconds between a pod's leaving its endpoints and SIGTERM.
     """
 
     fabric: Fabric
@@ -83,5 +83,6 @@ class Host(msgspec.Struct, frozen=True):
     directory: Callable[[structs.Pod], pathlib.Path]
     agent: Callable[[str], pathlib.Path | None]
     report: Callable[[structs.Pod, structs.PodStatus], None]
+    issuer: tokens.Issuer
     guest: Guest | None = None
     drain: float = 0.2

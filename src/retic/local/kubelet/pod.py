@@ -14,7 +14,18 @@ from collections.abc import Callable
 import structlog
 
 from retic import findings
-from retic.local.kubelet import cni, container, environment, host, probing, references, starting, status, volumes
+from retic.local.kubelet import (
+    cni,
+    container,
+    environment,
+    host,
+    probing,
+    references,
+    starting,
+    status,
+    tokens,
+    volumes,
+)
 from retic.local.sandbox import messages
 from retic.local.workloads import gateways, pods
 from retic.objects import pods as structs
@@ -38,6 +49,7 @@ class Runner:
         self.folder = given.state / "pods" / name
         self._volumes = self.folder / ".volumes"
         self._claims = given.state / "claims"
+        self._tokens = tokens.Tokens(given.issuer, given.time, given.look)
         self._inits = [self._runner(item, init=True) for item in pod.spec.init_containers]
         self._containers = [self._runner(item) for item in pod.spec.containers]
         self._guest_state: tuple[bool, str] | None = None
@@ -45,6 +57,7 @@ class Runner:
         self._changed_objects = asyncio.Event()
         self._task = asyncio.create_task(self._live(), name=f"pod {name}")
         self._end_task: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     @property
     def ref(self) -> findings.Ref:
@@ -132,7 +145,10 @@ class Runner:
             runner.retry()
         if self._starter is not None:
             with contextlib.suppress(environment.Missing, OSError):
-                volumes.prepare(self._volumes, self._claims, self.pod, self._host.look)
+                self._write_volumes()
+
+    def _write_volumes(self) -> None:
+        volumes.prepare(self._volumes, self._claims, self.pod, self._host.look, self._tokens.token)
 
     # The pod's life.
 
@@ -143,6 +159,8 @@ class Runner:
     async def _live(self) -> None:
         try:
             await self._set_up()
+            if self._tokens.renewal is not None:
+                self._renewing = asyncio.create_task(self._renew(), name=f"tokens of {self.ref}")
             if gateways.is_gateway(self.pod):
                 await self._host_guest()
                 return
@@ -185,7 +203,7 @@ class Runner:
         uid, node = pod.metadata.uid or "", pod.spec.node_name or ""
         if self.sandbox is None:
             self._volumes.mkdir(parents=True, exist_ok=True)
-            volumes.prepare(self._volumes, self._claims, pod, given.look)
+            self._write_volumes()
             services = given.services(pod.metadata.namespace)
             known = {
                 item.name: environment.of(pod, item, given.look, services)
@@ -207,6 +225,16 @@ class Runner:
         agent = given.agent(node)
         if agent is not None and not gateways.is_gateway(pod):
             await cni.add(agent, pod, self.sandbox.netns_path)
+
+    async def _renew(self) -> None:
+        """Write service account tokens anew, each before it ends, for as long as the pod is there."""
+        while (when := self._tokens.renewal) is not None:
+            await self._host.time.sleep(when - self._host.time.now().timestamp())
+            try:
+                self._write_volumes()
+            except (environment.Missing, OSError) as error:
+                log.warning("a service account token could not be written", pod=str(self.ref), error=str(error))
+                await self._host.time.sleep(_LAST_RETRY)
 
     async def _host_guest(self) -> None:
         assert self.sandbox is not None
@@ -296,6 +324,8 @@ class Runner:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             await self._stop_all()
+            if self._renewing is not None:
+                self._renewing.cancel()
             if self._guest_state is not None and self._host.guest is not None:
                 await self._host.guest.stop(self.pod)
         except Exception:

@@ -11,17 +11,18 @@ import itertools
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from retic import findings
-from retic.local.kubelet import environment, variables
+from retic.local.kubelet import environment, tokens, variables
 from retic.objects import pods as structs
 from retic.objects import volume
 
 _turn = itertools.count(1)
+Token = Callable[[structs.Pod, volume.TokenProjection], bytes]
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -40,7 +41,9 @@ class Mount(msgspec.Struct, frozen=True):
     read_only: bool
 
 
-def prepare(folder: pathlib.Path, claims: pathlib.Path, pod: structs.Pod, look: environment.Look) -> None:
+def prepare(
+    folder: pathlib.Path, claims: pathlib.Path, pod: structs.Pod, look: environment.Look, token: Token
+) -> None:
     """Make or update every volume of the pod below `folder`. Raises Missing for what is not there."""
     for item in pod.spec.volumes:
         place = _place(folder, claims, pod, item)
@@ -51,7 +54,7 @@ def prepare(folder: pathlib.Path, claims: pathlib.Path, pod: structs.Pod, look: 
                 raise environment.Missing(f"hostPath {place} does not exist on this machine")
             continue
         place.mkdir(parents=True, exist_ok=True)
-        files = content(pod, item, look)
+        files = content(pod, item, look, token)
         if files is not None:
             write(place, files)
 
@@ -65,7 +68,9 @@ def _place(folder: pathlib.Path, claims: pathlib.Path, pod: structs.Pod, item: v
     return folder / item.name
 
 
-def content(pod: structs.Pod, item: volume.Volume, look: environment.Look) -> list[Written] | None:
+def content(
+    pod: structs.Pod, item: volume.Volume, look: environment.Look, token: Token
+) -> list[Written] | None:
     """The files of a volume that is made of objects; None for one whose files are its containers' own."""
     if item.config_map is not None:
         return list(_config_map(pod, item.config_map, look, 0o644))
@@ -86,7 +91,7 @@ def content(pod: structs.Pod, item: volume.Volume, look: environment.Look) -> li
         return list(_downward(pod, item.downward_api, 0o644))
     if item.projected is not None:
         mode = item.projected.default_mode or 0o644
-        found = (_projected(pod, part, look, mode) for part in item.projected.sources)
+        found = (_projected(pod, part, look, mode, token) for part in item.projected.sources)
         return list(itertools.chain.from_iterable(found))
     return None
 
@@ -105,7 +110,9 @@ def _config_map(
     )
 
 
-def _projected(pod: structs.Pod, part: volume.Projection, look: environment.Look, mode: int) -> Iterator[Written]:
+def _projected(
+    pod: structs.Pod, part: volume.Projection, look: environment.Look, mode: int, token: Token
+) -> Iterator[Written]:
     if part.config_map is not None:
         yield from _config_map(pod, part.config_map, look, mode)
     if part.secret is not None:
@@ -114,6 +121,9 @@ def _projected(pod: structs.Pod, part: volume.Projection, look: environment.Look
         )
     if part.downward_api is not None:
         yield from _downward(pod, part.downward_api, mode)
+    if part.service_account_token is not None:
+        wanted = part.service_account_token
+        yield Written(wanted.path, token(pod, wanted), tokens.mode(pod, mode))
 
 
 def _keys(
@@ -173,7 +183,10 @@ def write(place: pathlib.Path, files: list[Written]) -> bool:
     for file in files:
         target = fresh / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(file.data)
+        # Never more open than it shall be, not for a moment either.
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as opened:
+            opened.write(file.data)
         target.chmod(file.mode)
     previous = old.readlink() if old.is_symlink() else None
     link = place / "..data_tmp"

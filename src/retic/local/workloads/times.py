@@ -1,4 +1,4 @@
-"""Kubernetes' time stamps: RFC 3339 with whole seconds, in UTC if nothing else is said, and seconds since 1970. Reads no clock."""
+"""Kubernetes' time stamps (RFC 3339, whole seconds, mostly UTC), and seconds since 1970. Reads no clock."""
 
 import datetime
 
