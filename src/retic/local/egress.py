@@ -3,7 +3,8 @@
 Egress: TCP from pods and nodes to any address outside the mesh's networks is redirected, in the fabric's
 namespace, to a relay that asks the broker for a socket connected from the host. Ingress: a listening socket
 of the host, from the broker, relayed to a gateway's address inside. Refuses UDP to the outside, at once, with
-an ICMP error; it never waits for a time-out that the caller could be spared.
+an ICMP error, but for packets to nameservers that it was told of; it never waits for a time-out that the caller
+could be spared.
 """
 
 import asyncio
@@ -33,10 +34,12 @@ _ABORT = struct.pack("ii", 1, 0)
 _OURS = ", ".join(str(network) for network in (*addresses.MESH, addresses.LOOPBACK, "224.0.0.0/3"))
 _RULES = """
 table ip retic_egress {{
+  map nameservers {{ type ipv4_addr : inet_service; }}
   set ours {{ type ipv4_addr; flags interval; elements = {{ {ours} }} }}
   chain redirect_in {{
     type nat hook prerouting priority -100;
     ip daddr != @ours ip protocol tcp redirect to :{port}
+    udp dport 53 redirect to :ip daddr map @nameservers
   }}
   chain redirect_out {{
     type nat hook output priority -100;
@@ -71,6 +74,10 @@ class Egress:
         port = sock.getsockname()[1]
         self._relay.serve(sock, lambda accepted: self._reach(accepted, port))
         await _load(_RULES.format(port=port, ours=_OURS))
+
+    async def nameserver(self, address: str, port: int) -> None:
+        """Lead DNS packets of pods for `address` to a server at the fabric's UDP port. Raises OSError."""
+        await _load(f"add element ip retic_egress nameservers {{ {address} : {port} }}\n")
 
     async def close(self) -> None:
         await self._relay.close()

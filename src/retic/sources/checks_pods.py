@@ -14,6 +14,7 @@ Faults = Iterator[validate.Fault]
 LongRunning = workloads.Deployment | workloads.ReplicaSet | workloads.StatefulSet | workloads.DaemonSet
 
 _TEMPLATE = "spec.template.spec"
+_NAMESERVERS = 3  # of a pod
 _WORDS = frozenset({"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"})
 
 
@@ -98,10 +99,27 @@ def spec(value: pods.PodSpec, path: str) -> Faults:
         if not is_address(alias.ip):
             where = f"{path}.hostAliases[{i}].ip"
             yield fault(where, f'is "{alias.ip}", which is no address', "write ip: 10.1.2.3")
+    yield from _resolving(value, path)
     volumes = frozenset(each.name for each in value.volumes)
     for field, containers in (("containers", value.containers), ("initContainers", value.init_containers)):
         for i, container in enumerate(containers):
             yield from _container(container, f"{path}.{field}[{i}]", volumes)
+
+
+def _resolving(value: pods.PodSpec, path: str) -> Faults:
+    """`dnsConfig` (core/v1 validatePodDNSConfig)."""
+    config = value.dns_config or pods.DNSConfig()
+    where = f"{path}.dnsConfig.nameservers"
+    if value.dns_policy == "None" and not config.nameservers:
+        yield fault(where, "is empty, and dnsPolicy None adds none", "write the address of a nameserver", "RT0007")
+    if len(config.nameservers) > _NAMESERVERS:
+        yield fault(where, f"has {len(config.nameservers)} addresses", f"write {_NAMESERVERS} at most")
+    for i, server in enumerate(config.nameservers):
+        if not is_address(server):
+            yield fault(f"{where}[{i}]", f'is "{server}", which is no address', "write an address, such as 10.1.2.3")
+    for i, option in enumerate(config.options):
+        if not option.name:
+            yield fault(f"{path}.dnsConfig.options[{i}].name", "is missing", "write name: ndots", "RT0007")
 
 
 def _container(value: pods.Container, path: str, volumes: frozenset[str]) -> Faults:

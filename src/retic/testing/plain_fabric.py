@@ -46,17 +46,20 @@ class Process:
 
 
 class Fabric:
-    """Remembers what was asked: `made` and `removed` pods by uid, `spawned` argument lists, `volumes`."""
+    """Remembers what was asked: `made` and `removed` pods by uid, `spawned` argument lists, `volumes`, and
+    what else a pod was `asked` to have."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
         self.removed: list[str] = []
         self.spawned: list[tuple[str, ...]] = []
         self.volumes: dict[str, tuple[Any, ...]] = {}
+        self.asked: dict[str, dict[str, Any]] = {}
         self._running: dict[str, list[Process]] = {}
 
-    async def add_pod(self, uid: str, *, volumes: Sequence[Any] = (), **_more: Any) -> Sandbox:
+    async def add_pod(self, uid: str, *, volumes: Sequence[Any] = (), **more: Any) -> Sandbox:
         self.made.append(uid)
+        self.asked[uid] = more
         self.volumes[uid] = tuple(volumes)
         self._running[uid] = []
         return Sandbox(uid)

@@ -5,11 +5,18 @@ import sys
 import msgspec
 
 from retic import findings, objects
-from retic.local.kubelet import host, kubelet, tokens
+from retic.local.kubelet import host, kubelet, naming, tokens
 from retic.local.workloads import pods
 from retic.testing import plain_fabric, wait
 
 replace = msgspec.structs.replace
+RESOLV = """
+# of this machine
+nameserver 127.0.0.53
+options edns0 ndots:1
+search old.example
+search lan. corp.example
+"""
 
 
 class Machine:
@@ -18,12 +25,13 @@ class Machine:
     def __init__(self, folder, time, *, agent=None):
         self.fabric = plain_fabric.Fabric()
         self.objects, self.seen, self.left, self.folder = {}, {}, [], folder
-        self.wanted = {}
+        self.wanted, self.nameservers = {}, []
         self.kubelet = kubelet.Kubelet(
             host.Host(
                 fabric=self.fabric, state=folder, time=time, look=self.objects.get,
                 services=lambda _: [], directory=lambda _: folder, agent=lambda _: agent,
                 report=self.report, issuer=tokens.Issuer.open(folder), drain=0.0,
+                resolver=naming.parse(RESOLV), nameserver=self.nameserver,
             ),
             self.gone,
         )  # fmt: skip
@@ -31,6 +39,9 @@ class Machine:
     def report(self, pod, status):
         self.seen[pod.metadata.name] = pod
         assert pod.status == status
+
+    async def nameserver(self, address):
+        self.nameservers.append(address)
 
     def gone(self, pod):
         self.left.append(pod.metadata.name)

@@ -12,8 +12,8 @@ from retic import findings
 from retic.findings import catalogue
 from retic.identity import clock
 from retic.local import broker, dns, egress, state, supervisor, upstream, workloads, zone
-from retic.local.cluster import gateways, members, processes, published, server, started
-from retic.local.kubelet import host, kubelet, tokens
+from retic.local.cluster import gateways, members, nameservers, processes, published, server, started
+from retic.local.kubelet import host, kubelet, naming, tokens
 from retic.local.sandbox import fabric
 from retic.local.workloads import pods
 from retic.objects import core
@@ -51,6 +51,7 @@ class Cluster:
         self._members = members.Members(config, self.keeper, fab)
         self._egress = egress.Egress(outside)
         self._ingress = egress.Ingress(outside)
+        self._nameservers = nameservers.Nameservers(outside, self._egress)
         self.gateways = gateways.Gateways(self._members, self._ingress, self._look)
         self.kubelet = kubelet.Kubelet(self._host(), self._gone)
         self._server = server.Server(self.objects, self.status, self.settle)
@@ -68,6 +69,8 @@ class Cluster:
             agent=self._members.socket if self._mesh else lambda _node: None,
             report=self._report,
             issuer=tokens.Issuer.open(self._folder),
+            resolver=_resolver(),
+            nameserver=self._nameservers.reach,
             guest=self.gateways if self._mesh else None,
         )
 
@@ -110,6 +113,7 @@ class Cluster:
         names = zone.Zone()
         self.objects.listeners.append(lambda ref, value: _to_zone(names, ref, value))
         resolvers = upstream.Upstream(upstream.host_servers(), self._outside.udp, self._outside.connect)
+        await self._nameservers.start(resolvers)
         for node in self._config.nodes:
             serving = dns.Server(names, resolvers)
             await serving.serve(*dns.sockets_in(self._fabric.netns(node)))
@@ -195,6 +199,7 @@ class Cluster:
         await self._server.close()
         await self._ingress.close()
         await self._egress.close()
+        await self._nameservers.close()
         for serving in self._names:
             await serving.close()
 
@@ -236,6 +241,14 @@ class Cluster:
         if self._dirty.is_set():
             return ["changes are being applied"]
         return started.reasons(self._world, self._look, {fault.object for fault in self._mistakes()})
+
+
+def _resolver() -> naming.Resolver:
+    """This machine's resolv.conf; an empty one when there is none."""
+    try:
+        return naming.parse(pathlib.Path("/etc/resolv.conf").read_text(errors="replace"))
+    except OSError:
+        return naming.Resolver()
 
 
 def _to_zone(names: zone.Zone, ref: findings.Ref, value: Any | None) -> None:

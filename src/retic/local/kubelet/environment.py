@@ -38,14 +38,14 @@ class Missing(Exception):  # noqa: N818
     """Something that the container needs is not there; the message says what."""
 
 
-def base(pod: structs.Pod) -> dict[str, str]:
-    """What every process gets: PATH, HOME and LANG of this machine, HOSTNAME of the pod."""
+def base(hostname: str) -> dict[str, str]:
+    """What every process gets: PATH, HOME and LANG of this machine, HOSTNAME as the kernel has it."""
     return {
         # First the interpreter that runs the mesh, so that `python3` is the one with its packages.
         "PATH": f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}",
         "HOME": os.environ.get("HOME", "/"),
         "LANG": os.environ.get("LANG", "C.UTF-8"),
-        "HOSTNAME": pod.spec.hostname or pod.metadata.name,
+        "HOSTNAME": hostname,
     }
 
 

@@ -1,14 +1,14 @@
 """What the kubelet is given: the machine's namespaces, time, objects, and whom to tell. Protocols only."""
 
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from retic import findings
 from retic.identity import clock
-from retic.local.kubelet import container, tokens
+from retic.local.kubelet import container, naming, tokens
 from retic.objects import core
 from retic.objects import pods as structs
 
@@ -40,6 +40,9 @@ class Fabric(Protocol):
         ip: str,
         volumes: Sequence[Any] = (),
         subdomain: str | None = None,
+        kernel_name: str = "",
+        resolv_conf: str = "",
+        aliases: str = "",
     ) -> Any: ...
 
     async def remove_pod(self, uid: str) -> None: ...
@@ -72,7 +75,8 @@ class Host(msgspec.Struct, frozen=True):
     `state`: the mesh's folder. `look`: an object by reference. `services`: those of a namespace with their
     addresses. `directory`: the folder of the manifest that a pod comes from. `agent`: the socket of a
     node's agent, None when pods are not captured. `report(pod, status)`: whom to tell. `issuer` signs service
-    account tokens. `drain`: seconds between a pod's leaving its endpoints and SIGTERM.
+    account tokens. `resolver`: this machine's resolv.conf. `nameserver`: makes one outside the mesh reachable
+    over UDP. `drain`: seconds between a pod's leaving its endpoints and SIGTERM.
     """
 
     fabric: Fabric
@@ -84,5 +88,7 @@ class Host(msgspec.Struct, frozen=True):
     agent: Callable[[str], pathlib.Path | None]
     report: Callable[[structs.Pod, structs.PodStatus], None]
     issuer: tokens.Issuer
+    resolver: naming.Resolver
+    nameserver: Callable[[str], Awaitable[None]]
     guest: Guest | None = None
     drain: float = 0.2

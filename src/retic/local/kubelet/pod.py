@@ -19,6 +19,7 @@ from retic.local.kubelet import (
     container,
     environment,
     host,
+    naming,
     probing,
     references,
     starting,
@@ -210,15 +211,20 @@ class Runner:
                 for item in (*pod.spec.containers, *pod.spec.init_containers)
                 if any(mount.sub_path_expr for mount in item.volume_mounts)
             }
+            for server in naming.outside(pod):
+                await given.nameserver(server)
             found = volumes.mounts(self._volumes, self._claims, pod, known)
             self.sandbox = await given.fabric.add_pod(
                 uid,
                 namespace=pod.metadata.namespace,
                 name=pod.metadata.name,
-                hostname=pod.spec.hostname or pod.metadata.name[:63],
+                hostname=naming.host_name(pod),
                 node=node,
                 ip=pod.status.pod_ip or "",
                 subdomain=pod.spec.subdomain,
+                kernel_name=naming.kernel_name(pod),
+                resolv_conf=naming.resolver(pod, given.resolver).text,
+                aliases=naming.aliases(pod),
                 volumes=[messages.Volume(source=m.source, path=m.path, read_only=m.read_only) for m in found],
             )
             self._starter = starting.Starter(given, pod, self.sandbox, self.folder)

@@ -10,7 +10,7 @@ import os
 import pathlib
 
 from retic.local.kubelet import container as containers
-from retic.local.kubelet import environment, host, logs, variables
+from retic.local.kubelet import environment, host, logs, naming, variables
 from retic.objects import pods as structs
 
 _EXEC_OUTPUT = 10 * 1024
@@ -52,7 +52,7 @@ class Starter:
             process = await self._host.fabric.spawn(
                 self._sandbox,
                 argv,
-                env={**environment.base(self._pod), **known},
+                env={**environment.base(naming.kernel_name(self._pod)), **known},
                 cwd=self._directory(container),
                 stdout=writing,
                 stderr=writing,
@@ -77,7 +77,7 @@ class Starter:
             process = await self._host.fabric.spawn(
                 self._sandbox,
                 command,
-                env={**environment.base(self._pod), **known},
+                env={**environment.base(naming.kernel_name(self._pod)), **known},
                 cwd=self._directory(container),
                 stdout=writing,
                 stderr=writing,

@@ -130,11 +130,14 @@ class Fabric:
         ip: str,
         volumes: Sequence[messages.Volume] = (),
         subdomain: str | None = None,
+        kernel_name: str = "",
+        resolv_conf: str = "",
+        aliases: str = "",
     ) -> Sandbox:
         """Make a pod's namespaces, link and mounts. Its network works when this returns.
 
         Raises OSError with the volume or step that failed; nothing of the pod is left then. A `Volume` whose
-        source is a file is placed as a file.
+        source is a file is placed as a file. The last three: see `messages.AddPod`.
         """
         request = messages.AddPod(
             uid=uid,
@@ -145,6 +148,9 @@ class Fabric:
             ip=ip,
             volumes=tuple(volumes),
             subdomain=subdomain,
+            kernel_name=kernel_name,
+            resolv_conf=resolv_conf,
+            aliases=aliases,
         )
         added = (await self._caller.call("add_pod", request)).value(messages.PodAdded)
         sandbox = Sandbox(uid, added.holder_pid, added.host_pid, added.netns_path)

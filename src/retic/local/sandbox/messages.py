@@ -22,6 +22,12 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AddPod(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A pod's namespaces.
+
+    `kernel_name`: what the kernel calls it, when that is not `hostname`. `resolv_conf`: the file, when it is not
+    the usual one. `aliases`: more lines of /etc/hosts.
+    """
+
     uid: str
     namespace: str
     name: str
@@ -30,6 +36,9 @@ class AddPod(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ip: str
     volumes: tuple[Volume, ...] = ()
     subdomain: str | None = None
+    kernel_name: str = ""
+    resolv_conf: str = ""
+    aliases: str = ""
 
 
 class PodAdded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

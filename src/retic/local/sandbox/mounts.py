@@ -34,12 +34,14 @@ def name_files(folder: pathlib.Path, pod: messages.AddPod) -> tuple[messages.Vol
     search = f"{pod.namespace}.svc.{addresses.CLUSTER_DOMAIN}"
     full = f"{pod.hostname}.{pod.subdomain}.{search}\t" if pod.subdomain else ""
     texts = {
-        "resolv.conf": f"nameserver {addresses.DNS}\n"
+        "resolv.conf": pod.resolv_conf
+        or f"nameserver {addresses.DNS}\n"
         f"search {search} svc.{addresses.CLUSTER_DOMAIN} {addresses.CLUSTER_DOMAIN}\n"
         "options ndots:5\n",
         "hosts": "127.0.0.1\tlocalhost\n"
         "::1\tlocalhost ip6-localhost ip6-loopback\n"
-        f"{pod.ip}\t{full}{pod.hostname}\n",
+        f"{pod.ip}\t{full}{pod.hostname}\n"
+        f"{pod.aliases}",
         "nsswitch.conf": _nsswitch(),
     }
     volumes = []

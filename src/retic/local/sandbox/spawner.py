@@ -224,7 +224,7 @@ def _hold_forever(pod: messages.AddPod, netns: str, view: _View, report: int) ->
         kernel.die_with_parent(signal.SIGKILL)
         os.setsid()
         kernel.setns(os.open(netns, os.O_RDONLY), kernel.New.NET)
-        kernel.set_hostname(pod.hostname)
+        kernel.set_hostname(pod.kernel_name or pod.hostname)
         mounts.build(view.state, view.stage, view.volumes)
         # Orphans of the pod's commands become its children; ignored, they leave no zombies.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)

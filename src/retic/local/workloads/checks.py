@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from retic import findings
-from retic.local.workloads import fields, pods, slices, world
+from retic.local.workloads import fields, pods, resolving, slices, world
 from retic.objects import core
 from retic.objects import pods as structs
 
@@ -34,6 +34,7 @@ def checks(bench: world.Bench) -> None:
         fields.of_template(bench, template.owner, template.spec, template.path)
         _volumes(bench, template)
         _references(bench, template)
+        resolving.checks(bench, template.owner, template.path, template.spec)
     for key in sorted(bench.given):
         value = bench.given[key]
         fields.of_object(bench, key, value)
