@@ -100,6 +100,46 @@ def test_a_daemon_set_is_on_every_node_and_a_job_completes(mesh):
         wait.until(lambda: all("done by" in logs(mesh, p["name"]) for p in ended), "both ran", every=0.2)
 
 
+def test_statuses_follow_what_runs_and_a_matching_pod_is_taken(mesh):
+    def given(*more, replicas=2):
+        return [
+            live.deployment("told", idle(), replicas=replicas), live.deployment("kept", idle(), kind="ReplicaSet"),
+            *more,
+        ]
+
+    def status(kind, name):
+        return live.objects(mesh, kind, name)[0].status
+
+    def available(replicas):
+        now = status("Deployment", "told")
+        assert now.available_replicas == now.updated_replicas == now.replicas == replicas
+        return {item.type: (item.status, item.reason) for item in now.conditions}
+
+    lone = pod("lone", idle())
+    lone["metadata"]["labels"] = {"app": "kept"}
+    with live.file(mesh, "told.yaml", *given(lone)):
+        live.ready(mesh, "told-", 2)
+        assert wait.until(lambda: available(2), "its status", every=0.2) == {
+            "Available": ("True", "MinimumReplicasAvailable"), "Progressing": ("True", "NewReplicaSetAvailable"),
+        }  # fmt: skip
+        live.ready(mesh, "lone")
+        (taken,) = live.objects(mesh, "Pod", "lone")
+        assert [(o.kind, o.name, o.controller) for o in taken.metadata.owner_references] == [
+            ("ReplicaSet", "kept", True)
+        ]
+        assert not live.pods(mesh, "kept-"), "the taken one is enough"
+        wait.until(lambda: status("ReplicaSet", "kept").ready_replicas == 1, "its status", every=0.2)
+        lone["metadata"]["labels"] = {"app": "free"}
+        live.write(mesh, "told.yaml", *given(lone, replicas=3))
+        live.ready(mesh, "kept-")
+        assert live.objects(mesh, "Pod", "lone")[0].metadata.owner_references == ()
+        assert live.objects(mesh, "Pod", "lone")[0].metadata.uid == taken.metadata.uid, "let go, it runs on"
+        wait.until(lambda: available(3), "its status", every=0.2)
+        made = live.objects(mesh, "Deployment", "told")[0]
+        assert (made.metadata.generation, made.status.observed_generation) == (2, 2)
+    wait.until(lambda: not live.objects(mesh, "Deployment", "told"), "it is gone", every=0.2)
+
+
 FRONT_AND_BACK = pod(
     "shared",
     {**live.echo("side", port=8081), "name": "web"},

@@ -89,6 +89,7 @@ class Condition(Part, frozen=True):
     reason: str | None = None
     message: str | None = None
     last_transition_time: str | None = None
+    last_update_time: str | None = None
     observed_generation: int | None = None
 
 

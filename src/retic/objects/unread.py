@@ -12,7 +12,7 @@ _NAMES: dict[type[meta.Part], str] = {
         "generateName selfLink resourceVersion deletionGracePeriodSeconds finalizers managedFields "
         "clusterName"
     ),
-    meta.Condition: "lastProbeTime lastUpdateTime",
+    meta.Condition: "lastProbeTime",
     core.Namespace: "spec status",
     core.Node: "status",
     core.ServiceAccount: "secrets imagePullSecrets automountServiceAccountToken",
@@ -40,8 +40,8 @@ _NAMES: dict[type[meta.Part], str] = {
     workloads.StatefulSetStatus: "collisionCount",
     workloads.VolumeClaimTemplate: "apiVersion kind status",
     workloads.DaemonSetStatus: "collisionCount",
-    workloads.JobStatus: "terminating failedIndexes uncountedTerminatedPods",
-    workloads.CronJobStatus: "active",
+    workloads.JobStatus: "failedIndexes uncountedTerminatedPods",
+    workloads.JobReference: "fieldPath resourceVersion",
     discovery.Endpoint: "deprecatedTopology",
     discovery.TargetRef: "apiVersion resourceVersion fieldPath",
     gateway.GatewayClass: "status",

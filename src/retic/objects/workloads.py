@@ -208,6 +208,7 @@ class JobStatus(meta.Part, frozen=True):
     ready: int | None = None
     succeeded: int | None = None
     failed: int | None = None
+    terminating: int | None = None
     start_time: str | None = None
     completion_time: str | None = None
     completed_indexes: str | None = None
@@ -241,9 +242,20 @@ class CronJobSpec(meta.Part, frozen=True):
     failed_jobs_history_limit: forms.AtLeastZero | None = None
 
 
-class CronJobStatus(meta.Part, frozen=True):
-    """When a CronJob last did something."""
+class JobReference(meta.Part, frozen=True):
+    """A Job that a CronJob has started."""
 
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+class CronJobStatus(meta.Part, frozen=True):
+    """What a CronJob runs, and when it last did something."""
+
+    active: tuple[JobReference, ...] = ()
     last_schedule_time: str | None = None
     last_successful_time: str | None = None
 

@@ -84,9 +84,9 @@ class Cluster:
         return [found[ref] for ref in sorted(found)]
 
     def _directory(self, pod: structs.Pod) -> pathlib.Path:
-        """The folder of the manifest that the pod's topmost owner stands in."""
+        """The folder of the manifest that the pod, or else its topmost owner, stands in."""
         value: Any = pod
-        while (owner := pods.controller(value)) is not None:
+        while pods.ref(value) not in self._positions and (owner := pods.controller(value)) is not None:
             above = self._look(findings.Ref(owner.kind, pod.metadata.namespace, owner.name))
             if above is None:
                 break

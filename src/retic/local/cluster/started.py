@@ -31,6 +31,8 @@ def faults(world: workloads.World, look: Look) -> Iterator[findings.Fault]:
     for pod in world.pods.values():
         if pods.ending(pod):
             continue
+        key = pods.ref(pod)
+        owner = key if key in world.notes else origin(pod, look)  # a manifest's own, whoever has taken it
         lists = (
             ("initContainers", pod.status.init_container_statuses),
             ("containers", pod.status.container_statuses),
@@ -39,7 +41,7 @@ def faults(world: workloads.World, look: Look) -> Iterator[findings.Fault]:
             for index, item in enumerate(found):
                 ended = item.state.terminated or item.last_state.terminated
                 if item.state.running is None and ended is not None and ended.reason == "StartError":
-                    yield _fault(origin(pod, look), f"{field}[{index}]", item.name, ended.message or "")
+                    yield _fault(owner, f"{field}[{index}]", item.name, ended.message or "")
 
 
 def _fault(owner: findings.Ref, field: str, name: str, why: str) -> findings.Fault:

@@ -85,6 +85,8 @@ def cron_job(bench: world.Bench, owner: workloads.CronJob) -> None:
         bench.note(key, since=bench.now)
         note = bench.notes[key]
     made: list[workloads.Job] = bench.owned("Job", owner)
+    good = [job for job in map(pods.ref, made) if jobs.finished(bench, job) == jobs.COMPLETE]
+    bench.note(key, done=max([note.done, *(times.stamp(bench.notes[job].until) for job in good)]))
     _history(bench, owner, made)
     zone = _zone(bench, owner)
     if zone is None:
@@ -112,7 +114,7 @@ def cron_job(bench: world.Bench, owner: workloads.CronJob) -> None:
         for value in running:
             bench.drop(pods.ref(value))
     _start(bench, owner, last, zone)
-    bench.note(key, since=last)
+    bench.note(key, since=last, until=last)
 
 
 def _name(owner: workloads.CronJob, when: float) -> findings.Ref:

@@ -26,6 +26,7 @@ from retic.local.workloads import (
     services,
     slices,
     stateful,
+    statuses,
     world,
 )
 from retic.objects import meta
@@ -68,11 +69,11 @@ def expand(
             break
     else:
         raise RuntimeError("controllers do not come to rest")
-    for value in bench.owned_kind("Job"):
-        bench.put(replace(value, status=jobs.status(bench, value)))
+    statuses.statuses(bench)
     services.services(bench)
     slices.slices(bench)
     checks.checks(bench)
+    bare.checks(bench)
     return bench.result()
 
 
@@ -82,13 +83,14 @@ def _bare(bench: world.Bench, value: structs.Pod) -> None:
 
 
 _CONTROLLERS: tuple[tuple[str, Callable[[world.Bench, Any], None]], ...] = (
+    # First, so that a controller that takes such a pod makes one fewer.
+    ("Pod", _bare),
     ("CronJob", cron.cron_job),
     ("Deployment", replicas.deployment),
     ("ReplicaSet", replicas.replica_set),
     ("StatefulSet", stateful.stateful_set),
     ("DaemonSet", daemons.daemon_set),
     ("Job", jobs.job),
-    ("Pod", _bare),
 )
 
 
@@ -148,6 +150,7 @@ def _unknown(
 ) -> world.World:
     """The same pods, with slices written anew: a rollout must not start because readiness is unknown."""
     bench = world.Bench(given, current, nodes=nodes, now=now)
+    statuses.forget(bench)
     slices.slices(bench)
     bench.faults = dict.fromkeys(current.faults)
     return bench.result()

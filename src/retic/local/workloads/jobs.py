@@ -11,8 +11,8 @@ import msgspec
 
 from retic import findings
 from retic.local.workloads import accounts, names, pods, times, world
-from retic.objects import meta, workloads
 from retic.objects import pods as structs
+from retic.objects import workloads
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 _FIRST_WAIT, _MOST_WAIT = 10.0, 360.0
@@ -31,7 +31,7 @@ def job(bench: world.Bench, owner: workloads.Job) -> None:
                 bench.end(pod)
             if bench.owned("Pod", owner):
                 return
-        bench.notes[key] = note = world.Note(revision=digest, since=bench.now)
+        bench.notes[key] = note = world.Note(revision=digest)
     found: list[structs.Pod] = bench.owned("Pod", owner)
     if note.done:
         _expire(bench, owner, note, found)
@@ -39,8 +39,11 @@ def job(bench: world.Bench, owner: workloads.Job) -> None:
         for pod in found:
             if pods.active(pod):
                 bench.end(pod)
+        bench.note(key, since=0.0)
     else:
-        _run(bench, owner, note, found)
+        if not note.since:
+            bench.note(key, since=bench.now)
+        _run(bench, owner, bench.notes[key], found)
 
 
 def failures(found: list[structs.Pod]) -> int:
@@ -65,19 +68,19 @@ def _run(bench: world.Bench, owner: workloads.Job, note: world.Note, found: list
     failed = failures(found)
     active = [pod for pod in found if pods.active(pod)]
     if failed > limit:
-        _finish(bench, owner, found, FAILED)
+        _finish(bench, owner, found, FAILED, "BackoffLimitExceeded")
         return
     if owner.spec.active_deadline_seconds is not None:
         end = note.since + owner.spec.active_deadline_seconds
         if bench.now >= end:
-            _finish(bench, owner, found, FAILED)
+            _finish(bench, owner, found, FAILED, "DeadlineExceeded")
             return
         bench.wake_at(end)
     parallel = 1 if owner.spec.parallelism is None else owner.spec.parallelism
     wanted = owner.spec.completions if owner.spec.completions is not None or not indexed else 1
     # Without completions one success is the end, once the others have ended (a work queue).
     if (wanted is not None and count >= wanted) or (wanted is None and succeeded and not active):
-        _finish(bench, owner, found, COMPLETE)
+        _finish(bench, owner, found, COMPLETE, "CompletionsReached")
         return
     if wanted is None:
         wanted_active = 0 if succeeded else parallel
@@ -156,11 +159,11 @@ def _indexed(template: structs.PodTemplateSpec, name: str, index: int) -> struct
     return replace(template, spec=spec)
 
 
-def _finish(bench: world.Bench, owner: workloads.Job, found: list[structs.Pod], how: str) -> None:
+def _finish(bench: world.Bench, owner: workloads.Job, found: list[structs.Pod], how: str, why: str) -> None:
     for pod in found:
         if pods.active(pod):
             bench.end(pod)
-    bench.note(pods.ref(owner), done=how, until=bench.now)
+    bench.note(pods.ref(owner), done=how, until=bench.now, reason=why)
     bench.changed = True
 
 
@@ -177,24 +180,6 @@ def _expire(bench: world.Bench, owner: workloads.Job, note: world.Note, found: l
     key = pods.ref(owner)
     if key in bench.made and not found:
         bench.drop(key)
-
-
-def status(bench: world.Bench, owner: workloads.Job) -> workloads.JobStatus:
-    """The Job's status as its controller writes it."""
-    note = bench.notes.get(pods.ref(owner), world.Note())
-    found: list[structs.Pod] = bench.owned("Pod", owner)
-    conditions: tuple[meta.Condition, ...] = ()
-    if note.done:
-        conditions = (meta.Condition(type=note.done, status="True", last_transition_time=times.stamp(note.until)),)
-    return workloads.JobStatus(
-        active=sum(pods.active(pod) for pod in found) or None,
-        ready=sum(pods.active(pod) and pods.ready(pod) for pod in found),
-        succeeded=sum(pod.status.phase == "Succeeded" for pod in found) or None,
-        failed=sum(pod.status.phase == "Failed" for pod in found) or None,
-        start_time=times.stamp(note.since) if note.since else None,
-        completion_time=times.stamp(note.until) if note.done == COMPLETE else None,
-        conditions=conditions,
-    )
 
 
 def finished(bench: world.Bench, ref: findings.Ref) -> str:

@@ -114,7 +114,7 @@ def _why(bench: world.Bench, pod: structs.Pod) -> str:
 
 def _stuck(bench: world.Bench, pod: structs.Pod, why: str) -> None:
     top: meta.Object = pod
-    while (owner := pods.controller(top)) is not None:
+    while pods.ref(top) not in bench.given and (owner := pods.controller(top)) is not None:
         found = bench.get(findings.Ref(owner.kind, pod.metadata.namespace, owner.name))
         if found is None:
             break

@@ -2,7 +2,7 @@
 
 The arithmetic of a rollout is Kubernetes' own (k8s.io/kubernetes/pkg/controller/deployment, rolling.go and
 util/deployment_util.go): old pods go only as new ones become available. A paused Deployment only scales.
-Left out: adoption of pods that no controller made, and scaling in proportion during a rollout.
+Left out: scaling in proportion during a rollout.
 """
 
 import math
@@ -10,7 +10,7 @@ import math
 import msgspec
 
 from retic import findings
-from retic.local.workloads import accounts, names, pods, world
+from retic.local.workloads import accounts, claims, names, pods, times, world
 from retic.objects import meta, workloads
 from retic.objects import pods as structs
 
@@ -58,8 +58,9 @@ def _rank(pod: structs.Pod) -> tuple[bool, bool, bool, int, str]:
 def replica_set(bench: world.Bench, owner: workloads.ReplicaSet) -> None:
     """Make or end pods until there are `spec.replicas` active ones."""
     wanted = 1 if owner.spec.replicas is None else owner.spec.replicas
-    found = [pod for pod in bench.owned("Pod", owner) if pods.active(pod)]
-    for pod in bench.owned("Pod", owner):
+    owned = claims.claim(bench, owner)
+    found = [pod for pod in owned if pods.active(pod)]
+    for pod in owned:
         if pods.terminal(pod) and not pods.ending(pod):
             bench.end(pod)
     for pod in sorted(found, key=_rank)[: max(0, len(found) - wanted)]:
@@ -107,6 +108,7 @@ def _made(bench: world.Bench, owner: workloads.Deployment, digest: str, replicas
             labels=labels,
             uid=names.uid(key, bench.serial(key)),
             owner_references=(world.reference(owner),),
+            creation_timestamp=times.stamp(bench.now),
         ),
         spec=workloads.ReplicaSetSpec(
             selector=selector,
@@ -118,6 +120,15 @@ def _made(bench: world.Bench, owner: workloads.Deployment, digest: str, replicas
     bench.note(key, since=bench.now, count=bench.serial(pods.ref(owner)))
     bench.put(made)
     return made
+
+
+def fences(owner: workloads.Deployment) -> tuple[int, int]:
+    """How many pods more, and how many fewer, than wanted a rolling update may have (ResolveFenceposts)."""
+    wanted = 1 if owner.spec.replicas is None else owner.spec.replicas
+    rolling = owner.spec.strategy.rolling_update if owner.spec.strategy else None
+    surge = share(rolling.max_surge if rolling else None, wanted, default="25%", up=True)
+    fewer = share(rolling.max_unavailable if rolling else None, wanted, default="25%", up=False)
+    return (surge, fewer) if surge or fewer else (0, 1)
 
 
 def _recreate(
@@ -150,11 +161,7 @@ def _roll(
     wanted: int,
     digest: str,
 ) -> None:
-    rolling = owner.spec.strategy.rolling_update if owner.spec.strategy else None
-    surge = share(rolling.max_surge if rolling else None, wanted, default="25%", up=True)
-    fewer = share(rolling.max_unavailable if rolling else None, wanted, default="25%", up=False)
-    if surge == 0 and fewer == 0:
-        fewer = 1  # ResolveFenceposts
+    surge, fewer = fences(owner)
     total_old = sum(_size(value) for value in old)
     if new is None:
         new = _made(bench, owner, digest, max(0, min(wanted, wanted + surge - total_old)))

@@ -6,7 +6,7 @@ folders that outlive their pod (`retic.local.kubelet`); their retention policy i
 
 import msgspec
 
-from retic.local.workloads import accounts, names, pods, world
+from retic.local.workloads import accounts, claims, names, pods, world
 from retic.objects import pods as structs
 from retic.objects import volume, workloads
 
@@ -19,12 +19,12 @@ replace = msgspec.structs.replace
 def stateful_set(bench: world.Bench, owner: workloads.StatefulSet) -> None:
     """One step: make what is missing, then end what is too many, then update one."""
     key = pods.ref(owner)
-    update = names.template_hash((owner.spec.template, owner.spec.service_name, owner.spec.volume_claim_templates))
+    update = revision(owner)
     note = bench.notes.get(key)
     if note is None:
         bench.note(key, revision=update, template=owner.spec.template)
         note = bench.notes[key]
-    found = {_ordinal(pod): pod for pod in bench.owned("Pod", owner)}
+    found = {_ordinal(pod): pod for pod in claims.claim(bench, owner, lambda pod: _member(owner, pod))}
     start = (owner.spec.ordinals.start if owner.spec.ordinals else None) or 0
     wanted = range(start, start + (1 if owner.spec.replicas is None else owner.spec.replicas))
     ordered = owner.spec.pod_management_policy != "Parallel"
@@ -33,6 +33,18 @@ def stateful_set(bench: world.Bench, owner: workloads.StatefulSet) -> None:
     if not _drain(bench, owner, found, wanted, ordered=ordered):
         return
     _update(bench, owner, found, wanted, update)
+
+
+def revision(owner: workloads.StatefulSet) -> str:
+    """The name of the revision that the manifest asks for; its pods carry it as a label."""
+    made_of = (owner.spec.template, owner.spec.service_name, owner.spec.volume_claim_templates)
+    return f"{owner.metadata.name}-{names.template_hash(made_of)}"
+
+
+def _member(owner: workloads.StatefulSet, pod: structs.Pod) -> bool:
+    """Whether a pod's name is one that the StatefulSet gives."""
+    base, _, number = pod.metadata.name.rpartition("-")
+    return base == owner.metadata.name and number.isdecimal()
 
 
 def _ordinal(pod: structs.Pod) -> int:

@@ -18,7 +18,11 @@ replace = msgspec.structs.replace
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What a controller must remember of one object and Kubernetes keeps in objects that we have not."""
+    """What a controller must remember of one object and Kubernetes keeps in objects that we have not.
+
+    Of a bare pod, `done` is the uid of the controller that has taken it. Of a CronJob, `until` is the last time
+    for which it started a Job, and `done` the stamp of its last success.
+    """
 
     revision: str = ""
     template: structs.PodTemplateSpec | None = None
@@ -26,11 +30,13 @@ class Note(msgspec.Struct, frozen=True):
     until: float = 0.0
     done: str = ""
     count: int = 0
+    reason: str = ""
 
 
 class World(msgspec.Struct, frozen=True):
     """Everything that controllers made: `objects` by reference, and their memory.
 
+    `reported` are those of `objects` that a manifest holds and that stand here for their status only.
     `wake` is the time (seconds since 1970) at which a controller wants to be asked again, None: never.
     """
 
@@ -38,6 +44,7 @@ class World(msgspec.Struct, frozen=True):
     notes: dict[findings.Ref, Note] = msgspec.field(default_factory=dict)
     serials: dict[findings.Ref, int] = msgspec.field(default_factory=dict)
     addresses: dict[findings.Ref, str] = msgspec.field(default_factory=dict)
+    reported: frozenset[findings.Ref] = frozenset()
     cursors: dict[str, int] = msgspec.field(default_factory=dict)
     faults: tuple[findings.Fault, ...] = ()
     wake: float | None = None
@@ -72,7 +79,9 @@ class Bench:
         self.given = given
         self.now = now
         self.nodes = nodes
-        self.made: dict[findings.Ref, Any] = dict(previous.objects)
+        self.before = previous.objects
+        self.made: dict[findings.Ref, Any] = {k: v for k, v in previous.objects.items() if k not in previous.reported}
+        self.reported: set[findings.Ref] = set()
         self.notes = dict(previous.notes)
         self.serials = dict(previous.serials)
         self.addresses = dict(previous.addresses)
@@ -82,6 +91,7 @@ class Bench:
         self.changed = False
         self._kinds: dict[str, set[findings.Ref]] = {}
         self._owned: dict[tuple[str, str], set[findings.Ref]] = {}
+        self._orphans: set[findings.Ref] = set()
         for key, value in self.made.items():
             self._index(key, value)
         self._given_kinds: dict[str, set[findings.Ref]] = {}
@@ -93,12 +103,15 @@ class Bench:
         owner = pods.controller(value)
         if owner is not None:
             self._owned.setdefault((key.kind, owner.uid), set()).add(key)
+        elif key.kind == "Pod":
+            self._orphans.add(key)
 
     def _unindex(self, key: findings.Ref, value: meta.Object) -> None:
         self._kinds[key.kind].discard(key)
         owner = pods.controller(value)
         if owner is not None:
             self._owned[key.kind, owner.uid].discard(key)
+        self._orphans.discard(key)
 
     def result(self) -> World:
         """The next world."""
@@ -107,6 +120,7 @@ class Bench:
             notes=self.notes,
             serials=self.serials,
             addresses=self.addresses,
+            reported=frozenset(self.reported),
             cursors=self.cursors,
             faults=tuple(self.faults),
             wake=self.wake,
@@ -161,6 +175,22 @@ class Bench:
         keys = self._owned.get((kind, owner.metadata.uid or ""), set())
         found = [self.made[key] for key in keys]
         return sorted(found, key=lambda value: (value.metadata.creation_timestamp or "", value.metadata.name))
+
+    def of_uid(self, uid: str) -> Any | None:
+        """The object with this uid, None: it does not exist any more."""
+        every = (*self.made.values(), *self.given.values())
+        return next((value for value in every if value.metadata.uid == uid), None)
+
+    def orphans(self, namespace: str) -> list[structs.Pod]:
+        """The pods of a namespace that no controller manages, by name."""
+        return [self.made[key] for key in sorted(self._orphans) if key.namespace == namespace]
+
+    def report(self, value: meta.Object) -> None:
+        """Write an object with its status; a manifest's own is read anew at the next expansion."""
+        key = pods.ref(value)
+        if key in self.given:
+            self.reported.add(key)
+        self.put(value)
 
     def end(self, pod: structs.Pod) -> None:
         """Tell a pod to end; one that no node has is gone at once."""
