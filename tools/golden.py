@@ -6,18 +6,20 @@ Removes what no case produces any more; refuses to write a case that produces no
 import pathlib
 import sys
 
-from retic.testing import golden
+from retic.testing import golden, golden_controllers
 
-CASES = pathlib.Path(__file__).parent.parent / "tests" / "golden" / "cases"
+FOLDER = pathlib.Path(__file__).parent.parent / "tests" / "golden"
 
 
 def main() -> int:
     """0, or 1 with the case that produces nothing."""
-    for folder in golden.cases(CASES):
-        case = golden.Case(folder)
+    translation = [golden.Case(folder) for folder in golden.cases(FOLDER / "cases")]
+    controllers = [golden_controllers.Case(folder) for folder in golden_controllers.cases(FOLDER / "controllers")]
+    for case in (*translation, *controllers):
+        folder = case.folder
         wanted, have = case.actual(), case.expected()
         if len(wanted) < 2:
-            print(f"{folder.name}: renders no resource: name some in {folder / 'render'}", file=sys.stderr)
+            print(f"{folder.name}: makes nothing; name resources in {folder / 'render'}, or objects", file=sys.stderr)
             return 1
         for path in set(have) - set(wanted):
             (folder / path).unlink()

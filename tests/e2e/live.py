@@ -35,8 +35,8 @@ def file(mesh, name, *objects):
             remove(mesh, name)
 
 
-def objects(mesh, kind, prefix=""):
-    """The objects of a kind whose names begin so, as everybody in the mesh sees them."""
+def everything(mesh):
+    """All objects, as everybody in the mesh sees them."""
     found = []
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(10)
@@ -48,7 +48,12 @@ def objects(mesh, kind, prefix=""):
                 break
             if event.object is not None:
                 found.append(event.object)
-    those = [o for o in found if type(o).__name__ == kind and o.metadata.name.startswith(prefix)]
+    return found
+
+
+def objects(mesh, kind, prefix=""):
+    """The objects of a kind whose names begin so."""
+    those = [o for o in everything(mesh) if type(o).__name__ == kind and o.metadata.name.startswith(prefix)]
     return sorted(those, key=lambda o: o.metadata.name)
 
 

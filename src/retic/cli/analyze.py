@@ -34,7 +34,7 @@ def examine(files: Sequence[pathlib.Path]) -> tuple[findings.Finding, ...]:
     loaded = manifests.load(files)
     given = workloads.identified(located.object for located in loaded.objects)
     world = workloads.offline(given, nodes=_nodes(given))
-    objects = {**given, **world.objects}
+    objects = world.listed(given)
     mesh = wiring.offline(objects.values())
     meant = [fault for ref in objects for fault in mesh.ask(faults.of, ref)]
     positions = {located.ref: located.position for located in loaded.objects}

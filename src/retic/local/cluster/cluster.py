@@ -103,7 +103,7 @@ class Cluster:
         self._dirty.set()
 
     def _all(self) -> dict[findings.Ref, Any]:
-        return {**self._given, **self._world.objects}
+        return self._world.listed(self._given)
 
     # Life.
 

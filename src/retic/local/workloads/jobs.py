@@ -140,6 +140,7 @@ def _template(owner: workloads.Job) -> structs.PodTemplateSpec:
         "batch.kubernetes.io/job-name": owner.metadata.name,
         "job-name": owner.metadata.name,
         "batch.kubernetes.io/controller-uid": owner.metadata.uid or "",
+        "controller-uid": owner.metadata.uid or "",
     }
     return replace(owner.spec.template, metadata=replace(owner.spec.template.metadata, labels=labels))
 

@@ -54,6 +54,11 @@ class World(msgspec.Struct, frozen=True):
         """The pods, ending ones included."""
         return {key: value for key, value in self.objects.items() if key.kind == "Pod"}
 
+    def listed(self, given: Mapping[findings.Ref, Any]) -> dict[findings.Ref, Any]:
+        """All objects, as an API server would list them: without pods of manifests that a controller has ended."""
+        ended = {key for key, note in self.notes.items() if key.kind == "Pod" and note.done}
+        return {**{key: value for key, value in given.items() if key not in ended}, **self.objects}
+
     def with_status(self, pod: findings.Ref, uid: str, status: structs.PodStatus) -> "World":
         """With another status of a pod; nothing changes when that pod is not there any more."""
         found = self.objects.get(pod)
