@@ -7,6 +7,7 @@ from retic.objects import meta
 from retic.objects import pods as structs
 
 replace = msgspec.structs.replace
+_COMPLETED = "PodCompleted"
 _ORDER = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
@@ -48,11 +49,12 @@ def status(
     gates = [gate.condition_type for gate in pod.spec.readiness_gates]
     shut = [name for name in gates if name not in present or present[name].status != "True"]
     finished = what == "Succeeded"
-    why = "PodCompleted" if finished else "ContainersNotReady"
+    why = _COMPLETED if finished else "ContainersNotReady"
     text = None if finished or not waiting else f"containers with unready status: [{' '.join(waiting)}]"
     wanted = {
         "PodReadyToStartContainers": (facts.network is None, "NetworkNotReady", facts.network),
-        "Initialized": (facts.initialized, "ContainersNotInitialized", None),
+        # Of a pod that has done its work kubelet says so here too, though the condition is True.
+        "Initialized": (facts.initialized, why if finished else "ContainersNotInitialized", None),
         "ContainersReady": (not waiting and not facts.over, why, text),
         "Ready": (
             not waiting and not shut and not facts.over,
@@ -82,7 +84,7 @@ def _condition(
     return meta.Condition(
         type=name,
         status=value,
-        reason=None if good else reason,
+        reason=reason if not good or reason == _COMPLETED else None,
         message=None if good else message,
         last_transition_time=stamp,
     )

@@ -10,12 +10,17 @@ from retic.local.workloads import accounts, names, placing, pods, replicas, stat
 from retic.objects import pods as structs
 from retic.objects import workloads
 
+GENERATION = "pod-template-generation"
 replace = msgspec.structs.replace
 
 
 def daemon_set(bench: world.Bench, owner: workloads.DaemonSet) -> None:
     """Make the missing, end those on nodes that do not fit any more, and update some."""
+    key = pods.ref(owner)
     digest = names.template_hash(owner.spec.template)
+    note = bench.notes.get(key, world.Note())
+    if note.revision != digest:
+        bench.note(key, revision=digest, count=note.count + 1)
     found: dict[str, structs.Pod] = {}
     for pod in bench.owned("Pod", owner):
         if pods.terminal(pod):
@@ -35,7 +40,8 @@ def daemon_set(bench: world.Bench, owner: workloads.DaemonSet) -> None:
 def _create(bench: world.Bench, owner: workloads.DaemonSet, node: str, digest: str) -> None:
     name = names.generated(f"{owner.metadata.name}-", owner.metadata.namespace, bench.serial(pods.ref(owner)))
     template = replace(owner.spec.template, spec=replace(owner.spec.template.spec, node_name=node))
-    bench.create_pod(owner, template, name, owner.metadata.namespace, labels={stateful.REVISION: digest})
+    labels = {stateful.REVISION: digest, GENERATION: str(bench.notes[pods.ref(owner)].count)}
+    bench.create_pod(owner, template, name, owner.metadata.namespace, labels=labels)
 
 
 def _update(
