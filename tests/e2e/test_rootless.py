@@ -1,10 +1,14 @@
 """A user without rights runs the same mesh."""
 
 import json
+import sys
 
+import live
 import pytest
+from test_pod_files import SERVE, ask
+from test_workloads import idle, pod
 
-from retic.testing import outsider, wait
+from retic.testing import machine, outsider, wait
 
 
 @pytest.fixture
@@ -62,3 +66,21 @@ def test_an_outsider_gets_nothing_in_plaintext(mesh):
         tried = where.popen("curl", "-s", "-m", "5", f"http://{ip}:8080/")
         out, _ = tried.communicate(timeout=20)
         assert (out, tried.returncode != 0) == ("", True)
+
+
+def test_a_nameserver_outside_is_asked_over_udp_and_tcp(mesh, host):
+    """On a machine of the test's own, which has the address outside."""
+    with outsider.Somewhere(host.holder).popen(sys.executable, "-c", SERVE, machine.OUTSIDE) as serving:
+        try:
+            assert serving.stdout.readline().strip() == "serving"
+            config = {"nameservers": [machine.OUTSIDE]}
+            one = pod("abroad", idle(), dnsPolicy="None", dnsConfig=config)
+            with live.file(mesh, "abroad.yaml", one):
+                live.ready(mesh, "abroad")
+                for over, last in (("udp", "1"), ("tcp", "2")):
+                    said = ask(mesh, "abroad", machine.OUTSIDE, "any.example", over)
+                    assert said == ["NOERROR", f"198.51.100.{last}"]
+                done = mesh.exec("abroad", "getent", "ahostsv4", "some.example")
+                assert done.stdout.split()[0] == "198.51.100.1"
+        finally:
+            serving.kill()
