@@ -90,8 +90,6 @@ def _column(struct: type[meta.Part], name: str, *, used: bool) -> int:
         return 2
     if used:
         return 0
-    if name in fields.YET.get(struct.__name__, "").split():
-        return 2
     raise ValueError(f"{struct.__name__}.{name} has no effect, and tools/fields.py does not say why")
 
 
@@ -105,7 +103,7 @@ def _row(struct: type[meta.Part], top: bool) -> str:
         columns[_column(struct, name, used=False)].append(name)
     cells = [", ".join(f"`{name}`" for name in columns[0])]
     cells.append(_grouped(columns[1], lambda name: _link(fields.said(struct.__name__, name))))
-    cells.append(_grouped(columns[2], lambda name: str(fields.silent(struct.__name__, name) or "not yet")))
+    cells.append(_grouped(columns[2], lambda name: str(fields.silent(struct.__name__, name))))
     return f"| {struct.__name__} | {' | '.join(cell or '-' for cell in cells)} |"
 
 
@@ -133,8 +131,7 @@ Which kinds and fields of Kubernetes and the Gateway API mean something to Retic
 - **has an effect**: what it has in a cluster.
 - **a finding says so**: it has no effect, or not every value has; where a value asks for more than happens, a
   finding names file, line and what happens instead. A value that asks for what happens anyway has none.
-- **silently without**: no effect, and no finding, for the reason with that number [below](#why-nothing-is-said);
-  *not yet* is no reason but a gap.
+- **silently without**: no effect, and no finding, for the reason with that number [below](#why-nothing-is-said).
 
 Findings of the mesh ([RT0110](../findings.md#rt0110), [RT0308](../findings.md#rt0308),
 [RT0205](../findings.md#rt0205)) hold wherever it runs. Those of local mode are warnings where pods or traffic
