@@ -1,6 +1,8 @@
 """What commands ask the control plane, answered from objects, the graph and the discovery service."""
 
 import asyncio
+import contextlib
+import datetime
 import importlib.metadata
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
@@ -17,7 +19,7 @@ from retic.explain import why as explain
 from retic.findings import catalogue
 from retic.mesh import faults, gateways, tables, workloads
 from retic.objects import core, pods
-from retic.sources import store
+from retic.sources import certificates, store
 from retic.xds import Client
 
 
@@ -96,11 +98,13 @@ class Answers:
         return model.Version(importlib.metadata.version("retic"), ", ".join(sorted(found)))
 
     async def findings(self) -> Sequence[report.Finding]:
-        """Faults of form and of local mode, faults of meaning, and resources that proxies refused."""
+        """Faults of form and of local mode, of meaning, of certificates' times, and what proxies refused."""
         meant = places.located(
             (f for ref in self._kept.objects for f in self._db.ask(faults.of, ref)), self._kept.positions
         )
-        return places.ordered((*self._kept.found, *meant, *map(self._refusal, self._refusals.standing)))
+        lapsed = certificates.lapsed(self._kept.objects, self._kept.positions, datetime.datetime.now(datetime.UTC))
+        refused = map(self._refusal, self._refusals.standing)
+        return places.ordered((*self._kept.found, *meant, *lapsed, *refused))
 
     def _refusal(self, key: tuple[str, str, str]) -> report.Finding:
         client, type_url, name = key
@@ -125,8 +129,10 @@ class Answers:
             if found != last:
                 last = found
                 yield found
-            async with self._news:
-                await self._news.wait()
+            wait = certificates.until_change(self._kept.objects, datetime.datetime.now(datetime.UTC))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait), self._news:
+                    await self._news.wait()
 
     async def why(self, resource: str) -> explain.Why:
         """From a resource's name to its objects."""

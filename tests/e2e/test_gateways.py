@@ -1,7 +1,5 @@
 """Gateways from the host: on 127.0.0.1, with and without TLS, by host name, in every protocol, edited live."""
 
-import base64
-import datetime
 import os
 import socket
 
@@ -9,78 +7,10 @@ import live
 import pod_probes
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
+from fronts import address, free_ports, gateway, listener, secret, shown, tagged, taken
 
-from retic.testing import wait
-
-SITE = {"app": "site"}
-
-
-def certificate(*hosts):
-    """A self-signed certificate for these hosts: chain and key, both PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(h) for h in hosts]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return made.public_bytes(serialization.Encoding.PEM), private
-
-
-def secret(name, pair):
-    data = {"tls.crt": base64.b64encode(pair[0]).decode(), "tls.key": base64.b64encode(pair[1]).decode()}
-    return {
-        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": live.meta(name), "data": data,
-    }
-
-
-def gateway(name, *listeners, kind="retic"):
-    return {
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": live.meta(name),
-        "spec": {"gatewayClassName": kind, "listeners": list(listeners)},
-    }
-
-
-def listener(name, port, hostname=None, certificates=(), **more):
-    answer = {"name": name, "port": port, "protocol": "HTTPS" if certificates else "HTTP", **more}
-    if hostname:
-        answer["hostname"] = hostname
-    if certificates:
-        answer["tls"] = {"certificateRefs": [{"name": c} for c in certificates]}
-    return answer
-
-
-def tagged(name, gateway_name, *matches, section=None, hostnames=(), backend="site-v1", **more):
-    """A route that says its own name in x-rule."""
-    tag = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "x-rule", "value": name}]}}
-    rule = {"filters": [tag], "backendRefs": [live.to(backend, **more)]}
-    if matches:
-        rule["matches"] = [{"path": {"type": "PathPrefix", "value": m}} for m in matches]
-    parent = {"name": gateway_name} | ({"sectionName": section} if section else {})
-    return live.route(name, parent, rule, **({"hostnames": list(hostnames)} if hostnames else {}))
-
-
-def free_ports(number):
-    """Ports that nobody listens on just now."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    found = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
-    return found
-
-
-def address(mesh, name, port):
-    found = [g for g in mesh.ps()["gateways"] if g["name"] == name]
-    return next((x["address"] for g in found for x in g["listeners"] if x["port"] == port), None)
+from retic.testing import tls_pairs, wait
 
 
 class Front:
@@ -89,7 +19,7 @@ class Front:
     def __init__(self, mesh):
         self.mesh = mesh
         self.http, self.https, self.extra = free_ports(3)
-        self.pairs = {h: certificate(h) for h in ("one.example.com", "*.example.com", "two.test")}
+        self.pairs = {h: tls_pairs.pair(h) for h in ("one.example.com", "*.example.com", "two.test")}
         self.listeners = [
             listener("all", self.http), listener("one", self.http, "one.example.com"),
             listener("any", self.http, "*.example.com"),
@@ -151,10 +81,6 @@ def front(mesh):
         yield made
 
 
-def taken(answer):
-    return answer["json"]["headers"].get("x-rule") if answer["status"] == 200 else answer["status"]
-
-
 def test_the_wanted_ports_are_used_when_they_are_free(mesh, front):
     for port in (front.http, front.https):
         assert address(mesh, "front", port) == f"127.0.0.1:{port}"
@@ -199,20 +125,9 @@ def test_tls_by_server_name(front, host, expected, version, http):
 def test_each_server_name_gets_its_own_certificate(front):
     for host, pair in front.pairs.items():
         name = host.replace("*", "x")
-        said = _certificate(front.https, name)
+        said = shown(front.https, name)
         assert said == x509.load_pem_x509_certificate(pair[0]).public_bytes(serialization.Encoding.DER)
     assert front.secure("nobody.invalid")["status"] == 0, "no listener has that name"
-
-
-def _certificate(port, name):
-    import ssl
-
-    trust = ssl.create_default_context()
-    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection(("127.0.0.1", port), 5) as plain, trust.wrap_socket(
-        plain, server_hostname=name
-    ) as secured:
-        return secured.getpeercert(binary_form=True)
 
 
 def test_http_1_clients_reach_an_h2c_backend(front):

@@ -1,5 +1,6 @@
 """`retic analyze`: what is wrong with manifests, without running them."""
 
+import datetime
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
@@ -29,7 +30,7 @@ def examine(files: Sequence[pathlib.Path]) -> tuple[findings.Finding, ...]:
     from retic import wiring
     from retic.local import workloads
     from retic.mesh import faults
-    from retic.sources import manifests
+    from retic.sources import certificates, manifests
 
     loaded = manifests.load(files)
     given = workloads.identified(located.object for located in loaded.objects)
@@ -38,7 +39,8 @@ def examine(files: Sequence[pathlib.Path]) -> tuple[findings.Finding, ...]:
     mesh = wiring.offline(objects.values())
     meant = [fault for ref in objects for fault in mesh.ask(faults.of, ref)]
     positions = {located.ref: located.position for located in loaded.objects}
-    return places.ordered([*loaded.findings, *places.located([*world.faults, *meant], positions)])
+    lapsed = certificates.lapsed(given, positions, datetime.datetime.now(datetime.UTC))
+    return places.ordered([*loaded.findings, *lapsed, *places.located([*world.faults, *meant], positions)])
 
 
 def _nodes(given: Iterable[findings.Ref]) -> tuple[str, ...]:

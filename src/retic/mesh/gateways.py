@@ -7,6 +7,7 @@ from retic.mesh import fields, grants, hosts, route, routing, rules, tables
 from retic.objects import gateway, routes
 
 _GROUP = "gateway.networking.k8s.io"
+_TLS = "kubernetes.io/tls"
 _KINDS = {"HTTP": ("HTTPRoute", "GRPCRoute"), "HTTPS": ("HTTPRoute", "GRPCRoute")}
 
 
@@ -162,9 +163,16 @@ def _unusable(
     found = db.get(tables.SECRETS, secret)
     where = f"{secret.namespace}/{secret.name}"
     if found is None:
-        return "RT0302", f"there is no Secret {where}", "create it, with type kubernetes.io/tls"
-    pair = hosts.certificate(found)
-    if pair is None:
+        return (
+            "RT0302", f"there is no Secret {where}, or none that could be used",
+            "create it with type: kubernetes.io/tls, or mend what its own finding says",
+        )
+    if found.type != _TLS:
+        return (
+            "RT0302", f"Secret {where} is of type {found.type or 'Opaque'}, and a certificate's is {_TLS}",
+            f"write type: {_TLS} in the Secret",
+        )
+    if hosts.certificate(found) is None:
         return "RT0302", f"Secret {where} has no PEM in tls.crt and tls.key", "make it of type kubernetes.io/tls"
     return None
 

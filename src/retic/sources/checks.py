@@ -1,6 +1,7 @@
 """What must hold between the fields of one object; what needs a second object is meaning, and `mesh`'s.
 
-Sources: the validation of core/v1, apps/v1 and batch/v1, and the CEL rules of the Gateway API.
+Sources: the validation of core/v1, apps/v1 and batch/v1, what Envoy asks of certificates, and the CEL rules of
+the Gateway API.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ def check(value: objects.Object) -> Iterator[validate.Fault]:
 
 
 _BY_KIND: dict[type[objects.Object], tuple[Callable[[Any], Iterator[validate.Fault]], ...]] = {
+    core.Secret: (checks_core.secret,),
     core.Service: (checks_core.service,),
     discovery.EndpointSlice: (checks_core.endpoint_slice,),
     pods.Pod: (checks_pods.pod,),

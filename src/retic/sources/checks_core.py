@@ -1,11 +1,11 @@
-"""Rules between the fields of a Service, an EndpointSlice, a Gateway."""
+"""Rules between the fields of a Secret, a Service, an EndpointSlice, a Gateway."""
 
 import ipaddress
 from collections.abc import Iterator
 
 from retic.objects import core, discovery
 from retic.objects import gateway as gateways
-from retic.sources import validate
+from retic.sources import certificates, model, validate
 
 Faults = Iterator[validate.Fault]
 
@@ -35,6 +35,25 @@ def is_address(text: str, family: str | None = None) -> bool:
     except ValueError:
         return False
     return family is None or family == f"IPv{address.version}"
+
+
+def secret(value: core.Secret) -> Faults:
+    """A Secret of type kubernetes.io/tls has a chain and a key that a proxy can use. Values are never quoted."""
+    if value.type != certificates.TYPE:
+        return
+    pair: dict[str, bytes] = {}
+    where: dict[str, str] = {}
+    for field in (certificates.CHAIN, certificates.KEY):
+        if field in value.string_data:
+            where[field], pair[field] = model.child("stringData", field), value.string_data[field].encode()
+        elif field in value.data:
+            where[field], pair[field] = model.child("data", field), value.data[field]
+        else:
+            path = model.child("stringData" if value.string_data else "data", field)
+            yield fault(path, f"is missing, and type {certificates.TYPE} needs it", f"write {field}:", "RT0007")
+    if len(pair) == len((certificates.CHAIN, certificates.KEY)):
+        for wrong in certificates.judge(pair[certificates.CHAIN], pair[certificates.KEY]):
+            yield fault(where[wrong.field], wrong.message, wrong.fix)
 
 
 def service(value: core.Service) -> Faults:
