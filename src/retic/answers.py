@@ -145,7 +145,7 @@ class Answers:
 
     def _client(self, name: names.Name) -> str:
         """The client that has such a resource, where only one does."""
-        if name.kind in (names.Kind.GATEWAY, names.Kind.GATEWAY_ROUTES):
+        if name.kind in (names.Kind.GATEWAY, names.Kind.GATEWAY_ROUTES, names.Kind.LISTENER_ROUTES):
             return f"gateway/{name.parts[0]}/{name.parts[1]}"
         if name.kind is names.Kind.TLS:
             secret = tables.Key(name.parts[0], name.parts[1])

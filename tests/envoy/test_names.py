@@ -30,6 +30,7 @@ def test_every_builder_makes_a_name_of_its_type():
         names.gateway("n", "g", 80): names.LISTENER,
         names.routes("n"): names.ROUTES,
         names.gateway_routes("n", "g", 80): names.ROUTES,
+        names.listener_routes("n", "g", 443, "l"): names.ROUTES,
         names.virtual("n", "10.96.0.1:80"): names.CLUSTER,
         names.address("n", "10.244.1.2"): names.CLUSTER,
         names.service("c", "n", "s", 80): names.CLUSTER,

@@ -112,6 +112,12 @@ def gateways(draw):
         gateway.Listener(name=f"l{i}", port=draw(st.sampled_from([80, 81])), protocol="HTTP", hostname=hostname)
         for i in range(draw(st.integers(1, 2)))
     )
+    secured = draw(st.lists(st.sampled_from([None, "*.example", "x.example"]), unique=True))
+    tls = gateway.ListenerTLS(certificate_refs=(gateway.SecretObjectReference(name="pair"),))
+    listeners += tuple(
+        gateway.Listener(name=f"t{i}", port=443, protocol="HTTPS", hostname=name, tls=tls)
+        for i, name in enumerate(secured)
+    )
     spec = gateway.GatewaySpec(
         gateway_class_name=draw(st.sampled_from(["retic", "other"])), listeners=listeners
     )
@@ -127,7 +133,14 @@ def grants(draw):
     return gateway.ReferenceGrant(metadata=metadata("grant", "b"), spec=spec)
 
 
-OBJECTS = st.one_of(services(), pod(), slices(), http_routes(), gateways(), grants())
+@st.composite
+def secrets(draw):
+    data = {"tls.crt": draw(st.sampled_from([b"", b"-----BEGIN", b"-----BEGIN again"])), "tls.key": b"-----BEGIN"}
+    kind = draw(st.sampled_from(["kubernetes.io/tls", "kubernetes.io/tls", "Opaque"]))
+    return core.Secret(metadata=metadata("pair", "a"), type=kind, data=data)
+
+
+OBJECTS = st.one_of(services(), pod(), slices(), http_routes(), gateways(), grants(), secrets())
 EVENTS = st.lists(st.tuples(OBJECTS, st.booleans()), min_size=1, max_size=14)
 
 
@@ -136,6 +149,8 @@ def every_key():
     for client in CLIENTS:
         listed = [names.APPLICATION, names.DESTINATIONS, *(names.routes(n) for n in NAMESPACES)]
         listed += [names.gateway("a", "g", 80), names.gateway_routes("a", "g", 80), names.gateway_routes("a", "g", 81)]
+        listed += [names.gateway("a", "g", 443), names.tls("a", "pair")]
+        listed += [names.listener_routes("a", "g", 443, f"t{i}") for i in range(3)]
         for n in NAMESPACES:
             listed += [f(f"u-{n}-{i}") for i in (1, 3) for f in (names.inbound, names.outbound)]
             listed += [names.service("a", n, s, 80) for s in SERVICES]

@@ -1,4 +1,8 @@
-"""A gateway's listeners: one per port, in the gateway's own network namespace."""
+"""A gateway's listeners: one per port, in the gateway's own network namespace.
+
+Behind TLS each of the Gateway's listeners has a chain and a route configuration of its own: the server name
+that chose the chain also bounds the hosts that are served on the connection.
+"""
 
 from collections.abc import Iterable
 
@@ -22,15 +26,12 @@ def listener(
         stat_prefix="gateway",
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=limits.READ_BUFFER_BYTES),
     )
-    routes = names.gateway_routes(key.namespace, key.name, key.port)
-    filters = [
-        riders.remember({riders.Rider.IDENTITY: identity}),
-        managers.as_filter(managers.gateway(routes)),
-    ]
     for each in served:
         if not each.https:
+            filters = _filters(identity, names.gateway_routes(key.namespace, key.name, key.port))
             answer.filter_chains.append(listener_components_pb2.FilterChain(name="http", filters=filters))
             break
+        filters = _filters(identity, names.listener_routes(key.namespace, key.name, key.port, each.name))
         secrets = [names.tls(c.namespace, c.name) for c in each.certificates]
         chain = listener_components_pb2.FilterChain(
             name=each.name, filters=filters, transport_socket=tls.server(secrets)
@@ -47,3 +48,9 @@ def listener(
         )
     return answer
 
+
+def _filters(identity: str, routes: str) -> list[listener_components_pb2.Filter]:
+    return [
+        riders.remember({riders.Rider.IDENTITY: identity}),
+        managers.as_filter(managers.gateway(routes)),
+    ]

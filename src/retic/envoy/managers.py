@@ -74,6 +74,8 @@ def gateway(routes: str) -> Manager:
     manager.use_remote_address.value = True
     manager.skip_xff_append = False
     manager.normalize_path.value = True
+    # "shop.example." is shop.example: with its dot it would fall to the listener of every host.
+    manager.strip_trailing_host_dot = True
     return manager
 
 

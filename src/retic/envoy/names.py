@@ -30,6 +30,7 @@ class Kind(enum.StrEnum):
     GATEWAY = "gateway"
     ROUTES = "routes"
     GATEWAY_ROUTES = "gateway-routes"
+    LISTENER_ROUTES = "listener-routes"
     VIRTUAL = "vip"
     ADDRESS = "ip"
     SERVICE = "service"
@@ -49,6 +50,7 @@ TYPE_URL = {
     Kind.GATEWAY: LISTENER,
     Kind.ROUTES: ROUTES,
     Kind.GATEWAY_ROUTES: ROUTES,
+    Kind.LISTENER_ROUTES: ROUTES,
     Kind.VIRTUAL: CLUSTER,
     Kind.ADDRESS: CLUSTER,
     Kind.SERVICE: CLUSTER,
@@ -69,6 +71,7 @@ _PARTS = {
     Kind.GATEWAY: 3,
     Kind.ROUTES: 1,
     Kind.GATEWAY_ROUTES: 3,
+    Kind.LISTENER_ROUTES: 4,
     Kind.VIRTUAL: 2,
     Kind.ADDRESS: 2,
     Kind.SERVICE: 4,
@@ -137,6 +140,11 @@ def routes(namespace: str) -> str:
 def gateway_routes(namespace: str, name: str, port: int) -> str:
     """The route configuration of a gateway's HTTP listeners on one port."""
     return str(Name(Kind.GATEWAY_ROUTES, (namespace, name, str(port))))
+
+
+def listener_routes(namespace: str, name: str, port: int, listener: str) -> str:
+    """The route configuration of one of a gateway's HTTPS listeners."""
+    return str(Name(Kind.LISTENER_ROUTES, (namespace, name, str(port), listener)))
 
 
 def virtual(client_namespace: str, destination: str) -> str:

@@ -38,11 +38,12 @@ class Names(msgspec.Struct, frozen=True, order=True):
 _GATEWAYS = "gateway/"
 
 _PER_CLIENT = {names.LISTENER, names.SECRET, names.OPAQUE, names.FILTER}
+_OF_GATEWAY = (Kind.GATEWAY_ROUTES + "/", Kind.LISTENER_ROUTES + "/")
 
 
 def scope(type_url: str, name: str, client: xds.Client) -> Key:
     """The key under which this client's resource is made."""
-    if type_url in _PER_CLIENT or name.startswith(Kind.GATEWAY_ROUTES + "/"):
+    if type_url in _PER_CLIENT or name.startswith(_OF_GATEWAY):
         return Key(type_url, name, client.id)
     if type_url == names.ENDPOINTS:
         return Key(type_url, name, zone=client.zone)
@@ -132,14 +133,23 @@ def _routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
 
 
 def _gateway_routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
-    namespace, gateway, port = name.parts
-    if key.client != f"gateway/{namespace}/{gateway}" or not port.isdigit():
+    namespace, gateway, port = name.parts[:3]
+    hosts = _hosts(db, name) if key.client == f"gateway/{namespace}/{gateway}" else None
+    if hosts is None:
         return None
-    hosts = db.ask(gateways.tables_of, gateways.PortKey(namespace, gateway, int(port)))
-    served = db.ask(gateways.resolved, tables.Key(namespace, gateway)).listeners
-    https = any(x.https for x in served if x.port == int(port))
-    implied = int(port) == (443 if https else 80)
-    return routes.gateway(str(name), namespace, hosts, 0 if implied else int(port))
+    implied = int(port) == (443 if name.kind is Kind.LISTENER_ROUTES else 80)
+    return routes.gateway(str(name), namespace, hosts.tables, 0 if implied else int(port), hosts.elsewhere)
+
+
+def _hosts(db: graph.Db, name: names.Name) -> gateways.Isolated | None:
+    """The hosts behind a gateway's route configuration: of a whole port, or of one listener."""
+    namespace, gateway, port = name.parts[:3]
+    if not port.isdecimal():
+        return None
+    where = gateways.PortKey(namespace, gateway, int(port))
+    if name.kind is Kind.LISTENER_ROUTES:
+        return db.ask(gateways.isolated, gateways.ListenerKey(where, name.parts[3]))
+    return gateways.Isolated(db.ask(gateways.tables_of, where), ())
 
 
 def _virtual(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -218,6 +228,7 @@ _BUILDERS = {
     Kind.GATEWAY: _gateway,
     Kind.ROUTES: _routes,
     Kind.GATEWAY_ROUTES: _gateway_routes,
+    Kind.LISTENER_ROUTES: _gateway_routes,
     Kind.VIRTUAL: _virtual,
     Kind.SERVICE: _service,
     Kind.GRPC: _service,
@@ -236,14 +247,14 @@ def companions(db: graph.Db, key: Key) -> tuple[tuple[str, str], ...]:
     """What must reach a client before this resource, unasked: the clusters of mirrors, which no request
     waits for."""
     name = names.parse(key.name)
-    if name is None or name.kind not in (Kind.ROUTES, Kind.GATEWAY_ROUTES):
+    if name is None or name.kind not in (Kind.ROUTES, Kind.GATEWAY_ROUTES, Kind.LISTENER_ROUTES):
         return ()
+    client = name.parts[0]
     if name.kind is Kind.ROUTES:
-        client = name.parts[0]
         found = [db.ask(routing.table, k) for k in db.ask(routing.routed, client)]
     else:
-        client, gateway, port = name.parts
-        found = list(db.ask(gateways.tables_of, gateways.PortKey(client, gateway, int(port))))
+        hosts = _hosts(db, name)
+        found = list(hosts.tables) if hosts else []
     mirrors = {m for t in found if t is not None for rule in t.rules for m, _ in rule.mirrors}
     return tuple(
         sorted((names.CLUSTER, names.service(client, m.namespace, m.name, m.port)) for m in mirrors)

@@ -1,4 +1,4 @@
-"""Route configurations: of a namespace's outgoing requests, and of a gateway's port.
+"""Route configurations: of a namespace's outgoing requests, of a gateway's port, of one of its TLS listeners.
 
 Outgoing requests are matched by the address they were sent to, in a header of the proxy's own: whatever a
 client writes in Host changes nothing. Only Services with routes have virtual hosts; every other address
@@ -14,6 +14,7 @@ from google.protobuf import wrappers_pb2
 from retic.envoy import limits, managers, matches, names, rules
 from retic.mesh import network, route
 
+_MISDIRECTED = 421  # RFC 9110, section 15.5.20
 
 def outbound(
     client: str, tables: Iterable[route.Table], settings: network.Settings
@@ -31,13 +32,25 @@ def outbound(
 
 
 def gateway(
-    name: str, client: str, tables: Iterable[route.Table], port: int
+    name: str, client: str, tables: Iterable[route.Table], port: int, elsewhere: Iterable[str] = ()
 ) -> route_pb2.RouteConfiguration:
-    """The hosts of one port of a gateway in namespace `client`; `port` 0 when its scheme implies it."""
+    """Hosts of a gateway in namespace `client`; `port` 0 when its scheme implies it.
+
+    Requests for the hosts `elsewhere` are answered 421: the client shall open another connection for them.
+    """
+    virtual = [_host(table, client, table.domains[0], port) for table in tables]
+    if others := tuple(elsewhere):
+        misdirected = route_components_pb2.Route(name="misdirected")
+        misdirected.match.prefix = "/"
+        misdirected.direct_response.status = _MISDIRECTED
+        # No host can have this name: it has a space.
+        virtual.append(
+            route_components_pb2.VirtualHost(name="other listeners", domains=others, routes=[misdirected])
+        )
     return route_pb2.RouteConfiguration(
         name=name,
         validate_clusters=wrappers_pb2.BoolValue(value=False),
-        virtual_hosts=[_host(table, client, table.domains[0], port) for table in tables],
+        virtual_hosts=virtual,
         ignore_port_in_host_matching=True,
     )
 

@@ -225,6 +225,39 @@ def _wants(parent: routes.ParentReference, listener: Listener) -> bool:
     return parent.section_name in (None, "", listener.name) and parent.port in (None, listener.port)
 
 
+class ListenerKey(msgspec.Struct, frozen=True, order=True):
+    """One listener of a Gateway, by name, on a port."""
+
+    port: PortKey
+    listener: str
+
+
+class Isolated(msgspec.Struct, frozen=True):
+    """What one listener serves, and the host names ("*" is every other) that belong to others of its port."""
+
+    tables: tuple[route.Table, ...]
+    elsewhere: tuple[str, ...]
+
+
+@graph.query
+def isolated(db: graph.Db, key: ListenerKey) -> Isolated | None:
+    """The hosts of one listener alone; None when it is not served.
+
+    For listeners that a connection belongs to before its first request says a host: those of TLS (GEP-3567).
+    """
+    gateway_key = tables.Key(key.port.namespace, key.port.name)
+    listeners = [x for x in db.ask(resolved, gateway_key).listeners if x.port == key.port.port]
+    mine = next((x.hostname for x in listeners if x.name == key.listener), None)
+    if mine is None:
+        return None
+    names = [x.hostname for x in listeners]
+    own = tuple(
+        table for table in db.ask(tables_of, key.port)
+        if all(hosts.owner("" if domain == "*" else domain, names) == mine for domain in table.domains)
+    )  # fmt: skip
+    return Isolated(own, tuple(sorted(name or "*" for name in names if name != mine)))
+
+
 @graph.query
 def tables_of(db: graph.Db, key: PortKey) -> tuple[route.Table, ...]:
     """The hosts of a port and their rules, in order of precedence.
