@@ -1,4 +1,8 @@
-"""Gateway pods: an agent with its Envoy in each, and its listeners on the host's 127.0.0.1."""
+"""Gateway pods: an agent with its Envoy in each, and its listeners on the host's 127.0.0.1.
+
+What is reached from the host is what Envoy listens on, whatever the Gateway asks for: a listener without a
+usable certificate is not there.
+"""
 
 import asyncio
 import contextlib
@@ -12,10 +16,12 @@ from retic.local import broker, egress
 from retic.local.cluster import members
 from retic.local.kubelet import host
 from retic.local.workloads import gateways
+from retic.node import listening
 from retic.objects import gateway
 from retic.objects import pods as structs
 
-_EVERY = 0.1  # seconds between looks at whether a listener accepts
+_EVERY = 0.1  # seconds between looks at what is listened on
+_PATIENCE = 3.0  # seconds that a port of the Gateway may be without its listener: Envoy may be restarting
 _PROTOCOLS = ("HTTP", "HTTPS")
 log = structlog.get_logger(__name__)
 
@@ -46,7 +52,7 @@ class Gateways:
         uid = pod.metadata.uid or ""
         self.owners[uid] = ref
         self.published[uid] = {}
-        self._tasks[uid] = asyncio.create_task(self._follow(uid, pod, tell), name=f"gateway {ref}")
+        self._tasks[uid] = asyncio.create_task(self._follow(uid, pod, sandbox.netns_path, tell), name=f"gateway {ref}")
 
     async def stop(self, pod: structs.Pod) -> None:
         """Take the listeners away and end the agent."""
@@ -75,22 +81,27 @@ class Gateways:
             for uid, ref in sorted(self.owners.items(), key=lambda pair: pair[1])
         ]
 
-    async def _follow(self, uid: str, pod: structs.Pod, tell: Callable[[bool, str], None]) -> None:
+    async def _follow(
+        self, uid: str, pod: structs.Pod, netns: str, tell: Callable[[bool, str], None]
+    ) -> None:
         ip, have = pod.status.pod_ip or "", self.published[uid]
-        while True:
-            wanted = self._ports(self.owners[uid])
-            for port in set(have) - wanted:
-                await self._ingress.withdraw(ip, port)
-                del have[port]
-            for port in sorted(wanted - set(have)):
-                if await _accepts(ip, port):
+        seen: dict[int, float] = {}
+        with listening.opened(netns) as tables:
+            while True:
+                wanted, now = self._ports(self.owners[uid]), asyncio.get_running_loop().time()
+                there = listening.ports(tables) & wanted
+                seen.update(dict.fromkeys(there, now))
+                for port in [p for p in have if p not in wanted or now - seen[p] > _PATIENCE]:
+                    await self._ingress.withdraw(ip, port)
+                    del have[port]
+                for port in sorted(there - set(have)):
                     with contextlib.suppress(OSError, broker.LostError):
                         have[port] = await self._ingress.publish(ip, port, port)
-            if have:
-                tell(True, "")
-            else:
-                tell(False, "no listener accepts connections yet" if wanted else "the Gateway has no listener")
-            await asyncio.sleep(_EVERY)
+                if have:
+                    tell(True, "")
+                else:
+                    tell(False, "no listener accepts connections yet" if wanted else "the Gateway has no listener")
+                await asyncio.sleep(_EVERY)
 
     def _ports(self, ref: findings.Ref) -> set[int]:
         value = self._look(ref)
@@ -117,12 +128,3 @@ def _owner(pod: structs.Pod) -> findings.Ref:
     name = pod.metadata.labels[gateways.LABEL]
     return findings.Ref("Gateway", pod.metadata.namespace, name)
 
-
-async def _accepts(ip: str, port: int) -> bool:
-    try:
-        async with asyncio.timeout(1.0):
-            _, writer = await asyncio.open_connection(ip, port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
