@@ -103,29 +103,35 @@ class Ingress:
 
     def __init__(self, outside: broker.Client) -> None:
         self._broker = outside
-        self._relays: dict[tuple[str, int], _Relay] = {}
+        self._relays: dict[tuple[str, int], list[_Relay]] = {}
         self._published: dict[tuple[str, int], Published] = {}
 
     async def publish(self, ip: str, port: int, wanted: int) -> Published:
         """Make ip:port reachable at the host's 127.0.0.1:`wanted`, or another port when that one is taken.
 
-        Published already: the same answer again. Raises OSError, broker.LostError.
+        Published already: the same answer again, unless it was another port and the wanted one is free now:
+        then that one, and connections of the other go on. Raises OSError, broker.LostError.
         """
-        if (ip, port) in self._published:
-            return self._published[ip, port]
+        before = self._published.get((ip, port))
+        if before is not None and before.wanted:
+            return before
         listening = await self._broker.listen(wanted)
+        if before is not None and not listening.wanted:
+            listening.socket.close()
+            return before
         listening.socket.setblocking(False)
         relay = _Relay()
         relay.serve(listening.socket, lambda _: _connect(ip, port))
-        self._relays[ip, port] = relay
+        for older in self._relays.setdefault((ip, port), []):
+            await older.accept_no_more()
+        self._relays[ip, port].append(relay)
         self._published[ip, port] = Published(listening.port, listening.wanted)
         return self._published[ip, port]
 
     async def withdraw(self, ip: str, port: int) -> None:
         """Stop listening and cut what is open; nothing happens when it was not published."""
         self._published.pop((ip, port), None)
-        relay = self._relays.pop((ip, port), None)
-        if relay is not None:
+        for relay in self._relays.pop((ip, port), ()):
             await relay.close()
 
     async def close(self) -> None:
@@ -149,6 +155,12 @@ class _Relay:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def accept_no_more(self) -> None:
+        """Close the listening socket; what is open stays."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, return_exceptions=True)
 
     async def _accept(self, sock: socket.socket, reach: _Reach) -> None:
         loop = asyncio.get_running_loop()

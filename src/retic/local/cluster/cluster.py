@@ -52,7 +52,7 @@ class Cluster:
         self._egress = egress.Egress(outside)
         self._ingress = egress.Ingress(outside)
         self._nameservers = nameservers.Nameservers(outside, self._egress)
-        self.gateways = gateways.Gateways(self._members, self._ingress, self._look)
+        self.gateways = gateways.Gateways(self._members, self._ingress, self._look, self._dirty.set)
         self.kubelet = kubelet.Kubelet(self._host(), self._gone)
         self._server = server.Server(self.objects, self.status, self.settle)
         self._names: list[dns.Server] = []

@@ -21,20 +21,29 @@ from retic.objects import gateway
 from retic.objects import pods as structs
 
 _EVERY = 0.1  # seconds between looks at what is listened on
+_AGAIN = 1.0  # seconds between attempts at a host's port that was taken or not allowed
 _PATIENCE = 3.0  # seconds that a port of the Gateway may be without its listener: Envoy may be restarting
 _PROTOCOLS = ("HTTP", "HTTPS")
 log = structlog.get_logger(__name__)
 
 
 class Gateways:
-    """Fulfils `kubelet.host.Guest`. `look` gives the Gateway object that a pod belongs to."""
+    """Fulfils `kubelet.host.Guest`. `look` gives the Gateway object that a pod belongs to.
+
+    `news` is called when a gateway is reached at other addresses than before.
+    """
 
     def __init__(
-        self, own: members.Members, ingress: egress.Ingress, look: Callable[[findings.Ref], Any | None]
+        self,
+        own: members.Members,
+        ingress: egress.Ingress,
+        look: Callable[[findings.Ref], Any | None],
+        news: Callable[[], None],
     ) -> None:
         self._members = own
         self._ingress = ingress
         self._look = look
+        self._news = news
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.published: dict[str, dict[int, egress.Published]] = {}
         self.owners: dict[str, findings.Ref] = {}
@@ -86,22 +95,31 @@ class Gateways:
     ) -> None:
         ip, have = pod.status.pod_ip or "", self.published[uid]
         seen: dict[int, float] = {}
+        tried: dict[int, float] = {}
         with listening.opened(netns) as tables:
             while True:
+                before = dict(have)
                 wanted, now = self._ports(self.owners[uid]), asyncio.get_running_loop().time()
                 there = listening.ports(tables) & wanted
                 seen.update(dict.fromkeys(there, now))
                 for port in [p for p in have if p not in wanted or now - seen[p] > _PATIENCE]:
                     await self._ingress.withdraw(ip, port)
                     del have[port]
-                for port in sorted(there - set(have)):
-                    with contextlib.suppress(OSError, broker.LostError):
-                        have[port] = await self._ingress.publish(ip, port, port)
+                for port in sorted(there):
+                    if port not in have or (not have[port].wanted and now - tried[port] > _AGAIN):
+                        tried[port] = now
+                        await self._publish(ip, port, have)
+                if have != before:
+                    self._news()
                 if have:
                     tell(True, "")
                 else:
                     tell(False, "no listener accepts connections yet" if wanted else "the Gateway has no listener")
                 await asyncio.sleep(_EVERY)
+
+    async def _publish(self, ip: str, port: int, have: dict[int, egress.Published]) -> None:
+        with contextlib.suppress(OSError, broker.LostError):
+            have[port] = await self._ingress.publish(ip, port, port)
 
     def _ports(self, ref: findings.Ref) -> set[int]:
         value = self._look(ref)
