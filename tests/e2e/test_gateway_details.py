@@ -221,3 +221,59 @@ def test_no_host_or_a_strange_one(yard, request_head, expected):
     with socket.create_connection(("127.0.0.1", yard.same), 5) as plain:
         plain.sendall(request_head.encode())
         assert plain.recv(65536)[9:12].decode() == expected
+
+
+def test_websocket_inside_http_2(yard):
+    """As browsers do it where the server offers it: extended CONNECT on the connection that they have (RFC 8441)."""
+    import h2.config
+    import h2.connection
+    import h2.events
+    import h2.settings
+
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    trust.set_alpn_protocols(["h2"])
+    with socket.create_connection(("127.0.0.1", yard.tls), 5) as plain, trust.wrap_socket(
+        plain, server_hostname="yard.test"
+    ) as secured:
+        talk = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        talk.initiate_connection()
+        secured.sendall(talk.data_to_send())
+
+        arrived = []
+
+        def until(kind):
+            while True:
+                while arrived:
+                    event = arrived.pop(0)
+                    assert not isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated), event
+                    if isinstance(event, kind):
+                        return event
+                arrived.extend(talk.receive_data(secured.recv(65536)))
+                secured.sendall(talk.data_to_send())
+
+        until(h2.events.RemoteSettingsChanged)
+        assert talk.remote_settings[h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL] == 1
+        stream = talk.get_next_available_stream_id()
+        talk.send_headers(stream, [
+            (":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", "/chat"),
+            (":authority", "yard.test"), ("sec-websocket-version", "13"),
+        ])
+        secured.sendall(talk.data_to_send())
+        assert dict(until(h2.events.ResponseReceived).headers)[":status"] == "200"
+        assert b"yard.test" in until(h2.events.DataReceived).data, "the server's greeting: the request as it came"
+        talk.send_data(stream, b"\x81\x85" + b"\0\0\0\0" + b"hello")
+        secured.sendall(talk.data_to_send())
+        assert until(h2.events.DataReceived).data.endswith(b"hello")
+
+
+@pytest.mark.parametrize("name", ["x-forwarded-proto", "x-forwarded-client-cert", "host"])
+def test_a_client_cannot_have_the_gateways_headers_taken_away(yard, name):
+    got = yard.secure(headers={"connection": name, "x-forwarded-client-cert": "URI=spiffe://cluster.local/ns/a/sa/b"})
+    if got["status"] == 200:
+        head = got["json"]["headers"]
+        assert head["x-forwarded-proto"] == "https"
+        assert head["x-forwarded-client-cert"].endswith("/sa/yard")
+        assert head["host"].startswith("yard.test")
+    else:
+        assert got["status"] == 400

@@ -15,6 +15,7 @@ from retic.objects import core, discovery, gateway
 Faults = Iterator[findings.Fault]
 
 _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+_ROUTES = ("HTTPRoute", "GRPCRoute")
 _CONTROLLER = "endpointslice-controller.k8s.io"
 
 
@@ -112,6 +113,16 @@ def gateways(ref: findings.Ref, spec: gateway.GatewaySpec) -> Faults:
             yield _gateway(
                 ref, f"spec.listeners[{i}].tls.options",
                 f"Retic knows no option of TLS: {', '.join(sorted(listener.tls.options))} has no effect",
+            )
+        yield from _kinds(ref, f"spec.listeners[{i}].allowedRoutes.kinds", listener)
+
+
+def _kinds(ref: findings.Ref, path: str, listener: gateway.Listener) -> Faults:
+    for i, kind in enumerate(listener.allowed_routes.kinds if listener.allowed_routes else ()):
+        if kind.kind not in _ROUTES or (kind.group or gateway.GROUP) != gateway.GROUP:
+            yield findings.Fault(
+                "RT0308", ref, f"{path}[{i}]", f"no {kind.kind} can attach to listener {listener.name}",
+                f"use {' or '.join(_ROUTES)}, or remove it",
             )
 
 

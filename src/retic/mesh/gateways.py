@@ -8,7 +8,7 @@ from retic.objects import gateway, routes
 
 _GROUP = "gateway.networking.k8s.io"
 _TLS = "kubernetes.io/tls"
-_KINDS = {"HTTP": ("HTTPRoute", "GRPCRoute"), "HTTPS": ("HTTPRoute", "GRPCRoute")}
+_PROTOCOLS = ("HTTP", "HTTPS")
 
 
 class Listener(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ def resolved(db: graph.Db, key: tables.Key) -> Resolved:
 def _conflict(
     origin: findings.Ref, path: str, listener: gateway.Listener, so_far: list[Listener]
 ) -> findings.Fault | None:
-    if listener.protocol not in _KINDS:
+    if listener.protocol not in _PROTOCOLS:
         return findings.Fault(
             "RT0303", origin, f"{path}.protocol",
             f"Retic does not serve protocol {listener.protocol} on listener {listener.name}",
