@@ -64,10 +64,16 @@ def taken(answer):
     return answer["json"]["headers"].get("x-rule") if answer["status"] == 200 else answer["status"]
 
 
-def shown(port, name):
-    """The certificate (DER) that a port of 127.0.0.1 shows for a server name; None when it refuses."""
-    trust = ssl.create_default_context()
+def shown(port, name, ciphers=""):
+    """The certificate (DER) that a port of 127.0.0.1 shows for a server name; None when it refuses.
+
+    `ciphers` are those of TLS 1.2, which is spoken then.
+    """
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    if ciphers:
+        trust.maximum_version = ssl.TLSVersion.TLSv1_2
+        trust.set_ciphers(ciphers)
     try:
         with socket.create_connection(("127.0.0.1", port), 5) as plain, trust.wrap_socket(
             plain, server_hostname=name

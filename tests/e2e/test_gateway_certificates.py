@@ -6,6 +6,7 @@ import ssl
 import live
 import pod_probes
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from fronts import address, free_ports, gateway, listener, secret, shown, tagged, taken
 
 from retic.testing import tls_pairs, wait
@@ -117,3 +118,25 @@ def test_a_secret_of_another_type_is_no_certificate(mesh, keys):
     wait.until(lambda: findings(mesh, "RT0302"), "it is said")
     wait.until(lambda: shown(keys.port, NAMES[0]) is None, "its listener is not served")
     assert keys.get(NAMES[1]) == "g-keys"
+
+
+def test_several_certificates_of_one_listener(mesh):
+    """Of another kind for clients that cannot do the first, and of another name by the name that is asked for."""
+    (port,) = free_ports(1)
+    long = rsa.generate_private_key(65537, 2048)
+    pairs = {
+        "several-ec": tls_pairs.pair("one.several.test"), "several-two": tls_pairs.pair("two.several.test"),
+        "several-rsa": (tls_pairs.chain(long, "one.several.test"), tls_pairs.pem(long)),
+    }  # fmt: skip
+    objects = [secret(name, pair) for name, pair in pairs.items()]
+    made = [gateway("several", listener("all", port, None, list(pairs))), tagged("r-several", "several")]
+    with live.file(mesh, "several.yaml", *objects, *made):
+        wait.until(lambda: address(mesh, "several", port), "the gateway", seconds=15, every=0.2)
+        wait.until(lambda: shown(port, "one.several.test") == der(pairs["several-ec"]), "its first certificate")
+        assert shown(port, "two.several.test") == der(pairs["several-two"])
+        assert shown(port, "one.several.test", ciphers="ECDHE-RSA-AES128-GCM-SHA256") == der(pairs["several-rsa"])
+        live.write(mesh, "several.yaml", *objects[1:], *made)
+        wait.until(lambda: shown(port, "one.several.test") == der(pairs["several-rsa"]), "one goes, the others stay")
+        assert shown(port, "two.several.test") == der(pairs["several-two"])
+        assert [f["code"] for f in mesh.ps()["findings"] if f["object"] == "Gateway default/several"] == ["RT0302"]
+    wait.until(lambda: address(mesh, "several", port) is None, "the gateway goes", every=0.1)

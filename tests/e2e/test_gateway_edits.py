@@ -99,7 +99,7 @@ def test_an_edit_of_one_listener_loses_nothing_on_the_others(mesh):
                 wait.until(lambda: address(mesh, "edited", other), "the listener more", every=0.05)
                 wait.until(lambda: pod_probes.http(
                     f"https://passing.test:{https}/steady", resolve=f"127.0.0.1:{https}")["status"] == 200, "its twin")
-                pairs[1] = secret("e-passing.test", tls_pairs.pair("passing.test"))
+                pairs = [secret(f"e-{n}", tls_pairs.pair(n)) for n in ("steady.test", "passing.test")]
                 live.write(mesh, "edits.yaml", *pairs, gateway("edited", *passing, *steady), *routes)
                 live.write(mesh, "edits.yaml", *pairs, gateway("edited", *steady), *routes)
                 wait.until(lambda: address(mesh, "edited", other) is None, "it is gone", every=0.05)
