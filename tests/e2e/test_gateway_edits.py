@@ -165,3 +165,30 @@ def test_ps_shows_addresses(mesh, secure):
         gone = secure and wait.until(lambda: address(mesh, "shown", port) is None, "it is not served", every=0.1)
         assert gone is secure
         assert (f"127.0.0.1:{port}" in mesh.command("ps").stdout) is not secure
+
+
+def test_names_of_gateways_are_not_mixed_up_and_may_be_long(mesh):
+    """team-a/web and team/a-web are two, and a name may have 253 characters."""
+    names = [("team-a", "web"), ("team", "a-web"), ("team", ".".join(["x" * 62, "y" * 62, "z" * 62, "w" * 62]))]
+    ports = free_ports(len(names))
+    objects = []
+    for (space, name), port in zip(names, ports, strict=True):
+        for made in (gateway(name, listener("http", port)), redirect(f"to-{port}", name, port)):
+            made["metadata"]["namespace"] = space
+            objects.append(made)
+    with live.file(mesh, "alike.yaml", *objects):
+        for (space, name), port in zip(names, ports, strict=True):
+            wait.until(lambda n=name, p=port: address(mesh, n, p), f"{space}/{name[:9]}", seconds=15, every=0.2)
+            at = f"http://127.0.0.1:{port}/"
+            wait.until(lambda a=at: pod_probes.http(a)["status"] == 302, f"the route of {space}/{name[:9]}")
+            assert pod_probes.http(at)["headers"]["location"].endswith(f"/to-{port}")
+            shown = mesh.command("proxy", f"gateway/{space}/{name}", "routes")
+            assert shown.returncode == 0, shown.stderr
+            assert f"gateway-routes/{space}" in shown.stdout
+    for (_, name), port in zip(names, ports, strict=True):
+        wait.until(lambda n=name, p=port: address(mesh, n, p) is None, "they go", every=0.1)
+
+
+def redirect(name, gateway_name, port):
+    to = {"path": {"type": "ReplaceFullPath", "replaceFullPath": f"/to-{port}"}}
+    return live.route(name, {"name": gateway_name}, {"filters": [{"type": "RequestRedirect", "requestRedirect": to}]})

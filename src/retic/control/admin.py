@@ -36,12 +36,6 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def agent_id(proxy: str) -> str:
-    """The agent of a node (its name) or of gateway/NS/NAME (gw-NS-NAME)."""
-    kind, _, rest = proxy.partition("/")
-    return f"gw-{rest.replace('/', '-')}" if kind == "gateway" else proxy
-
-
 def proxies(folder: pathlib.Path) -> dict[str, str]:
     """The agents of a mesh and how a user names their proxies, from the state folder."""
     found = {}

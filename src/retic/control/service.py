@@ -76,9 +76,9 @@ class Service:
     async def _proxy(self, proxy: str, section: str) -> Any:
         if section and section not in model.SECTIONS:
             raise Refused(f"no section {section}: choose one of {', '.join(model.SECTIONS)}")
-        agent = admin.agent_id(proxy)
         known = admin.proxies(self._folder)
-        if agent not in known:
+        agent = next((agent for agent, name in known.items() if name == proxy), None)
+        if agent is None:
             names = ", ".join(known.values()) or "none yet"
             raise Refused(f"no proxy {proxy}: there are {names}")
         try:

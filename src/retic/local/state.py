@@ -23,8 +23,10 @@ MODULE = ("-P", "-m")
 """How to run a module of ours: -P, or a `json.py` in the user's folder would be taken for Python's."""
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
-# Unix socket paths end at 107 bytes, and the longest below the folder is agents/gw-NS-NAME/admin.sock.
+# Unix socket paths end at 107 bytes, and the longest below the folder is agents/AGENT/admin.sock.
 _LONGEST = 60
+LONGEST_AGENT = 28
+"""Bytes that the name of an agent, and so of its folder, may have."""
 
 
 class StateError(Exception):

@@ -6,13 +6,14 @@ usable certificate is not there.
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from retic import findings
-from retic.local import broker, egress
+from retic.local import broker, egress, state
 from retic.local.cluster import members
 from retic.local.kubelet import host
 from retic.local.workloads import gateways
@@ -138,8 +139,15 @@ class Gateways:
 
 
 def agent_name(ref: findings.Ref) -> str:
-    """The agent's folder."""
-    return f"gw-{ref.namespace}-{ref.name}"
+    """The agent's folder: gw-NS-NAME where that is short enough for sockets in it and no other Gateway's.
+
+    Otherwise its beginning, an underscore, which no object's name has, and eight digits of a hash.
+    """
+    plain = f"gw-{ref.namespace}-{ref.name}"
+    if "-" not in ref.namespace and len(plain) <= state.LONGEST_AGENT:
+        return plain
+    digits = hashlib.sha256(f"{ref.namespace}/{ref.name}".encode()).hexdigest()[:8]
+    return f"{plain[: state.LONGEST_AGENT - 9]}_{digits}"
 
 
 def _owner(pod: structs.Pod) -> findings.Ref:
