@@ -89,5 +89,7 @@ def _ours(path, machine):
 def gone(machine, before, mesh):
     """Wait until no process of the mesh is left; then nothing else may be."""
     wait.until(lambda: not machine.processes(), "no process is left", 15)
-    assert traces(machine) == before
+    now = traces(machine)
+    different = {key: (now[key], before[key]) for key in now if now[key] != before[key]}
+    assert not different, different
     assert not mesh.state.exists()
