@@ -12,6 +12,7 @@ from tools import fields
 from typer import testing
 
 from retic.cli import app
+from retic.testing import tls_pairs
 
 SERVICE = """\
 apiVersion: v1
@@ -283,8 +284,10 @@ apiVersion: v1
 kind: Secret
 metadata: {name: cert}
 type: kubernetes.io/tls
-stringData: {tls.crt: "-----BEGIN CERTIFICATE-----", tls.key: "-----BEGIN PRIVATE KEY-----"}
+stringData: {tls.crt: CHAIN, tls.key: KEY}
 """
+for word, pem in zip(("CHAIN", "KEY"), tls_pairs.pair("shop.test"), strict=True):
+    GATEWAY = GATEWAY.replace(f": {word}", f": {json.dumps(pem.decode())}")
 
 ROUTES = """\
 apiVersion: v1

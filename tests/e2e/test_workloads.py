@@ -9,9 +9,8 @@ import sys
 
 import live
 import pytest
-from test_gateways import certificate
 
-from retic.testing import wait
+from retic.testing import tls_pairs, wait
 
 FOREVER = ["sleep", "infinity"]
 
@@ -420,7 +419,7 @@ def test_tls_of_the_applications_own_passes_through(mesh, near, secure, port):
 
 @pytest.fixture(scope="module")
 def secure(mesh):
-    pair = certificate("secure")
+    pair = tls_pairs.pair("secure")
     objects = [
         config("secure", {"tls.crt": pair[0].decode(), "tls.key": pair[1].decode()}, "Secret"),
         pod("secure", {

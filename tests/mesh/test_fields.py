@@ -1,5 +1,6 @@
 """Fields that the mesh does not carry out: what follows from them beside the finding."""
 
+import json
 import textwrap
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from retic import findings, wiring
 from retic.mesh import faults, gateways, rules, tables
 from retic.sources import manifests
+from retic.testing import tls_pairs
 
 
 @pytest.fixture
@@ -37,8 +39,9 @@ GATEWAY = """
     kind: Secret
     metadata: {{name: cert, namespace: shop}}
     type: kubernetes.io/tls
-    stringData: {{tls.crt: "-----BEGIN CERTIFICATE-----", tls.key: "-----BEGIN PRIVATE KEY-----"}}
+    stringData: {{tls.crt: {chain}, tls.key: {key}}}
 """
+CHAIN, KEY = (json.dumps(each.decode()) for each in tls_pairs.pair("shop.test"))
 CHECKED = "validation: {caCertificateRefs: [{name: ca}]}"
 
 
@@ -53,7 +56,8 @@ CHECKED = "validation: {caCertificateRefs: [{name: ca}]}"
     ],
 )
 def test_a_listener_that_wants_client_certificates_is_not_served(frontend, served, mesh):
-    found = mesh(GATEWAY.format(frontend=frontend)).ask(gateways.resolved, tables.Key("shop", "web"))
+    text = GATEWAY.format(frontend=frontend, chain=CHAIN, key=KEY)
+    found = mesh(text).ask(gateways.resolved, tables.Key("shop", "web"))
     assert {listener.name for listener in found.listeners} == served
     assert {fault.code for fault in found.faults} == ({"RT0307"} if len(served) < 3 else set())
 
