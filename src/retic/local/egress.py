@@ -209,6 +209,13 @@ class _Leg(asyncio.Protocol):
         self.transport = transport
         transport.set_write_buffer_limits(high=_CHUNK)
         transport.pause_reading()
+        # Python 3.11.2 begins to read after this all the same: it is paused once more when it has.
+        asyncio.get_running_loop().call_soon(self._hold)
+
+    def _hold(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         self.other.transport.write(data)
