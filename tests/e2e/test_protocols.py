@@ -101,20 +101,23 @@ def test_plain_tcp_answers_line_by_line(pod):
     assert [pod.talk("lines", f"{i}\n").split()[-1] for i in range(3)] == ["0", "1", "2"]
 
 
-def test_a_half_closed_connection_is_answered_to_the_end(pod):
+@pytest.mark.parametrize("service", ["first-by", "first-heads"])
+def test_a_half_closed_connection_is_answered_to_the_end(pod, service):
     """At once where the port says that it is TCP; Envoy drops what ends while it is being looked into."""
     for _ in range(5):
-        assert pod.raw("first-by", 7001, "one\ntwo\n", half_close=True).count("\n") == 3
+        assert pod.raw(service, 7001, "one\ntwo\n", half_close=True).count("\n") == 3
 
 
 def test_big_transfers_both_ways_at_once(pod):
     assert pod.transfer("bulk", 7100, 30_000_000) == {"bytes": 30_000_000, "same": True}
 
 
-@pytest.mark.parametrize("port", [7001, 7002, 25])
-def test_a_server_that_speaks_first_does_so_at_once(pod, port):
-    pod.say("first-by", port)
-    answer = min((pod.say("first-by", port) for _ in range(5)), key=lambda a: a["seconds"])
+@pytest.mark.parametrize(
+    ("service", "port"), [("first-by", 7001), ("first-by", 7002), ("first-by", 25), ("first-heads", 7001)]
+)
+def test_a_server_that_speaks_first_does_so_at_once(pod, service, port):
+    pod.say(service, port)
+    answer = min((pod.say(service, port) for _ in range(5)), key=lambda a: a["seconds"])
     assert answer["lines"][0].endswith("ready\n")
     assert answer["seconds"] < 0.08, "less than the time a connection is looked into"
 

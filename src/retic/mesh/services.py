@@ -162,8 +162,13 @@ def backers(db: graph.Db, key: PortKey) -> Backers:
 
 @graph.query
 def opaque_destinations(db: graph.Db, key: tables.Key) -> tuple[str, ...]:
-    """The `address:port` of a Service that nobody looks into."""
+    """The `address:port` of a Service that nobody looks into: its own address with its ports, or, where it is
+    headless, its endpoints', ready or not: readiness alone must change nothing."""
     found = db.ask(resolved, key)
-    if found is None or not found.address:
+    if found is None:
         return ()
-    return tuple(f"{found.address}:{p.number}" for p in found.ports if p.protocol is service.Protocol.OPAQUE)
+    ports = [p.number for p in found.ports if p.protocol is service.Protocol.OPAQUE]
+    if found.address:
+        return tuple(f"{found.address}:{number}" for number in ports)
+    each = [e for number in ports for e in db.ask(endpoints, PortKey(key.namespace, key.name, number))]
+    return tuple(sorted({f"{e.address}:{e.port}" for e in each}))
