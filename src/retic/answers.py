@@ -14,7 +14,7 @@ from retic import findings as report
 from retic.control import admin, model
 from retic.control import config as settings
 from retic.envoy import names, resources
-from retic.explain import places
+from retic.explain import places, standing
 from retic.explain import why as explain
 from retic.findings import catalogue
 from retic.mesh import faults, gateways, tables, workloads
@@ -202,9 +202,10 @@ class Answers:
 def _pod(pod: pods.Pod) -> model.Pod:
     status = pod.status or pods.PodStatus()
     ready = any(c.type == "Ready" and c.status == "True" for c in status.conditions)
+    stands = standing.of(pod)
     return model.Pod(
         pod.metadata.namespace, pod.metadata.name, pod.spec.node_name or "", status.pod_ip or "",
-        pod.spec.service_account_name or "default", ready,
+        pod.spec.service_account_name or "default", ready, stands.word, stands.phase, stands.restarts,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from typer import testing
 
 from retic import findings
-from retic.cli import app, failure, foreground, logs, running, target, up
+from retic.cli import app, failure, foreground, logs, ps, running, target, up
 from retic.control import model
 from retic.explain import why
 from retic.local import state
@@ -59,8 +59,9 @@ def owned(kind, name, owner=None):
 
 
 STATE = model.Ps(
-    pods=(model.Pod("shop", "web-1", "node-1", "10.244.1.2", "web", True),
-          model.Pod("shop", "web-2", "", "", "web", False)),
+    pods=(model.Pod("shop", "web-1", "node-1", "10.244.1.2", "web", True, "Running", "Running", 2),
+          model.Pod("shop", "web-2", "", "", "web", False, "Pending", "Pending"),
+          model.Pod("shop", "seed", "node-1", "10.244.1.3", "web", False, "Completed", "Succeeded")),
     services=(model.Service("shop", "web", "ClusterIP", "10.96.1.1", (
         model.Port("http", 80, "TCP"), model.Port("", 53, "UDP"))),),
     gateways=(model.Gateway("shop", "edge", (model.Listener(80, "127.0.0.1:8080"),)),),
@@ -74,8 +75,9 @@ def test_ps_as_tables(mesh):
     code, out = retic("ps")
     assert code == 0
     rows = [line.split() for line in out.splitlines()]
-    assert ["shop", "web-1", "node-1", "10.244.1.2", "web", "yes"] in rows
-    assert ["shop", "web-2", "-", "-", "web", "no"] in rows
+    assert ["shop", "web-1", "yes", "Running", "2", "node-1", "10.244.1.2", "web"] in rows
+    assert ["shop", "web-2", "no", "Pending", "0", "-", "-", "web"] in rows
+    assert ["shop", "seed", "no", "Completed", "0", "node-1", "10.244.1.3", "web"] in rows
     assert ["shop", "web", "ClusterIP", "10.96.1.1", "http:80,", "53/UDP"] in rows
     assert ["shop", "edge", "80", "127.0.0.1:8080"] in rows
     assert out.endswith(
@@ -91,11 +93,29 @@ def test_ps_says_why_pods_are_not_ready(mesh):
     assert out.endswith("\n\nNOT READY\npod shop/web-2: no node takes it\n")
 
 
+def test_pods_that_have_done_their_work_are_counted_apart():
+    def pods(*phases):
+        return [
+            model.Pod("shop", "x", "", "", "web", phase == "Running", "", "Running" if phase == "Waiting" else phase)
+            for phase in phases
+        ]
+
+    assert ps.count([]) == "0 pods ready"
+    assert ps.count(pods("Running")) == "1 pod ready"
+    assert ps.count(pods("Running", "Running", "Succeeded")) == "2 pods ready, 1 completed"
+    assert ps.count(pods("Running", "Waiting", "Pending", "Succeeded")) == "1 of 3 pods ready, 1 completed"
+    assert ps.count(pods("Succeeded", "Failed", "Failed")) == "0 pods ready, 1 completed, 2 failed"
+
+
 def test_ps_as_json(mesh):
     mesh.queries.state = STATE
     code, out = retic("ps", "-o", "json")
     assert code == 0
     assert set(json.loads(out)) == {"pods", "services", "gateways", "processes", "findings"}
+    assert json.loads(out)["pods"][0] == {
+        "namespace": "shop", "name": "web-1", "node": "node-1", "ip": "10.244.1.2", "service_account": "web",
+        "ready": True, "status": "Running", "phase": "Running", "restarts": 2,
+    }
     assert json.loads(out)["gateways"][0]["listeners"] == [{"port": 80, "address": "127.0.0.1:8080"}]
 
 

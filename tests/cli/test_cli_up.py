@@ -89,7 +89,7 @@ def test_in_the_foreground_it_ends_with_its_signal_and_leaves_nothing(up, name, 
     with subprocess.Popen(argv, **more) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert "0 of 0 pods ready" in line
+        assert " 0 pods ready after " in line
         folder = state.folder(name)
         assert folder.exists()
         process.send_signal(number)

@@ -43,7 +43,7 @@ async def test_the_socket_is_for_its_owner_only(mesh):
 async def test_ps_has_the_shape_that_is_documented(mesh):
     queries, path = mesh
     queries.state = model.Ps(
-        pods=(model.Pod("shop", "web-1", "node-1", "10.244.1.2", "web", True),),
+        pods=(model.Pod("shop", "web-1", "node-1", "10.244.1.2", "web", True, "Running", "Running", 3),),
         services=(model.Service("shop", "web", "ClusterIP", "10.96.1.1", (model.Port("http", 80, "TCP"),)),),
         gateways=(model.Gateway("shop", "edge", (model.Listener(80, "127.0.0.1:8080"),)),),
         processes=(model.Process("envoy", "node-1", 4711),),
@@ -51,7 +51,8 @@ async def test_ps_has_the_shape_that_is_documented(mesh):
     )
     assert await ask(path, model.AskPs()) == {
         "pods": [{"namespace": "shop", "name": "web-1", "node": "node-1", "ip": "10.244.1.2",
-                  "service_account": "web", "ready": True}],
+                  "service_account": "web", "ready": True, "status": "Running", "phase": "Running",
+                  "restarts": 3}],
         "services": [{"namespace": "shop", "name": "web", "type": "ClusterIP", "address": "10.96.1.1",
                       "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]}],
         "gateways": [{"namespace": "shop", "name": "edge",

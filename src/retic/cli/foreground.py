@@ -65,10 +65,8 @@ def _ready(path: pathlib.Path, timeout: float, _shown: Sequence[findings.Finding
             up.say(f"not ready: {reason}")
     state = msgspec.convert(running.ask(path, model.AskPs()), model.Ps)
     ps.addresses(state)
-    ready = sum(pod.ready for pod in state.pods)
     seconds = time.monotonic() - begun
-    up.say(f"{ready} of {len(state.pods)} pods ready after {seconds:.1f} s; edits of the files are live. "
-           "Ctrl-C ends the mesh")
+    up.say(f"{ps.count(state.pods)} after {seconds:.1f} s; edits of the files are live. Ctrl-C ends the mesh")
 
 
 def _follow_findings(path: pathlib.Path, _timeout: float, shown: Sequence[findings.Finding]) -> None:

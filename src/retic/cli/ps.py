@@ -34,8 +34,11 @@ def tables(state: model.Ps) -> None:
     shown = False
     for title, columns, rows in (
         (
-            "PODS", ("namespace", "name", "node", "ip", "service account", "ready"),
-            [(p.namespace, p.name, p.node, p.ip, p.service_account, p.ready) for p in state.pods],
+            "PODS", ("namespace", "name", "ready", "status", "restarts", "node", "ip", "service account"),
+            [
+                (p.namespace, p.name, p.ready, p.status, p.restarts, p.node, p.ip, p.service_account)
+                for p in state.pods
+            ],
         ),
         (
             "SERVICES", ("namespace", "name", "type", "address", "ports"),
@@ -56,6 +59,15 @@ def tables(state: model.Ps) -> None:
     if state.findings:
         print("\nPROBLEMS", flush=True)
         show.print_findings(state.findings)
+
+
+def count(pods: Sequence[model.Pod]) -> str:
+    """How many are ready, and apart from them how many have ended: "14 pods ready, 1 completed"."""
+    words = {"Succeeded": "completed", "Failed": "failed"}
+    ended = [pod.phase for pod in pods if pod.phase in words]
+    ready, lasting = sum(pod.ready for pod in pods), len(pods) - len(ended)
+    said = f"{ready} pod{'' if ready == 1 else 's'} ready" if ready == lasting else f"{ready} of {lasting} pods ready"
+    return ", ".join([said, *(f"{ended.count(one)} {word}" for one, word in words.items() if one in ended)])
 
 
 def addresses(state: model.Ps) -> None:

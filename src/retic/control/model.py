@@ -50,7 +50,11 @@ SECTIONS = ("listeners", "routes", "clusters", "endpoints", "secrets", "stats")
 
 
 class Pod(msgspec.Struct, frozen=True):
-    """One pod. `ip` and `node` are "" while it has none."""
+    """One pod. `ip` and `node` are "" while it has none.
+
+    `status` is the word of kubectl's column of that name (Running, Completed, CrashLoopBackOff ...), `phase`
+    the pod's own: Pending, Running, Succeeded, Failed.
+    """
 
     namespace: str
     name: str
@@ -58,6 +62,9 @@ class Pod(msgspec.Struct, frozen=True):
     ip: str
     service_account: str
     ready: bool
+    status: str = ""
+    phase: str = ""
+    restarts: int = 0
 
 
 class Port(msgspec.Struct, frozen=True):

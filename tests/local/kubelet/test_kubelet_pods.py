@@ -7,6 +7,7 @@ import pathlib
 from kubelet_machine import Machine, python, shell
 
 from retic.identity import clock
+from retic.local.kubelet import status
 from retic.local.workloads import pods
 
 
@@ -34,7 +35,7 @@ async def test_a_container_runs_with_its_variables_arguments_and_folder(machine)
 async def test_a_missing_config_map_holds_the_container_until_it_comes(machine):
     machine.run("one", shell("sleep 60", envFrom=[{"configMapRef": {"name": "late"}}]))
     await machine.until(lambda: "one" in machine.seen and machine.container("one").state.waiting, "waiting")
-    assert machine.container("one").state.waiting.reason in ("PodInitializing", "CreateContainerConfigError")
+    assert machine.container("one").state.waiting.reason in ("ContainerCreating", "CreateContainerConfigError")
     machine.put("ConfigMap", "late", {"A": "b"})
     await machine.until_ready("one")
 
@@ -128,6 +129,63 @@ async def test_http_readiness_follows_the_application_without_restarts(machine):
     broken.unlink()
     await machine.until_ready("one")
     assert machine.container("one").restart_count == 0
+
+
+def why(machine, name):
+    """What is said of a pod that is not ready."""
+    pod = machine.seen.get(name)
+    return [] if pod is None else status.reasons(pod, machine.kubelet.unready(pod))
+
+
+async def test_what_the_last_probe_brought_is_said(machine):
+    port, nobody = free_port(), free_port()
+    serve = python(SERVE, args=[str(port), "/none"])
+    quick = {"periodSeconds": 1, "timeoutSeconds": 1}
+    shown = {
+        "http": ({"httpGet": {"port": port}}, "readiness probe: HTTP 503"),
+        "closed": ({"tcpSocket": {"port": nobody}}, "readiness probe: connection refused"),
+        "exec": ({"exec": {"command": ["sh", "-c", "echo no; exit 4"]}}, "readiness probe: exit code 4: no"),
+        "slow": ({"exec": {"command": ["sleep", "60"]}}, "readiness probe: timed out after 1 s"),
+        "plain": ({"httpGet": {"port": port, "scheme": "HTTPS"}}, "readiness probe: no TLS: WRONG_VERSION_NUMBER"),
+        "strange": ({"httpGet": {"port": "web"}}, "readiness probe: the container has no port named web"),
+        "later": ({"tcpSocket": {"port": port}, "initialDelaySeconds": 60},
+                  "the readiness probe has not been tried yet"),
+        "often": ({"tcpSocket": {"port": port}, "successThreshold": 1000},
+                  "the readiness probe succeeds, not often enough yet"),
+    }  # fmt: skip
+    machine.run("server", serve)
+    for name, (probe, _) in shown.items():
+        machine.run(name, shell("sleep 60", readinessProbe={**quick, **probe}))
+    machine.run("starting", shell("sleep 60", startupProbe={**quick, "tcpSocket": {"port": nobody}}))
+    wanted = {name: text for name, (_, text) in shown.items()} | {"starting": "startup probe: connection refused"}
+    for name, text in wanted.items():
+        line = [f"pod default/{name}, container app: running, not ready: {text}"]
+        await machine.until(lambda name=name, line=line: why(machine, name) == line, line[0])
+    await machine.until_ready("server")
+    assert why(machine, "server") == []
+
+
+async def test_an_old_end_is_no_reason_and_a_new_one_is(machine):
+    once, nobody = machine.folder / "once", free_port()
+    probe = {"tcpSocket": {"port": nobody}, "periodSeconds": 1, "failureThreshold": 1}
+    text = f"test -e {once} || {{ touch {once}; exit 3; }}; exec sleep 60"
+    machine.run("again", shell(text, readinessProbe=probe))
+    machine.run("ill", shell("exec sleep 60", livenessProbe=probe), restartPolicy="Never")
+    machine.run("bad", shell("exit 2"), restartPolicy="Never")
+    machine.run("half", shell("exit 0"), shell("exec sleep 60", "other"), restartPolicy="OnFailure")
+    machine.run("loops", shell("exit 5"))
+    lines = {
+        "bad": "pod default/bad, container app: ended with 2",
+        "ill": "pod default/ill, container app: ended with 143: liveness probe: connection refused",
+        "loops": "pod default/loops, container app: CrashLoopBackOff: back-off 10s restarting failed container=app "
+                 "(it ended with 5)",
+        "half": "pod default/half: containers with unready status: [app]",
+    }  # fmt: skip
+    for name, line in lines.items():
+        await machine.until(lambda name=name, line=line: why(machine, name) == [line], line)
+    line = ("pod default/again, container app: running, not ready: readiness probe: connection refused; "
+            "restarted after it ended with 3")  # fmt: skip
+    await machine.until(lambda: why(machine, "again") == [line], line)
 
 
 async def test_tcp_and_exec_probes_gate_start_and_readiness(machine):

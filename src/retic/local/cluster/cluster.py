@@ -240,7 +240,8 @@ class Cluster:
             return ["the manifests have not been read yet"]
         if self._dirty.is_set():
             return ["changes are being applied"]
-        return started.reasons(self._world, self._look, {fault.object for fault in self._mistakes()})
+        mistaken = {fault.object for fault in self._mistakes()}
+        return started.reasons(self._world, self._look, mistaken, self.kubelet.unready)
 
 
 def _resolver() -> naming.Resolver:

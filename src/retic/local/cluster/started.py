@@ -3,7 +3,7 @@
 Pure: reads a world and says what follows. Statuses themselves are the kubelet's.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from retic import findings
@@ -54,10 +54,16 @@ def _fault(owner: findings.Ref, field: str, name: str, why: str) -> findings.Fau
     )
 
 
-def reasons(world: workloads.World, look: Look, mistaken: Collection[findings.Ref] = ()) -> list[str]:
+def reasons(
+    world: workloads.World,
+    look: Look,
+    mistaken: Collection[findings.Ref] = (),
+    unready: Callable[[structs.Pod], Mapping[str, str]] = lambda _: {},
+) -> list[str]:
     """Why not every pod is ready or has done its work; a failed pod of a Job is the Job's to judge.
 
     Pods that were made from one of `mistaken` are passed over: what is wrong with them is said already.
+    `unready`: of a pod's containers that run, by name, what their last probes brought.
     """
     found = []
     for _, pod in sorted(world.pods.items()):
@@ -66,7 +72,7 @@ def reasons(world: workloads.World, look: Look, mistaken: Collection[findings.Re
         if pods.ending(pod):
             found.append(f"pod {pod.metadata.namespace}/{pod.metadata.name} is ending")
         elif not _excused(world, pod):
-            found += status.reasons(pod)
+            found += status.reasons(pod, unready(pod))
     return found
 
 

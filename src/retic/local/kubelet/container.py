@@ -51,21 +51,25 @@ class Runner:
     """Runs one container. `status` is what kubelet would report of it."""
 
     def __init__(
-        self, container: structs.Container, world: World, *, restart: str, time: clock.Clock, grace: float
-    ) -> None:
-        """`restart`: Always, OnFailure or Never. `grace`: seconds between SIGTERM and SIGKILL."""
+        self, container: structs.Container, world: World, *, restart: str, time: clock.Clock, grace: float,
+        waits: str = "ContainerCreating",
+    ) -> None:  # fmt: skip
+        """`restart`: Always, OnFailure or Never. `grace`: seconds between SIGTERM and SIGKILL. `waits`: the
+        reason in the status until it is started for the first time."""
         self.container = container
         self.status = structs.ContainerStatus(
             name=container.name,
             image=container.image,
             started=False,
-            state=State(waiting=structs.StateWaiting(reason="PodInitializing")),
+            state=State(waiting=structs.StateWaiting(reason=waits)),
         )
         self.over = asyncio.Event()
         self.up = asyncio.Event()
         self._world, self._restart, self._time, self._grace = world, restart, time, grace
         self._process: Process | None = None
         self._stopping = False
+        self._asked: tuple[str, prober.Prober] | None = None
+        self._blamed: str | None = None
         self._backoff = backoff.Backoff()
         self._task: asyncio.Task[None] | None = None
         self._retry = asyncio.Event()
@@ -75,6 +79,20 @@ class Runner:
         """Whether the container has ended with 0."""
         ended = self.status.state.terminated
         return ended is not None and ended.exit_code == 0
+
+    @property
+    def unready(self) -> str:
+        """Why the container runs and is not ready, "" when that is not so: what the last probe brought."""
+        if self.status.state.running is None or self.status.ready:
+            return ""
+        if self._asked is None:
+            return "the postStart hook runs"
+        which, asked = self._asked
+        if asked.answer is None:
+            return f"the {which} probe has not been tried yet"
+        if asked.answer.ok:
+            return f"the {which} probe succeeds, not often enough yet"
+        return f"{which} probe: {asked.answer.message}"
 
     @property
     def host_pid(self) -> int:
@@ -173,6 +191,7 @@ class Runner:
 
     async def _run(self, process: Process) -> structs.StateTerminated:
         began = self._stamp()
+        self._asked = self._blamed = None
         plain = self.container.startup_probe is None
         self._set(
             state=State(running=structs.StateRunning(started_at=began)),
@@ -184,12 +203,15 @@ class Runner:
         try:
             hook = self.container.lifecycle.post_start if self.container.lifecycle else None
             if hook is not None and not await self._hook(hook, process):
+                self._blamed = "the postStart hook failed"
                 await self._end(process, self._grace)
             elif plain:
                 self._started(watchers, process)
             else:
                 assert self.container.startup_probe is not None
-                self._watch(watchers, self.container.startup_probe, self._on_startup(watchers, process))
+                self._asked = "startup", self._watch(
+                    watchers, self.container.startup_probe, self._on_startup(watchers, process)
+                )
             code = await process.wait()
         finally:
             for task in watchers:
@@ -200,6 +222,7 @@ class Runner:
             exit_code=128 + number if number else code,
             signal=number,
             reason=reason,
+            message=self._blamed,
             started_at=began,
             finished_at=self._stamp(),
         )
@@ -219,9 +242,10 @@ class Runner:
 
     def _watch(
         self, watchers: list[asyncio.Task[None]], probe: structs.Probe, tell: prober.Tell, *, begin: bool = False
-    ) -> None:
+    ) -> prober.Prober:
         made = prober.Prober(self._world.target(self.container), probe, begin=begin, time=self._time, tell=tell)
         watchers.append(asyncio.create_task(made.watch()))
+        return made
 
     def _on_startup(self, watchers: list[asyncio.Task[None]], process: Process) -> Callable[[bool, str], None]:
         def tell(ok: bool, message: str) -> None:
@@ -238,7 +262,7 @@ class Runner:
         self._set(started=True, ready=readiness is None)
         self.up.set()
         if readiness is not None:
-            self._watch(watchers, readiness, lambda ok, _: self._set(ready=ok))
+            self._asked = "readiness", self._watch(watchers, readiness, lambda ok, _: self._set(ready=ok))
         if liveness is not None:
             self._watch(
                 watchers,
@@ -251,6 +275,7 @@ class Runner:
         log.warning(
             "a probe failed, the container is restarted", container=self.container.name, probe=which, message=message
         )
+        self._blamed = f"{which} probe: {message}"
         _background(self._end(process, self._grace))
 
     async def _end(self, process: Process, grace: float) -> None:

@@ -25,6 +25,11 @@ class Kubelet:
         """The pods that have, or had, something running."""
         return list(self._runners.values())
 
+    def unready(self, value: structs.Pod) -> dict[str, str]:
+        """Why containers of a pod that run are not ready, by their names."""
+        runner = self._runners.get(value.metadata.uid or "")
+        return runner.unready if runner is not None else {}
+
     def sync(self, wanted: Iterable[structs.Pod]) -> None:
         """Make what runs equal to `wanted`: bound pods are started, ending ones ended."""
         uids = set()

@@ -54,6 +54,7 @@ class Runner:
         self._inits = [self._runner(item, init=True) for item in pod.spec.init_containers]
         self._containers = [self._runner(item) for item in pod.spec.containers]
         self._guest_state: tuple[bool, str] | None = None
+        self._guest_runs = False
         self._seen: tuple[object, ...] | None = None
         self._changed_objects = asyncio.Event()
         self._task = asyncio.create_task(self._live(), name=f"pod {name}")
@@ -76,6 +77,13 @@ class Runner:
         wanted = self.pod.spec.termination_grace_period_seconds
         return float(_GRACE if wanted is None else wanted)
 
+    @property
+    def unready(self) -> dict[str, str]:
+        """Why containers that run are not ready, by their names: what the last probe of each brought."""
+        if self._guest_state is not None:
+            return {item.container.name: self._guest_state[1] for item in self._containers[:1]}
+        return {item.container.name: item.unready for item in self.runners if item.unready}
+
     def log_path(self, name: str) -> pathlib.Path:
         """Where a container's log is."""
         return self.folder / name / "log"
@@ -84,7 +92,10 @@ class Runner:
         policy = self.pod.spec.restart_policy or "Always"
         if init:
             policy = "Always" if item.restart_policy == "Always" else "Never" if policy == "Never" else "OnFailure"
-        return container.Runner(item, self, restart=policy, time=self._host.time, grace=self.grace)
+        waits = "PodInitializing" if self.pod.spec.init_containers else "ContainerCreating"
+        return container.Runner(
+            item, self, restart=policy, time=self._host.time, grace=self.grace, waits=waits
+        )
 
     # What containers ask of their pod.
 
@@ -112,8 +123,8 @@ class Runner:
         if self._guest_state is not None:
             ready, why = self._guest_state
             state = structs.ContainerState(running=structs.StateRunning())
-            if not ready:
-                state = structs.ContainerState(waiting=structs.StateWaiting(reason="NotReady", message=why))
+            if not self._guest_runs:
+                state = structs.ContainerState(waiting=structs.StateWaiting(reason="ContainerCreating", message=why))
             statuses = (
                 structs.ContainerStatus(
                     name=self.pod.spec.containers[0].name,
@@ -250,7 +261,7 @@ class Runner:
         self._know(initialized=True)
 
         def tell(ready: bool, why: str) -> None:
-            self._guest_state = (ready, why)
+            self._guest_state, self._guest_runs = (ready, why), True
             self.changed()
 
         await self._host.guest.start(self.pod, self.sandbox, tell)

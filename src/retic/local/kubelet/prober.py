@@ -21,7 +21,10 @@ def _or(value: int | None, otherwise: int) -> int:
 
 
 class Prober:
-    """One probe of one life of a container. `begin` is the verdict before the first result."""
+    """One probe of one life of a container. `begin` is the verdict before the first result.
+
+    `answer` is the last try's, also of one that does not count; None before the first.
+    """
 
     def __init__(
         self, target: probing.Target, probe: structs.Probe, *, begin: bool, time: clock.Clock, tell: Tell
@@ -32,6 +35,7 @@ class Prober:
         self._run = 0
         self._early = not begin
         self._period = max(1, _or(probe.period_seconds, 10))
+        self.answer: probing.Answer | None = None
 
     async def watch(self) -> None:
         """Try for ever; never returns."""
@@ -42,7 +46,8 @@ class Prober:
             answer = await self._next()
 
     async def _try(self) -> probing.Answer:
-        return await probing.attempt(self._target, self._probe, max(1, _or(self._probe.timeout_seconds, 1)))
+        self.answer = await probing.attempt(self._target, self._probe, max(1, _or(self._probe.timeout_seconds, 1)))
+        return self.answer
 
     async def _next(self) -> probing.Answer:
         left, gap = float(self._period), _EARLY

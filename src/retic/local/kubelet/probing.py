@@ -6,6 +6,8 @@ an application that listens on 127.0.0.1 only is not ready. Certificates are not
 
 import asyncio
 import contextlib
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -15,6 +17,7 @@ from retic.local.kubelet import grpc_health, sockets
 from retic.objects import pods as structs
 
 _HEAD = 64 * 1024
+_HEALTH = {0: "UNKNOWN", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}  # grpc.health.v1.HealthCheckResponse
 Execute = Callable[[tuple[str, ...]], Awaitable[tuple[int, str]]]
 
 
@@ -83,7 +86,7 @@ async def http_get(target: Target, action: structs.HTTPGetAction) -> Answer:
     if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not parts[1].strip().isdigit():
         return Answer(ok=False, message="the answer is not HTTP")
     code = int(parts[1])
-    return Answer(ok=200 <= code < 400, message=f"HTTP probe failed with statuscode: {code}")
+    return Answer(ok=200 <= code < 400, message=f"HTTP {code}")
 
 
 async def tcp(target: Target, action: structs.TCPSocketAction) -> Answer:
@@ -97,13 +100,14 @@ async def grpc(target: Target, action: structs.GRPCAction) -> Answer:
     authority = f"{target.address}:{action.port}"
     async with _connected(target, action.port) as (reader, writer):
         status = await grpc_health.check(reader, writer, authority=authority, service=action.service or "")
-    return Answer(ok=status == grpc_health.SERVING, message=f"the health service answered {status}, not SERVING")
+    said = "the gRPC call failed" if status is None else _HEALTH.get(status, f"status {status}")
+    return Answer(ok=status == grpc_health.SERVING, message=said)
 
 
 async def execute(target: Target, action: structs.ExecAction) -> Answer:
     """A command that returns 0."""
     code, output = await target.execute(action.command)
-    return Answer(ok=code == 0, message=f"the command returned {code}: {output.strip()}".rstrip(": "))
+    return Answer(ok=code == 0, message=f"exit code {code}: {output.strip()}".rstrip(": "))
 
 
 async def attempt(target: Target, probe: structs.Probe | structs.LifecycleAction, seconds: float) -> Answer:
@@ -120,8 +124,20 @@ async def attempt(target: Target, probe: structs.Probe | structs.LifecycleAction
                 return await grpc(target, probe.grpc)
             return Answer(ok=True)
     except TimeoutError:
-        return Answer(ok=False, message=f"no answer within {seconds:g} s")
+        return Answer(ok=False, message=f"timed out after {seconds:g} s")
     except asyncio.IncompleteReadError:
         return Answer(ok=False, message="the connection ended without an answer")
-    except (OSError, ValueError, ssl.SSLError) as error:
-        return Answer(ok=False, message=str(error) or type(error).__name__)
+    except ssl.SSLError as error:
+        return Answer(ok=False, message=f"no TLS: {error.reason or error}")
+    except OSError as error:
+        return Answer(ok=False, message=_words(error))
+    except ValueError as error:
+        return Answer(ok=False, message=str(error))
+
+
+def _words(error: OSError) -> str:
+    """What the kernel said, such as "connection refused", without the address, which the probe tells."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or str(error) or type(error).__name__
+    text = os.strerror(error.errno)
+    return text[:1].lower() + text[1:]

@@ -1,5 +1,7 @@
 """A pod's status from those of its containers, as kubelet writes it. Pure."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from retic.local.workloads import times
@@ -90,12 +92,16 @@ def _condition(
     )
 
 
-def reasons(pod: structs.Pod) -> list[str]:
-    """Why a pod is not ready, in words; [] when it is ready or has done its work."""
+def reasons(pod: structs.Pod, unready: Mapping[str, str] | None = None) -> list[str]:
+    """Why a pod is not ready, in words; [] when it is ready or has done its work.
+
+    `unready`: of containers that run, by name, what their last probes brought.
+    """
     who = f"pod {pod.metadata.namespace}/{pod.metadata.name}"
     now = pod.status
     found = {item.type: item for item in now.conditions}
-    if now.phase == "Succeeded" or (now.phase == "Running" and "Ready" in found and found["Ready"].status == "True"):
+    ready = found.get("Ready")
+    if now.phase == "Succeeded" or (now.phase == "Running" and ready is not None and ready.status == "True"):
         return []
     scheduled = found.get("PodScheduled")
     if scheduled is not None and scheduled.status == "False":
@@ -106,19 +112,25 @@ def reasons(pod: structs.Pod) -> list[str]:
     said = [
         f"{who}, container {item.name}: {text}"
         for item in (*now.init_container_statuses, *now.container_statuses)
-        if (text := _trouble(item))
+        if (text := _trouble(item, (unready or {}).get(item.name, "")))
     ]
-    return said or [f"{who}: {now.message or now.reason or now.phase or 'not started'}"]
+    why = now.message or now.reason or (ready.message if ready is not None else None)
+    return said or [f"{who}: {why or now.phase or 'not started'}"]
 
 
-def _trouble(item: structs.ContainerStatus) -> str:
+def _trouble(item: structs.ContainerStatus, unready: str) -> str:
     state, last = item.state, item.last_state.terminated
-    ended = state.terminated or last
     if item.ready or (state.terminated is not None and state.terminated.exit_code == 0):
         return ""
-    after = f" (it ended with {ended.exit_code}{': ' + ended.message if ended.message else ''})" if ended else ""
-    if state.waiting is not None:
-        return f"{state.waiting.reason}{': ' + state.waiting.message if state.waiting.message else ''}{after}"
+    if state.terminated is not None:
+        return _ended(state.terminated)
+    again = f"restarted after it {_ended(last)}" if last is not None else ""
     if state.running is not None:
-        return f"running, not ready{after}"
-    return f"ended{after}"
+        return "; ".join(["running, not ready" + (f": {unready}" if unready else ""), *([again] if again else [])])
+    waiting = state.waiting or structs.StateWaiting(reason="not started")
+    after = f" (it {_ended(last)})" if last is not None and waiting.reason == "CrashLoopBackOff" else ""
+    return f"{waiting.reason}{': ' + waiting.message if waiting.message else ''}{after}"
+
+
+def _ended(state: structs.StateTerminated) -> str:
+    return f"ended with {state.exit_code}{': ' + state.message if state.message else ''}"
