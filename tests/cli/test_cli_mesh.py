@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 import threading
 
 import pytest
@@ -14,6 +13,7 @@ from retic.control import model
 from retic.explain import why
 from retic.local import state
 from retic.local.sandbox import enter
+from retic.local.workloads import gateways
 from retic.testing import commands, wait
 
 FINDING = findings.Finding(
@@ -205,40 +205,37 @@ def test_each_section_of_a_proxy_as_rows_and_as_json(mesh, monkeypatch, section,
     assert (code, json.loads(out)) == (0, SECTIONS[section])
 
 
-def runtime(name, pid=4711, namespace="default", **settings):
-    return {"namespace": namespace, "name": name, "holder_pid": pid,
-            "containers": [{"name": "main", "state": "running", **settings}]}
+def entering(**env):
+    return {"why": "", "holder_pid": 4711, "env": env, "cwd": "/srv/web"}
 
 
 def test_exec_enters_the_pod_and_passes_the_exit_code(mesh, monkeypatch):
-    mesh.objects = [pod("web-1")]
-    mesh.status["pods"] = [runtime("web-1")]
+    mesh.objects = [pod("web-1", containers=("main", "side"))]
+    mesh.inside = {"default/web-1/main": entering(A="main"), "default/web-1/side": entering(A="side")}
+    for key in ("COLORTERM", "COLUMNS", "LINES"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("TERM", "here")
+    monkeypatch.setenv("LANG", "here")
     calls = []
     monkeypatch.setattr(enter, "enter", lambda *a, **k: calls.append((a, k)) or 37)
-    code, _ = retic("exec", "-it", "web-1", "-c", "main", "--", "sh", "-c", "exit 37")
+    code, _ = retic("exec", "-it", "web-1", "-c", "side", "--", "sh", "-c", "exit 37")
     assert code == 37
-    assert calls == [((4711, ["sh", "-c", "exit 37"]), {"env": None, "cwd": None})]
+    assert calls.pop() == (
+        (4711, ["sh", "-c", "exit 37"]), {"env": {"A": "side", "TERM": "here"}, "cwd": "/srv/web"},
+    )
+    assert retic("exec", "web-1", "--", "env")[0] == 37
+    assert calls.pop()[1]["env"]["A"] == "main"
 
 
-def test_exec_has_the_containers_variables_and_this_terminal(mesh, monkeypatch):
-    mesh.objects = [pod("web-1")]
-    monkeypatch.setenv("TERM", "here")
-    given = {"TERM": "there", "GREETING": "a=b\nc", "EMPTY": ""}
-    calls = []
-    monkeypatch.setattr(enter, "enter", lambda *_, env, cwd: calls.append(env) or 0)
-    with subprocess.Popen(["/bin/cat"], env=given, stdin=subprocess.PIPE) as cat:
-        mesh.status["pods"] = [runtime("web-1")]
-        mesh.status["pods"][0]["containers"][0]["pid"] = cat.pid
-        assert retic("exec", "web-1", "--", "env")[0] == 0
-    assert {key: calls[0][key] for key in given} == {**given, "TERM": "here"}
-    assert retic("exec", "web-1", "--", "env")[0] == 0
-    assert calls[1] is None
-
-
-def test_exec_into_a_pod_that_does_not_run(mesh):
-    mesh.objects = [pod("web-1")]
-    code, message = retic("exec", "web-1", "--", "ls")
-    assert (code, message) == (1, "pod default/web-1 does not run (it is Running): see retic ps")
+def test_exec_into_what_does_not_run_names_its_state(mesh, monkeypatch):
+    mesh.objects = [{**pod("seed"), "status": {"phase": "Succeeded"}}]
+    monkeypatch.setattr(enter, "enter", lambda *_, **__: pytest.fail("nothing may be run"))
+    code, message = retic("exec", "seed", "--", "ls")
+    said = "container main of pod default/seed does not run: "
+    assert (code, message) == (1, said + "nothing of the pod runs (the pod is Succeeded; see retic ps)")
+    mesh.inside = {"default/seed/main": {"why": "it ended with 0"}}
+    code, message = retic("exec", "seed", "--", "ls")
+    assert (code, message) == (1, said + "it ended with 0 (the pod is Succeeded; see retic ps)")
 
 
 def test_a_deployment_stands_for_a_ready_pod_of_its_own():
@@ -258,7 +255,8 @@ def test_a_deployment_stands_for_a_ready_pod_of_its_own():
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [("x", "no pod x in namespace default: there are a"), ("deploy/x", "Deployment default/x does not exist"),
-     ("deploy/web", "has no pod now"), ("nonsense/x", "names no pod"), ("deploy/", "names no pod")],
+     ("deploy/web", "has no pod now"), ("deploy/", "names no pod"),
+     ("svc/x", "^svc/x names no pod: write POD, or one of pod/, deploy/, rs/, sts/, ds/, job/ with its NAME$")],
 )
 def test_what_cannot_be_found_is_named(wanted, words):
     with pytest.raises(failure.Failure, match=words):
@@ -293,6 +291,24 @@ def test_logs_in_full_in_part_and_of_the_life_before(mesh):
     assert "has not been restarted" in retic("logs", "web-1", "--previous")[1]
     (folder / "previous.log").write_bytes(b"zero\n")
     assert retic("logs", "web-1", "--previous") == (0, "zero\n")
+
+
+def test_a_gateways_log_is_its_envoys(mesh):
+    front = pod("front-retic-x", containers=("proxy",))
+    front["metadata"] |= {"annotations": {target.ROLE: "gateway"}, "labels": {target.GATEWAY: "front"}}
+    mesh.objects = [front]
+    code, message = retic("logs", "front-retic-x")
+    assert (code, message) == (1, "the Envoy of gateway/default/front has not been started yet: see retic ps")
+    (mesh.folder / "logs").mkdir()
+    file = mesh.folder / "logs" / "envoy-gateway-default-front.log"
+    file.touch()
+    done = testing.CliRunner().invoke(app.app, ["logs", "front-retic-x"])
+    assert (done.stdout, done.exit_code) == ("", 0)
+    assert done.stderr == "the Envoy of gateway/default/front has logged no warning and no error\n"
+    file.write_text("one\ntwo\n")
+    assert retic("logs", "front-retic-x", "--tail", "1") == (0, "two\n")
+    assert "one log for all of its lives" in retic("logs", "front-retic-x", "--previous")[1]
+    assert (target.ROLE, target.GATEWAY) == (gateways.ROLE, gateways.LABEL)
 
 
 def test_following_goes_on_across_a_restart_and_a_shortening(tmp_path):

@@ -113,10 +113,11 @@ def execute(
     _tty: Annotated[bool, typer.Option("-t", "--tty", help="Use this terminal (it always is).")] = False,
     name: Name = DEFAULT,
 ) -> None:
-    """Run a command in a pod's network.
+    """Run a command in a container of a pod.
 
-    Names resolve as the pod resolves them, and the command's exit code is returned. Without -i its
-    standard input is empty, as with kubectl.
+    It gets the pod's network and names, the container's folder and variables; its exit code is returned.
+    Without -i its standard input is empty, as with kubectl. POD stands also for pod/NAME, rs/, sts/, ds/ and
+    job/NAME.
 
     \b
     Examples:
@@ -141,7 +142,7 @@ def logs(
     previous: Annotated[bool, typer.Option("--previous", "-p", help="The life before this one.")] = False,
     name: Name = DEFAULT,
 ) -> None:
-    """Print what a workload wrote.
+    """Print what a workload wrote; of a gateway's pod, what its Envoy did.
 
     \b
     Examples:

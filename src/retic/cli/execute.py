@@ -9,11 +9,11 @@ import msgspec
 
 from retic.cli import failure, running, target
 
-_TERMINAL = ("TERM", "COLORTERM", "LANG", "COLUMNS", "LINES")
+_TERMINAL = ("TERM", "COLORTERM", "COLUMNS", "LINES")
 
 
 class Where(msgspec.Struct, frozen=True):
-    """POD or deploy/NAME in a namespace, and the container whose variables the command gets."""
+    """POD or deploy/NAME in a namespace, and the container whose folder and variables the command gets."""
 
     target: str
     namespace: str
@@ -21,22 +21,23 @@ class Where(msgspec.Struct, frozen=True):
 
 
 def run(where: Where, argv: Sequence[str], *, stdin: bool, name: str) -> int:
-    """Run it and return its exit code. Raises Failure when there is no such pod or container.
+    """Run it and return its exit code. Raises Failure when there is no such pod or container, or it does not
+    run.
 
-    Without `stdin` the command reads an empty one; the terminal it inherits either way.
+    Without `stdin` the command reads an empty one; the terminal it inherits either way. Folder and variables
+    are those that the container was started with.
     """
     path = running.folder(name)
     pod = target.pod(running.objects(path), where.target, where.namespace)
     chosen = target.container(pod, where.container, needed=False)
-    detail = _detail(running.cluster(path, {"get": "status"}), pod)
+    found = _inside(path, pod, chosen)
     from retic.local.sandbox import enter
 
-    runs: dict[str, Any] = next((one for one in detail["containers"] if one["name"] == chosen), {})
-    env = _environment(runs.get("pid"))
+    terminal = {key: os.environ[key] for key in _TERMINAL if key in os.environ}
     if not stdin:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:
-        return enter.enter(detail["holder_pid"], argv, env=env, cwd=None)
+        return enter.enter(found["holder_pid"], argv, env={**found["env"], **terminal}, cwd=found["cwd"])
     except ProcessLookupError:
         ended = pod["metadata"]["name"]
         raise failure.Failure(f"pod {where.namespace}/{ended} has just ended: try again") from None
@@ -44,25 +45,12 @@ def run(where: Where, argv: Sequence[str], *, stdin: bool, name: str) -> int:
         raise failure.Failure(f"this mesh belongs to another user: {error.strerror}") from error
 
 
-def _detail(status: dict[str, Any], pod: target.Object) -> dict[str, Any]:
+def _inside(path: pathlib.Path, pod: target.Object, container: str) -> dict[str, Any]:
     meta = pod["metadata"]
-    for one in status["pods"]:
-        if one["namespace"] == meta["namespace"] and one["name"] == meta["name"] and one.get("holder_pid"):
-            found: dict[str, Any] = one
-            return found
-    phase = pod.get("status", {}).get("phase", "Pending")
-    where = f"{meta['namespace']}/{meta['name']}"
-    raise failure.Failure(f"pod {where} does not run (it is {phase}): see retic ps")
-
-
-def _environment(pid: int | None) -> dict[str, str] | None:
-    """The running container's own variables and those of this terminal; None when it does not run."""
-    if not pid:
-        return None
-    try:
-        raw = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return None
-    pairs = (os.fsdecode(pair).partition("=") for pair in raw.split(b"\0") if b"=" in pair)
-    terminal = {key: os.environ[key] for key in _TERMINAL if key in os.environ}
-    return {**{name: value for name, _, value in pairs}, **terminal} if raw else None
+    asked = {"get": "inside", "namespace": meta["namespace"], "pod": meta["name"], "container": container}
+    found = running.cluster(path, asked)
+    if found["why"]:
+        where = f"container {container} of pod {meta['namespace']}/{meta['name']}"
+        phase = pod.get("status", {}).get("phase", "Pending")
+        raise failure.Failure(f"{where} does not run: {found['why']} (the pod is {phase}; see retic ps)")
+    return found

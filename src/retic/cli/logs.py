@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from retic import findings
 from retic.cli import failure, running, target
 
 _CHUNK = 1 << 16
@@ -27,6 +28,9 @@ def run(wanted: str, choice: Choice, *, namespace: str, container: str | None, n
     path = running.folder(name)
     pod = target.pod(running.objects(path), wanted, namespace)
     chosen = target.container(pod, container, needed=True)
+    if proxy := target.gateway(pod):
+        _proxy(path / "logs", proxy, choice)
+        return
     meta = pod["metadata"]
     folder = path / "pods" / f"{meta['namespace']}_{meta['name']}" / chosen
     where = f"container {chosen} of pod {meta['namespace']}/{meta['name']}"
@@ -47,6 +51,27 @@ def run(wanted: str, choice: Choice, *, namespace: str, container: str | None, n
             write(last(file, choice.tail))
 
 
+def _proxy(folder: pathlib.Path, proxy: str, choice: Choice) -> None:
+    """The log of a gateway's Envoy, which lasts across its restarts and holds warnings and errors only."""
+    from retic.local.cluster import gateways
+    from retic.node import config
+
+    _, namespace, name = proxy.split("/")
+    file = folder / config.envoy_log(gateways.agent_name(findings.Ref("Gateway", namespace, name)))
+    if choice.previous:
+        raise failure.Failure(f"the Envoy of {proxy} has one log for all of its lives: leave --previous out")
+    if choice.follow:
+        for chunk in follow(folder, choice.tail, file.name):
+            write(chunk)
+    elif not file.exists():
+        raise failure.Failure(f"the Envoy of {proxy} has not been started yet: see retic ps")
+    elif not file.stat().st_size:
+        print(f"the Envoy of {proxy} has logged no warning and no error", file=sys.stderr)
+    else:
+        with file.open("rb") as opened:
+            write(last(opened, choice.tail))
+
+
 def write(data: bytes) -> None:
     """To standard output, at once."""
     sys.stdout.buffer.write(data)
@@ -62,7 +87,7 @@ def last(file: BinaryIO, tail: int) -> bytes:
     return b"".join(lines[len(lines) - tail :]) if tail and lines else b""
 
 
-def follow(folder: pathlib.Path, tail: int) -> Iterator[bytes]:
+def follow(folder: pathlib.Path, tail: int, name: str = "log") -> Iterator[bytes]:
     """The last lines and then everything that is written, across restarts, until the folder is gone."""
     import watchfiles
 
@@ -76,7 +101,7 @@ def follow(folder: pathlib.Path, tail: int) -> Iterator[bytes]:
         while True:
             if file is not None:
                 yield from _rest(file)
-            after = _opened(folder / "log", file)
+            after = _opened(folder / name, file)
             if after is not None:
                 if file is not None:
                     yield from _rest(file)  # written between the last look and the replacement

@@ -14,7 +14,10 @@ _KINDS = {
     "job": "Job", "jobs": "Job",
 }
 
+_FORMS = "pod/, deploy/, rs/, sts/, ds/, job/"
 _HASH = "pod-template-hash"
+ROLE = "retic.dev/role"  # as the laptop's controllers mark a gateway's pod
+GATEWAY = "gateway.networking.k8s.io/gateway-name"
 
 Object = dict[str, Any]
 
@@ -26,7 +29,7 @@ def pod(objects: Iterable[Object], target: str, namespace: str) -> Object:
         word, name = "pod", target
     kind = _KINDS.get(word.lower())
     if kind is None or not name:
-        raise failure.Failure(f"{target} names no pod: write POD or deploy/NAME", code=2)
+        raise failure.Failure(f"{target} names no pod: write POD, or one of {_FORMS} with its NAME", code=2)
     here = [one for one in objects if one.get("metadata", {}).get("namespace", "") == namespace]
     pods = [one for one in here if one["kind"] == "Pod"]
     if kind == "Pod":
@@ -62,6 +65,14 @@ def container(pod: Object, wanted: str | None, *, needed: bool) -> str:
     if wanted not in names:
         raise failure.Failure(f"{where} has no container {wanted}: it has {', '.join(names)}")
     return wanted
+
+
+def gateway(pod: Object) -> str:
+    """gateway/NS/NAME of a gateway's pod, "" for others."""
+    meta = pod["metadata"]
+    if meta.get("annotations", {}).get(ROLE) != "gateway":
+        return ""
+    return f"gateway/{meta['namespace']}/{meta['labels'][GATEWAY]}"
 
 
 def ready(pod: Object) -> bool:

@@ -91,3 +91,8 @@ def load(file: pathlib.Path) -> Config:
         raise ValueError(f"folder must be an absolute path, not {config.folder}")
     _ = config.identity, config.enrol_address, [spiffe.parse(one) for one in config.identities]
     return config
+
+
+def envoy_log(agent: str) -> str:
+    """The name of an Envoy's log file, by its agent's folder."""
+    return f"envoy-{agent}.log"

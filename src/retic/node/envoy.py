@@ -171,7 +171,7 @@ class Envoy:
 
 def _log_file(settings: config.Config) -> io.BufferedWriter:
     settings.log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = settings.log_folder / f"envoy-{settings.folder.name}.log"
+    file = settings.log_folder / config.envoy_log(settings.folder.name)
     if file.exists() and file.stat().st_size > LOG_BYTES:
         file.replace(file.with_suffix(".previous.log"))
     return file.open("ab")

@@ -24,7 +24,8 @@ from retic.testing import control
 
 
 class Mesh:
-    """The mesh. `objects`, then `events`: the watch; `status`, `settled`: what the first process says."""
+    """The mesh. `objects`, then `events`: the watch; `status`, `settled`: what the first process says; `inside`:
+    what it says of each container by namespace/pod/container."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
@@ -32,6 +33,7 @@ class Mesh:
         self.objects: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.inside: dict[str, dict[str, Any]] = {}
         self.status: dict[str, Any] = {"processes": [], "gateways": [], "pods": []}
         self.settled: dict[str, Any] = {"ready": True, "reasons": []}
 
@@ -45,6 +47,9 @@ class Mesh:
         request = msgspec.json.decode(await reader.readline())
         if "settle" in request:
             lines = [self.settled]
+        elif request.get("get") == "inside":
+            which = "/".join(request[part] for part in ("namespace", "pod", "container"))
+            lines = [self.inside.get(which, {"why": "nothing of the pod runs"})]
         elif "get" in request:
             lines = [self.status]
         else:

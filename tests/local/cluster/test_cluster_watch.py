@@ -24,7 +24,7 @@ async def served(tmp_path):
     async def settle(seconds):
         return {"ready": seconds > 1, "reasons": []}
 
-    made = server.Server(told, lambda: {"pods": []}, settle)
+    made = server.Server(told, lambda: {"pods": []}, settle, lambda *which: {"which": which})
     await made.start(tmp_path / "cluster.sock")
     yield told, tmp_path / "cluster.sock"
     await made.close()
@@ -88,6 +88,7 @@ async def test_status_and_settle_are_one_line_and_nonsense_is_refused(served):
     _, path = served
     for request, wanted in (
         ({"get": "status"}, {"pods": []}),
+        ({"get": "inside", "namespace": "a", "pod": "b", "container": "c"}, {"which": ["a", "b", "c"]}),
         ({"settle": 2}, {"ready": True, "reasons": []}),
         ({"settle": 0.5}, {"ready": False, "reasons": []}),
     ):

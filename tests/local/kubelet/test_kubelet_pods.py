@@ -32,6 +32,30 @@ async def test_a_container_runs_with_its_variables_arguments_and_folder(machine)
     assert machine.log("one").split() == ["one-s3cret-$(WHO)-$(NONE)", "red", "2", "9", str(machine.folder), "one"]
 
 
+async def test_a_further_command_gets_what_a_running_container_was_started_with(machine):
+    def inside(name, which="app"):
+        (runner,) = (one for one in machine.kubelet.runners if one.pod.metadata.name == name)
+        return runner.inside(which)
+
+    machine.put("ConfigMap", "settings", {"COLOR": "red"})
+    (machine.folder / "sub").mkdir()
+    first = shell("exit 0", "first")
+    source = [{"configMapRef": {"name": "settings"}}]
+    app = shell("exec env -i sleep 60", envFrom=source, workingDir="sub")
+    machine.run("one", app, initContainers=[first])
+    await machine.until_ready("one")
+    machine.put("ConfigMap", "settings", {"COLOR": "blue"})
+    found = inside("one")
+    assert (found.cwd, found.env["COLOR"], found.env["HOSTNAME"]) == (str(machine.folder / "sub"), "red", "one")
+    assert inside("one", "first") == "it ended with 0"
+    assert inside("one", "none") == "there is no such container"
+    machine.run("job", shell("exit 2"), restartPolicy="Never")
+    await machine.until(lambda: "job" in machine.seen and machine.seen["job"].status.phase == "Failed", "failed")
+    assert inside("job") == "it ended with 2"
+    machine.run("late", shell("sleep 60", envFrom=[{"configMapRef": {"name": "none"}}]))
+    await machine.until(lambda: inside("late") == "it is waiting: CreateContainerConfigError", "it waits")
+
+
 async def test_a_missing_config_map_holds_the_container_until_it_comes(machine):
     machine.run("one", shell("sleep 60", envFrom=[{"configMapRef": {"name": "late"}}]))
     await machine.until(lambda: "one" in machine.seen and machine.container("one").state.waiting, "waiting")

@@ -54,7 +54,7 @@ class Cluster:
         self._nameservers = nameservers.Nameservers(outside, self._egress)
         self.gateways = gateways.Gateways(self._members, self._ingress, self._look, self._dirty.set)
         self.kubelet = kubelet.Kubelet(self._host(), self._gone)
-        self._server = server.Server(self.objects, self.status, self.settle)
+        self._server = server.Server(self.objects, self.status, self.settle, self.inside)
         self._names: list[dns.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -212,6 +212,18 @@ class Cluster:
             "gateways": self.gateways.status(),
             "pods": [_pod(runner) for runner in self.kubelet.runners],
         }
+
+    def inside(self, namespace: str, name: str, container: str) -> dict[str, Any]:
+        """What a command in a container of a pod is to be started with: `holder_pid`, `env`, `cwd`; or `why`
+        that cannot be, in words."""
+        for runner in self.kubelet.runners:
+            meta = runner.pod.metadata
+            if (meta.namespace, meta.name) == (namespace, name) and runner.sandbox is not None:
+                found = runner.inside(container)
+                if isinstance(found, str):
+                    return {"why": found}
+                return {"why": "", "holder_pid": runner.sandbox.host_pid, "env": found.env, "cwd": found.cwd}
+        return {"why": "nothing of the pod runs"}
 
     def _kept(self) -> list[dict[str, Any]]:
         return [

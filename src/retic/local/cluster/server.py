@@ -1,4 +1,4 @@
-"""cluster.sock: the watch stream, what runs at the moment, and waiting until everything is settled."""
+"""cluster.sock: the watch stream, what runs at the moment, how to enter it, and waiting until all is settled."""
 
 import asyncio
 import contextlib
@@ -19,20 +19,26 @@ class _Request(msgspec.Struct, frozen=True):
     watch: bool = False
     get: str = ""
     settle: float | None = None
+    namespace: str = ""
+    pod: str = ""
+    container: str = ""
 
 
 class Server:
-    """Answers on a unix socket of mode 0600. `status` and `settle` give what is sent as JSON."""
+    """Answers on a unix socket of mode 0600. `status`, `settle` and `inside` (of namespace, pod and container)
+    give what is sent as JSON."""
 
     def __init__(
         self,
         objects: published.Published,
         status: Callable[[], dict[str, Any]],
         settle: Callable[[float], Awaitable[dict[str, Any]]],
+        inside: Callable[[str, str, str], dict[str, Any]],
     ) -> None:
         self._objects = objects
         self._status = status
         self._settle = settle
+        self._inside = inside
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -78,8 +84,10 @@ class Server:
             await _send(writer, await self._settle(request.settle))
         elif request.get == "status":
             await _send(writer, self._status())
+        elif request.get == "inside":
+            await _send(writer, self._inside(request.namespace, request.pod, request.container))
         else:
-            await _send(writer, {"error": "ask for watch, settle or get: status"})
+            await _send(writer, {"error": "ask for watch, settle, get: status or get: inside"})
 
 
 async def _send(writer: asyncio.StreamWriter, value: object) -> None:

@@ -84,6 +84,19 @@ class Runner:
             return {item.container.name: self._guest_state[1] for item in self._containers[:1]}
         return {item.container.name: item.unready for item in self.runners if item.unready}
 
+    def inside(self, name: str) -> starting.Setting | str:
+        """What a further command in a container is to be started with, or in words why there is none."""
+        if self._guest_state is not None and self.sandbox is not None:
+            return starting.Setting(environment.base(self.pod), "/")
+        state = next((item.status.state for item in self.runners if item.container.name == name), None)
+        if state is None:
+            return "there is no such container"
+        if state.terminated is not None:
+            return f"it {status.ended(state.terminated)}"
+        if state.running is None or self._starter is None:
+            return f"it is waiting: {state.waiting.reason if state.waiting is not None else 'not started'}"
+        return self._starter.settings[name]
+
     def log_path(self, name: str) -> pathlib.Path:
         """Where a container's log is."""
         return self.folder / name / "log"

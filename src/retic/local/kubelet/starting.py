@@ -9,6 +9,8 @@ import contextlib
 import os
 import pathlib
 
+import msgspec
+
 from retic.local.kubelet import container as containers
 from retic.local.kubelet import environment, host, logs, naming, variables
 from retic.objects import pods as structs
@@ -16,13 +18,22 @@ from retic.objects import pods as structs
 _EXEC_OUTPUT = 10 * 1024
 
 
+class Setting(msgspec.Struct, frozen=True):
+    """What a container's processes are started with: all their variables, and their folder."""
+
+    env: dict[str, str]
+    cwd: str
+
+
 class Starter:
     """Starts the containers and probes' commands of one pod."""
 
     def __init__(self, given: host.Host, pod: structs.Pod, sandbox: host.Sandbox, folder: pathlib.Path) -> None:
-        """`folder`: the pod's, in which each container has one."""
+        """`folder`: the pod's, in which each container has one. `settings`: of containers that were started,
+        as they were then: a ConfigMap that has changed since changes no variable."""
         self._host, self._pod, self._sandbox, self._folder = given, pod, sandbox, folder
         self._logs: dict[str, logs.Log] = {}
+        self.settings: dict[str, Setting] = {}
 
     def log_path(self, name: str) -> pathlib.Path:
         """Where a container's log is."""
@@ -43,6 +54,8 @@ class Starter:
             raise environment.Missing("the container has no command; local mode runs commands and pulls no image")
         known = self.variables(container)
         argv = [variables.expand(part, known) for part in (*container.command, *container.args)]
+        setting = Setting({**environment.base(naming.kernel_name(self._pod)), **known}, self._directory(container))
+        self.settings[container.name] = setting
         log = self._logs.get(container.name)
         if log is None:
             log = self._logs[container.name] = logs.Log(self._folder / container.name)
@@ -52,8 +65,8 @@ class Starter:
             process = await self._host.fabric.spawn(
                 self._sandbox,
                 argv,
-                env={**environment.base(naming.kernel_name(self._pod)), **known},
-                cwd=self._directory(container),
+                env=setting.env,
+                cwd=setting.cwd,
                 stdout=writing,
                 stderr=writing,
             )

@@ -123,14 +123,15 @@ def _trouble(item: structs.ContainerStatus, unready: str) -> str:
     if item.ready or (state.terminated is not None and state.terminated.exit_code == 0):
         return ""
     if state.terminated is not None:
-        return _ended(state.terminated)
-    again = f"restarted after it {_ended(last)}" if last is not None else ""
+        return ended(state.terminated)
+    again = f"restarted after it {ended(last)}" if last is not None else ""
     if state.running is not None:
         return "; ".join(["running, not ready" + (f": {unready}" if unready else ""), *([again] if again else [])])
     waiting = state.waiting or structs.StateWaiting(reason="not started")
-    after = f" (it {_ended(last)})" if last is not None and waiting.reason == "CrashLoopBackOff" else ""
+    after = f" (it {ended(last)})" if last is not None and waiting.reason == "CrashLoopBackOff" else ""
     return f"{waiting.reason}{': ' + waiting.message if waiting.message else ''}{after}"
 
 
-def _ended(state: structs.StateTerminated) -> str:
+def ended(state: structs.StateTerminated) -> str:
+    """How a container ended, such as "ended with 3"."""
     return f"ended with {state.exit_code}{': ' + state.message if state.message else ''}"
