@@ -140,8 +140,18 @@ class Answers:
         if name is None:
             forms = ", ".join(f"{kind.value}/..." for kind in names.Kind)
             raise explain.Unknown(f"{resource!r} is no resource's name; names begin with one of: {forms}")
+        self._know(name.client_namespace)
         key = resources.scope(name.type_url, resource, Client(self._client(name)))
         return explain.why(self._db, resources.resource, key, resource=resource, book=self._book())
+
+    def _know(self, namespace: str) -> None:
+        """Raises Unknown for a namespace in which nothing is: its routes would be those of any other."""
+        known = {"", "default"}
+        for ref in self._kept.objects:
+            known.add(ref.name if ref.kind == "Namespace" else ref.namespace)
+        if namespace not in known:
+            there = ", ".join(sorted(known - {""}))
+            raise explain.Unknown(f"there is no namespace {namespace}: no object is in it; there are {there}")
 
     def _client(self, name: names.Name) -> str:
         """The client that has such a resource, where only one does."""
@@ -166,7 +176,13 @@ class Answers:
                 return None
             return report.Ref(kinds[table], key.namespace, key.name)
 
-        return explain.Book(ref, lambda r: r in self._kept.objects, self._kept.positions)
+        return explain.Book(ref, lambda r: r in self._kept.objects, self._kept.positions, self._owner)
+
+    def _owner(self, ref: report.Ref) -> report.Ref | None:
+        value = self._kept.objects.get(ref)
+        owners = value.metadata.owner_references if value is not None else ()
+        found = next((one for one in owners if one.controller), None)
+        return report.Ref(found.kind, ref.namespace, found.name) if found is not None else None
 
     async def converged(self, seconds: float) -> model.Converged:
         """Whether every proxy that must be there is, and has acknowledged everything."""

@@ -128,13 +128,19 @@ def test_version_of_a_running_mesh(mesh):
 def test_why_leads_to_lines(mesh):
     mesh.queries.answers["routes/shop"] = why.Why(
         "routes/shop", True,
-        (why.Source("HTTPRoute shop/web", "shop.yaml", 20, True), why.Source("Pod shop/web-1", "", 0, True),
+        (why.Source("EndpointSlice shop/web-x", "shop.yaml", 3, True, "Service shop/web"),
+         why.Source("Service shop/web", "shop.yaml", 3, True),
+         *(why.Source(f"Pod shop/web-{n}", "shop.yaml", 9, True, "Deployment shop/web") for n in range(10)),
+         why.Source("HTTPRoute shop/web", "shop.yaml", 20, True), why.Source("Pod shop/web-1", "", 0, True),
          why.Source("Service shop/gone", "", 0, False)),
         why.Step("query", "q", "k", children=(why.Step("table", "t", "x"),)),
     )
     code, out = retic("why", "routes/shop", "--reads")
     assert code == 0
     assert out.splitlines() == [
+        "shop.yaml:3: Service shop/web, of which the mesh made EndpointSlice shop/web-x",
+        "shop.yaml:9: Deployment shop/web, of which the mesh made "
+        f"{', '.join(f'Pod shop/web-{n}' for n in range(8))} and 2 more",
         "shop.yaml:20: HTTPRoute shop/web",
         "Pod shop/web-1 (made by the mesh, in no file)",
         "Service shop/gone (does not exist, and that counts)",
@@ -150,11 +156,11 @@ def test_proxy_names_what_there_is(mesh):
 
 SECTIONS = {
     "listeners": [{
-        "name": "outbound/u", "version": "1", "state": "active", "filter_chains": [{}],
+        "name": f"outbound/{uid}", "version": "1", "state": "active", "filter_chains": [{}],
         "default_filter_chain": {},
         "address": {"socket_address": {
-            "address": "0.0.0.0", "port_value": 15001, "network_namespace_filepath": "/run/retic/x/netns/u"}},
-    }],
+            "address": "0.0.0.0", "port_value": 15001, "network_namespace_filepath": f"/run/retic/x/netns/{uid}"}},
+    } for uid in "uv"],
     "routes": [{
         "name": "routes/shop", "version": "2", "state": "active",
         "virtual_hosts": [{"domains": ["10.96.0.1:80"], "routes": [
@@ -162,6 +168,8 @@ SECTIONS = {
                 "clusters": [{"name": "c1", "weight": 9}, {"name": "c2", "weight": 1}]}}},
             {"match": {"safe_regex": {"regex": "b.*"}}, "redirect": {}},
             {"match": {"path": "/c"}, "direct_response": {"status": 500}},
+            {"match": {"connect_matcher": {}}, "route": {"cluster": "c1"}},
+            {"match": {"connect_matcher": {}}, "route": {"cluster": "c1"}},
             {"match": {"path_separated_prefix": "/d"}, "route": {"cluster_header": "h"}},
         ]}],
     }, {"name": "routes/empty", "version": "3", "state": "active"}],
@@ -180,11 +188,13 @@ SECTIONS = {
 
 
 @pytest.mark.parametrize(("section", "rows"), [
-    ("listeners", [["outbound/u", "0.0.0.0:15001", "u", "2", "active", "1"]]),
+    ("listeners", [["outbound/u", "0.0.0.0:15001", "default/web-1", "2", "active", "1"],
+                   ["outbound/v", "0.0.0.0:15001", "v", "2", "active", "1"]]),
     ("routes", [
         ["routes/shop", "10.96.0.1:80", "prefix", "/a", "header", "x", "c1", "(9),", "c2", "(1)", "2"],
         ["routes/shop", "10.96.0.1:80", "regex", "b.*", "redirect", "2"],
         ["routes/shop", "10.96.0.1:80", "path", "/c", "answer", "500", "2"],
+        ["routes/shop", "(2", "times)", "10.96.0.1:80", "CONNECT", "c1", "2"],
         ["routes/shop", "10.96.0.1:80", "path_separated_prefix", "/d", "h", "2"],
         ["routes/empty", "-", "-", "-", "3"],
     ]),
@@ -198,6 +208,8 @@ SECTIONS = {
 ])
 def test_each_section_of_a_proxy_as_rows_and_as_json(mesh, monkeypatch, section, rows):
     monkeypatch.setattr(running, "ask", lambda *_, **__: SECTIONS[section])
+    mesh.objects = [pod("web-1")]
+    mesh.objects[0]["metadata"]["uid"] = "u"
     code, out = retic("proxy", "node-1", *([section] if section else []))
     assert code == 0
     assert [line.split() for line in out.splitlines()][-len(rows):] == rows

@@ -44,6 +44,12 @@ POSITIONS = {
     REF("Service", "shop", "cart"): sources.Position("cart.yaml", 3),
 }
 
+OWNERS = {
+    REF("Service", "shop", "gone"): REF("ReplicaSet", "shop", "middle"),
+    REF("ReplicaSet", "shop", "middle"): REF("HTTPRoute", "shop", "web"),
+    REF("Service", "shop", "a"): REF("Service", "shop", "b"), REF("Service", "shop", "b"): REF("Service", "shop", "a"),
+}
+
 
 def mesh():
     made = graph.Graph()
@@ -58,7 +64,7 @@ def mesh():
 def explained(query, key):
     made = mesh()
     present = {row.key for row in made.rows()}
-    book = why.Book(lambda _, key: key if isinstance(key, REF) else None, present.__contains__, POSITIONS)
+    book = why.Book(lambda _, key: key if isinstance(key, REF) else None, present.__contains__, POSITIONS, OWNERS.get)
     return why.why(made, query, key, resource=f"routes/{key}", book=book)
 
 
@@ -68,8 +74,13 @@ def test_a_resource_leads_to_lines_and_to_what_was_missing():
     assert answer.sources == (
         why.Source("Service shop/cart", "cart.yaml", 3, True),
         why.Source("HTTPRoute shop/web", "shop.yaml", 20, True),
-        why.Source("Service shop/gone", "", 0, False),
+        why.Source("Service shop/gone", "shop.yaml", 20, False, "HTTPRoute shop/web"),
     )
+
+
+def test_owners_that_go_in_circles_lead_nowhere():
+    (source,) = explained(backend, REF("Service", "shop", "a")).sources
+    assert source == why.Source("Service shop/a", "", 0, False)
 
 
 def test_an_absent_resource_is_explained_by_what_is_absent():

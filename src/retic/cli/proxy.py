@@ -1,6 +1,8 @@
 """`retic proxy`: what an Envoy has, as tables or as Envoy's own JSON without its secrets."""
 
-from collections.abc import Callable, Iterator
+import collections
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from retic.cli import running, show
@@ -11,7 +13,8 @@ Row = dict[str, Any]
 
 def run(proxy: str, section: str, *, name: str, as_json: bool) -> None:
     """Print it. Raises Failure."""
-    raw = running.ask(running.folder(name), model.AskProxy(proxy=proxy, section=section), seconds=60.0)
+    path = running.folder(name)
+    raw = running.ask(path, model.AskProxy(proxy=proxy, section=section), seconds=60.0)
     if as_json:
         show.json(raw)
     elif section == "stats":
@@ -24,7 +27,28 @@ def run(proxy: str, section: str, *, name: str, as_json: bool) -> None:
         print(f"{proxy} has no {section}")
     else:
         columns, cells = _TABLES[section]
-        show.table("", columns, [cell for row in raw for cell in cells(row)])
+        rows = [cell for row in raw for cell in cells(row)]
+        if section == "listeners":
+            pods = _pods(path)
+            rows = [(name, address, pods.get(str(uid), uid), *rest) for name, address, uid, *rest in rows]
+        show.table("", columns, _once(rows))
+
+
+def _pods(path: pathlib.Path) -> dict[str, str]:
+    """namespace/name of each pod, by its uid, which is how namespaces are named."""
+    found = (one["metadata"] for one in running.objects(path) if one["kind"] == "Pod")
+    return {meta["uid"]: f"{meta['namespace']}/{meta['name']}" for meta in found if "uid" in meta}
+
+
+def _once(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Rows that are the same as one row, with their number: every pod's listener has its own inbound routes."""
+    keys = [tuple(map(str, row)) for row in rows]
+    count = collections.Counter(keys)
+    first = dict(zip(reversed(keys), reversed(rows), strict=True))
+    return [
+        row if count[key] == 1 else (f"{row[0]} ({count[key]} times)", *row[1:])
+        for key, row in ((key, first[key]) for key in dict.fromkeys(keys))
+    ]
 
 
 def _listeners(row: Row) -> Iterator[tuple[object, ...]]:
@@ -51,6 +75,8 @@ def _match(route: Row) -> str:
             break
     else:
         words = [f"regex {match['safe_regex'].get('regex', '')}"] if "safe_regex" in match else []
+    if "connect_matcher" in match:
+        words = ["CONNECT"]
     words += [f"header {one.get('name')}" for one in match.get("headers", ())]
     words += [f"query {one.get('name')}" for one in match.get("query_parameters", ())]
     return " ".join(words)
@@ -97,7 +123,7 @@ def _address(value: Row) -> str:
 
 
 _TABLES: dict[str, tuple[tuple[str, ...], Callable[[Row], Iterator[tuple[object, ...]]]]] = {
-    "listeners": (("name", "address", "namespace", "chains", "state", "version"), _listeners),
+    "listeners": (("name", "address", "pod", "chains", "state", "version"), _listeners),
     "routes": (("name", "domains", "match", "to", "version"), _routes),
     "clusters": (("name", "type", "tls", "state", "version"), _clusters),
     "endpoints": (("cluster", "address", "zone", "priority", "health"), _endpoints),

@@ -1,10 +1,14 @@
 """`retic why`: from an xDS resource to the lines it was made from."""
 
+from collections.abc import Iterator, Sequence
+
 import msgspec
 
 from retic.cli import running, show
 from retic.control import model
 from retic.explain import why as explained
+
+_SHOWN = 8  # made objects in one line
 
 
 def run(resource: str, *, name: str, as_json: bool, reads: bool) -> None:
@@ -18,8 +22,8 @@ def run(resource: str, *, name: str, as_json: bool, reads: bool) -> None:
         print(f"{answer.resource} does not exist; what decided that:", flush=True)
     written = [one for one in answer.sources if one.file]
     rest = [one for one in answer.sources if not one.file]
-    for one in written:
-        print(f"{show.near(one.file)}:{one.line}: {one.object}{_absent(one)}", flush=True)
+    for line in _lines(written):
+        print(line, flush=True)
     for one in rest:
         print(f"{one.object}{_absent(one) or ' (made by the mesh, in no file)'}", flush=True)
     if not answer.sources:
@@ -27,6 +31,21 @@ def run(resource: str, *, name: str, as_json: bool, reads: bool) -> None:
     if reads:
         print(flush=True)
         _print(answer.reads, 0)
+
+
+def _lines(written: Sequence[explained.Source]) -> Iterator[str]:
+    """One line for each object in a file, with what was made of it, in the files' order."""
+    itself = {one.object: one for one in written if not one.made_of}
+    made: dict[tuple[str, str, int], list[str]] = {}
+    for one in written:
+        names = made.setdefault((one.made_of or one.object, one.file, one.line), [])
+        if one.made_of:
+            names.append(one.object)
+    for (name, file, line), names in made.items():
+        absent = _absent(itself[name]) if name in itself else ""
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        of = f", of which the mesh made {', '.join(names[:_SHOWN])}{more}" if names else ""
+        yield f"{show.near(file)}:{line}: {name}{absent}{of}"
 
 
 def _absent(one: explained.Source) -> str:

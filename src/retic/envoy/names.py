@@ -84,6 +84,8 @@ _PARTS = {
     Kind.DESTINATIONS: 0,
 }
 
+_VIEWS = frozenset({Kind.ROUTES, Kind.VIRTUAL, Kind.ADDRESS, Kind.SERVICE, Kind.GRPC})
+
 
 class Name(msgspec.Struct, frozen=True):
     """A name taken apart. `parts` never hold a slash."""
@@ -98,6 +100,11 @@ class Name(msgspec.Struct, frozen=True):
     def type_url(self) -> str:
         """The type URL of the resource that has this name."""
         return TYPE_URL[self.kind]
+
+    @property
+    def client_namespace(self) -> str:
+        """The namespace in whose view the resource is; "" when it is the same in all."""
+        return self.parts[0] if self.kind in _VIEWS else ""
 
 
 def parse(name: str) -> Name | None:

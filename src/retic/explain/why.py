@@ -19,12 +19,17 @@ class Unknown(Exception):  # noqa: N818
 
 
 class Source(msgspec.Struct, frozen=True):
-    """An object behind a resource. `present` is False when its absence was what counted."""
+    """An object behind a resource. `present` is False when its absence was what counted.
+
+    Of an object that was made by controllers, `file` and `line` are those of the object that it was made of,
+    which is `made_of`: a Pod's Deployment, an EndpointSlice's Service. "" and 0 when there is none.
+    """
 
     object: str
     file: str
     line: int
     present: bool
+    made_of: str = ""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -53,12 +58,13 @@ class Book(msgspec.Struct, frozen=True):
     """How recorded inputs lead to objects. Given by whoever knows the tables.
 
     `refs`: the object that a table's key stands for, None when it stands for none. `present`: whether that
-    object exists now. `positions`: where objects were written.
+    object exists now. `positions`: where objects were written. `owner`: the object that manages another.
     """
 
     refs: Callable[[str, Hashable], findings.Ref | None]
     present: Callable[[findings.Ref], bool]
     positions: Mapping[findings.Ref, places.Position]
+    owner: Callable[[findings.Ref], findings.Ref | None]
 
 
 def why(mesh: graph.Graph, query: graph.Query[K, Any], key: K, *, resource: str, book: Book) -> Why:
@@ -81,9 +87,24 @@ def _exists(mesh: graph.Graph, query: graph.Query[K, Any], key: K) -> bool:
 
 
 def _source(ref: findings.Ref, book: Book) -> Source:
-    position = book.positions.get(ref)
-    file, line = (position.file, position.line) if position else ("", 0)
-    return Source(str(ref), file, line, book.present(ref))
+    written = _written(ref, book)
+    position = book.positions.get(written) if written is not None else None
+    if written is None or position is None:
+        return Source(str(ref), "", 0, book.present(ref))
+    made_of = "" if written == ref else str(written)
+    return Source(str(ref), position.file, position.line, book.present(ref), made_of)
+
+
+def _written(ref: findings.Ref, book: Book) -> findings.Ref | None:
+    """The object itself, or the nearest of its owners, that stands in a file."""
+    passed: set[findings.Ref] = set()
+    at: findings.Ref | None = ref
+    while at is not None and at not in passed:
+        if at in book.positions:
+            return at
+        passed.add(at)
+        at = book.owner(at)
+    return None
 
 
 def _step(root: graph.Read) -> Step:
