@@ -34,8 +34,9 @@ def commands() -> str:
         "",
         "`retic COMMAND --help` prints the same. Exit codes: 0 when all is well; 1 when something is wrong, "
         "which is said in a",
-        "line on the error stream; 2 for a command line that cannot be read; 130 after Ctrl-C. `exec` returns "
-        "its command's.",
+        "line on the error stream; 2 for a command line that cannot be read; 130 after Ctrl-C, but 0 for `up` "
+        "in the",
+        "foreground, which Ctrl-C ends in order. `exec` returns its command's.",
     ]
     for name, command in group.commands.items():
         context = command.context_class(

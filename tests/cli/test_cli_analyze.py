@@ -5,7 +5,7 @@ import json
 import pytest
 from typer import testing
 
-from retic.cli import app
+from retic.cli import app, failure
 
 GOOD = """\
 apiVersion: apps/v1
@@ -58,6 +58,23 @@ def test_correct_input_is_silent(analyze):
     assert analyze(good=GOOD) == (0, "")
     code, out = analyze("-o", "json")
     assert (code, json.loads(out)) == (0, {"findings": []})
+
+
+def test_a_folder_without_an_object_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "note.yaml").write_text("# nothing yet\n")
+    for path, out in (("empty", ""), ("note.yaml", '{\n  "findings": []\n}\n')):
+        words = ["analyze", "-f", str(tmp_path / path), "-o", "json" if out else "table"]
+        done = testing.CliRunner().invoke(app.app, words, standalone_mode=False)
+        assert isinstance(done.exception, failure.Failure)
+        assert (done.stdout, str(done.exception)) == (out, f"no Kubernetes object in {tmp_path / path}")
+        assert done.exception.code == 1
+
+
+def test_errors_say_by_themselves_why_there_is_no_object(analyze):
+    code, out = analyze(bad="kind: Pod\napiVersion: v1\nspec: {}\n")
+    assert code == 1
+    assert "error" in out
 
 
 def test_a_fault_of_meaning_stands_in_its_line(analyze):

@@ -83,6 +83,22 @@ def test_detached_it_gives_the_reasons_when_it_does_not_become_ready(up):
     assert "retic logs" in done.stderr
 
 
+def test_an_interrupted_wait_says_that_the_mesh_goes_on(up, name):
+    argv, more = up("--detach", settled_after=1000)
+    with subprocess.Popen(argv, **more) as process:
+        folder = state.folder(name)
+        wait.until((folder / "asked").exists, "it waits", 30)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+    flag = f" --name {name}"
+    assert (process.returncode, out) == (130, "")
+    assert errors == (
+        f"retic: interrupted; mesh {name} goes on: see it with retic ps{flag} and retic logs{flag}, "
+        f"end it with retic down{flag}\n"
+    )
+    assert folder.exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_in_the_foreground_it_ends_with_its_signal_and_leaves_nothing(up, name, number):
     argv, more = up()

@@ -5,7 +5,6 @@ import os
 import sys
 from typing import NoReturn, Protocol, runtime_checkable
 
-_INTERRUPTED = 130  # 128 and SIGINT, as shells have it
 _TROUBLE = 70  # an internal error: EX_SOFTWARE of sysexits.h
 
 
@@ -43,7 +42,7 @@ def _run() -> int:
         _say(str(error))
         return error.code
     except (KeyboardInterrupt, typer.Abort):
-        return _INTERRUPTED
+        return failure.INTERRUPTED
     except BrokenPipeError:
         raise
     except Exception as error:

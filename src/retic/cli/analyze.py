@@ -4,35 +4,48 @@ import datetime
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from retic import findings
 from retic.cli import failure, show
 from retic.explain import places
 
+if TYPE_CHECKING:
+    from retic.sources import model
+
 _NODE = re.compile(r"node-[1-9][0-9]{0,2}")
 
 
 def run(files: Sequence[pathlib.Path], *, as_json: bool) -> int:
-    """Print the findings; 1 when one of them is an error, else 0. Raises Failure for a missing path."""
+    """Print the findings; 1 when one of them is an error, else 0.
+
+    Raises Failure for a missing path, and, as `kubectl apply` fails then, when no object was found and nothing
+    printed says why.
+    """
+    from retic.sources import manifests
+
     missing = [str(path) for path in files if not path.exists()]
     if missing:
         raise failure.Failure(f"{', '.join(missing)}: no such file or folder", code=2)
-    found = examine(files)
+    loaded = manifests.load(files)
+    found = _examine(loaded)
     if as_json:
         show.json({"findings": found})
     else:
         show.print_findings(found)
-    return int(any(one.severity is findings.Severity.ERROR for one in found))
+    wrong = any(one.severity is findings.Severity.ERROR for one in found)
+    if not loaded.objects and not wrong:
+        raise failure.Failure(f"no Kubernetes object in {', '.join(map(str, files))}")
+    return int(wrong)
 
 
-def examine(files: Sequence[pathlib.Path]) -> tuple[findings.Finding, ...]:
+def _examine(loaded: "model.Loaded") -> tuple[findings.Finding, ...]:
     """The faults of form, of what controllers make of the objects, and of meaning, in the files' order."""
     from retic import wiring
     from retic.local import workloads
     from retic.mesh import faults
-    from retic.sources import certificates, manifests
+    from retic.sources import certificates
 
-    loaded = manifests.load(files)
     given = workloads.identified(located.object for located in loaded.objects)
     world = workloads.offline(given, nodes=_nodes(given))
     objects = world.listed(given)

@@ -72,7 +72,7 @@ def up(
 ) -> None:
     """Run manifests as a mesh: nodes, pods, proxies.
 
-    Ctrl-C ends it and leaves nothing behind.
+    Ctrl-C ends it and leaves nothing behind; with --detach it ends the waiting only.
     The files stay the source of truth: an edit is live within a second, a broken edit is reported and the
     last good state stays.
 
@@ -220,8 +220,8 @@ def analyze(file: Files, output: Format = Output.TABLE, name: Name = DEFAULT) ->
     """Find faults in manifests; needs no running mesh.
 
     Each is shown with file and line, object, and what to write instead. Exits with 1 when there are
-    errors; prints nothing and exits with 0 when all is well. --name is accepted as everywhere and changes
-    nothing.
+    errors, or no object at all; prints nothing and exits with 0 when all is well. --name is accepted as
+    everywhere and changes nothing.
 
     \b
     Examples:

@@ -26,18 +26,24 @@ def run(
     running.need_linux()
     loaded = check(files)
     mesh = _start(files, nodes, name, detach=detach, lifetime=lifetime)
-    path = running.folder(name)
     if detach:
-        begun = time.monotonic()
-        reasons = _becoming_ready(mesh, path, timeout)
-        if reasons:
-            raise failure.Failure(_not_ready(name, time.monotonic() - begun, reasons))
-        ps.addresses(msgspec.convert(running.ask(path, model.AskPs()), model.Ps))
-        print(f"mesh {name} is ready: see retic ps{_flag(name)}, end it with retic down{_flag(name)}")
+        try:
+            _detached(mesh, name, timeout)
+        except KeyboardInterrupt:
+            raise failure.Failure(f"interrupted; {_goes_on(name)}", code=failure.INTERRUPTED) from None
         return
     from retic.cli import foreground
 
-    foreground.run(mesh, path, timeout, shown=loaded.findings)
+    foreground.run(mesh, running.folder(name), timeout, shown=loaded.findings)
+
+
+def _detached(mesh: "outer.Mesh", name: str, timeout: float) -> None:
+    path, begun = running.folder(name), time.monotonic()
+    reasons = _becoming_ready(mesh, path, timeout)
+    if reasons:
+        raise failure.Failure(_not_ready(name, time.monotonic() - begun, reasons))
+    ps.addresses(msgspec.convert(running.ask(path, model.AskPs()), model.Ps))
+    print(f"mesh {name} is ready: see retic ps{_flag(name)}, end it with retic down{_flag(name)}")
 
 
 def check(files: Sequence[pathlib.Path]) -> "sources.Loaded":
@@ -132,10 +138,12 @@ def _patiently(sock: pathlib.Path, request: object, end: float) -> dict[str, Any
 
 def _not_ready(name: str, seconds: float, reasons: Sequence[str]) -> str:
     shown = "".join(f"\n  {reason}" for reason in dict.fromkeys(reasons))
-    return (
-        f"mesh {name} is not ready after {math.ceil(seconds)} s:{shown}\n"
-        f"It goes on: see retic ps{_flag(name)} and retic logs, end it with retic down{_flag(name)}"
-    )
+    return f"mesh {name} is not ready after {math.ceil(seconds)} s:{shown}\n{_goes_on(name)}"
+
+
+def _goes_on(name: str) -> str:
+    flag = _flag(name)
+    return f"mesh {name} goes on: see it with retic ps{flag} and retic logs{flag}, end it with retic down{flag}"
 
 
 def ended(path: pathlib.Path) -> str:

@@ -24,8 +24,9 @@ from retic.testing import control
 
 
 class Mesh:
-    """The mesh. `objects`, then `events`: the watch; `status`, `settled`: what the first process says; `inside`:
-    what it says of each container by namespace/pod/container."""
+    """The mesh. `objects`, then `events`: the watch; `status`, `settled` (after so many seconds at most, having
+    made the file `asked`): what the first process says; `inside`: of each container by namespace/pod/container.
+    """
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
@@ -33,6 +34,7 @@ class Mesh:
         self.objects: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.settled_after = 0.0
         self.inside: dict[str, dict[str, Any]] = {}
         self.status: dict[str, Any] = {"processes": [], "gateways": [], "pods": []}
         self.settled: dict[str, Any] = {"ready": True, "reasons": []}
@@ -46,6 +48,8 @@ class Mesh:
         """One connection to cluster.sock."""
         request = msgspec.json.decode(await reader.readline())
         if "settle" in request:
+            (self.folder / "asked").touch()
+            await asyncio.sleep(min(request["settle"], self.settled_after))
             lines = [self.settled]
         elif request.get("get") == "inside":
             which = "/".join(request[part] for part in ("namespace", "pod", "container"))
@@ -99,7 +103,7 @@ def running(folder: pathlib.Path) -> Iterator[Mesh]:
 def main() -> None:
     """`python -m retic.testing.commands --config STATE/cluster.json`, as pid 1: quiet until SIGTERM.
 
-    `settled` and `convergence` come as JSON in RETIC_TEST_ANSWERS.
+    `settled`, `settled_after` and `convergence` come as JSON in RETIC_TEST_ANSWERS.
     """
     folder = pathlib.Path(sys.argv[2]).parent
     answers = msgspec.json.decode(os.environ.get("RETIC_TEST_ANSWERS", "{}"))
@@ -109,6 +113,7 @@ def main() -> None:
 async def _quiet(folder: pathlib.Path, answers: dict[str, Any]) -> None:
     mesh = Mesh(folder)
     mesh.settled = answers.get("settled", mesh.settled)
+    mesh.settled_after = answers.get("settled_after", 0.0)
     mesh.queries.convergence = msgspec.convert(answers.get("convergence", {"ready": True}), model.Converged)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
