@@ -362,6 +362,7 @@ def test_exec(mesh):
     assert mesh.command("exec", "-i", "c0", "--", "cat", stdin="in\nand out").stdout == "in\nand out"
     assert mesh.exec("deploy/site-v1", "hostname").stdout.startswith("site-v1-")
     assert mesh.exec("guest", "hostname", namespace="other").stdout == "guest\n"
+    assert mesh.exec("c0", "pwd").stdout == f"{mesh.folder}\n"
     done = mesh.exec("nobody", "true")
     assert done.returncode == 1
     assert "nobody" in done.stderr
