@@ -25,13 +25,13 @@ def run(
     """Run the mesh, in the foreground until it is ended, or detached until it is ready. Raises Failure."""
     running.need_linux()
     loaded = check(files)
-    mesh = _start(files, nodes, name, detach=detach, lifetime=lifetime)
     if detach:
         try:
-            _detached(mesh, name, timeout)
+            _detached(_start(files, nodes, name, detach=True, lifetime=lifetime), name, timeout)
         except KeyboardInterrupt:
             raise failure.Failure(f"interrupted; {_goes_on(name)}", code=failure.INTERRUPTED) from None
         return
+    mesh = _start(files, nodes, name, detach=False, lifetime=lifetime)
     from retic.cli import foreground
 
     foreground.run(mesh, running.folder(name), timeout, shown=loaded.findings)
