@@ -312,7 +312,7 @@ def test_a_gateways_log_is_its_envoys(mesh):
     code, message = retic("logs", "front-retic-x")
     assert (code, message) == (1, "the Envoy of gateway/default/front has not been started yet: see retic ps")
     (mesh.folder / "logs").mkdir()
-    file = mesh.folder / "logs" / "envoy-gateway-default-front.log"
+    file = mesh.folder / "logs" / "envoy-gw-default-front.log"
     file.touch()
     done = testing.CliRunner().invoke(app.app, ["logs", "front-retic-x"])
     assert (done.stdout, done.exit_code) == ("", 0)

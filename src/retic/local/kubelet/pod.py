@@ -87,7 +87,7 @@ class Runner:
     def inside(self, name: str) -> starting.Setting | str:
         """What a further command in a container is to be started with, or in words why there is none."""
         if self._guest_state is not None and self.sandbox is not None:
-            return starting.Setting(environment.base(self.pod), "/")
+            return starting.Setting(environment.base(naming.kernel_name(self.pod)), "/")
         state = next((item.status.state for item in self.runners if item.container.name == name), None)
         if state is None:
             return "there is no such container"
