@@ -85,6 +85,29 @@ def test_a_stateful_set_is_ordered_and_keeps_names(mesh, near):
         assert near.resolve("order-1.order")["addresses"] == [live.pods(mesh, "order-1")[0]["ip"]]
 
 
+def test_a_stateful_set_has_a_folder_for_each_ordinal_that_outlives_its_pod(mesh):
+    def keepers(word):
+        note = f"echo {word} $HOSTNAME >> /var/store/visits; exec sleep infinity"
+        return live.deployment(
+            "keep", shell(note, volumeMounts=[{"name": "store", "mountPath": "/var/store"}]),
+            replicas=2, kind="StatefulSet", serviceName="keep", podManagementPolicy="Parallel",
+            volumeClaimTemplates=[{
+                "metadata": {"name": "store"},
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+            }],
+        )  # fmt: skip
+
+    def visits():
+        live.ready(mesh, "keep-", 2)
+        return [mesh.exec(f"keep-{i}", "cat", "/var/store/visits").stdout.splitlines() for i in (0, 1)]
+
+    with live.file(mesh, "keep.yaml", keepers("first")):
+        wait.until(lambda: visits() == [["first keep-0"], ["first keep-1"]], "each has its own", 20, every=0.2)
+        live.write(mesh, "keep.yaml", keepers("then"))
+        both = [["first keep-0", "then keep-0"], ["first keep-1", "then keep-1"]]
+        wait.until(lambda: visits() == both, "the new pods find what the old ones left", 30, every=0.2)
+
+
 def test_a_daemon_set_is_on_every_node_and_a_job_completes(mesh):
     job = {
         "apiVersion": "batch/v1", "kind": "Job", "metadata": live.meta("task"),

@@ -208,6 +208,31 @@ def test_each_fault_has_its_code_line_and_cure(kind, body, code, line, fix, tmp_
     assert ("left out" in found.message) is is_error
 
 
+CLAIMED = """\
+spec:
+  selector: {{matchLabels: {{a: b}}}}
+  template:
+    metadata: {{labels: {{a: b}}}}
+    spec:
+      volumes: [{{name: own, emptyDir: {{}}}}]
+      containers:
+      - name: c
+        volumeMounts: [{{name: store, mountPath: /var/store}}, {{name: {}, mountPath: /own}}]
+  volumeClaimTemplates:
+  - metadata: {{name: store}}
+    spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}
+"""
+
+
+def test_the_claims_of_a_stateful_set_are_volumes_of_its_pods(tmp_path):
+    good = of("StatefulSet", CLAIMED.format("own"), tmp_path)
+    assert good.findings == ()
+    assert len(good.objects) == 1
+    (found,) = of("StatefulSet", CLAIMED.format("lost"), tmp_path).findings
+    assert (found.code, found.line) == ("RT0011", 12)
+    assert found.fix == "name one of own, store, or add it"
+
+
 def test_every_wrong_field_is_found_not_only_the_first(tmp_path):
     loaded = form(
         """\

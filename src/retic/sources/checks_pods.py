@@ -33,7 +33,14 @@ def long_running(value: LongRunning) -> Faults:
         path = f"{_TEMPLATE}.restartPolicy"
         message = f"is {policy}, but a {type(value).__name__} wants Always"
         yield fault(path, message, "remove it, or use a Job")
-    yield from spec(value.spec.template.spec, _TEMPLATE)
+    yield from spec(value.spec.template.spec, _TEMPLATE, claims=_claims(value))
+
+
+def _claims(value: LongRunning) -> frozenset[str]:
+    """Volumes that every pod has beside its template's (apps/v1 StatefulSetSpec)."""
+    if not isinstance(value, workloads.StatefulSet):
+        return frozenset()
+    return frozenset(claim.metadata.name for claim in value.spec.volume_claim_templates)
 
 
 def rolling(value: workloads.Deployment) -> Faults:
@@ -83,8 +90,8 @@ def _job_spec(value: workloads.JobSpec, path: str) -> Faults:
     yield from spec(value.template.spec, f"{path}.template.spec")
 
 
-def spec(value: pods.PodSpec, path: str) -> Faults:
-    """Containers, volumes and what connects them (core/v1 ValidatePodSpec)."""
+def spec(value: pods.PodSpec, path: str, *, claims: frozenset[str] = frozenset()) -> Faults:
+    """Containers, volumes and what connects them (core/v1 ValidatePodSpec); `claims` are volumes too."""
     if not value.containers:
         yield fault(f"{path}.containers", "is empty", "write one container: name, image, command", "RT0007")
     names: list[str | None] = [each.name for each in value.containers]
@@ -100,7 +107,7 @@ def spec(value: pods.PodSpec, path: str) -> Faults:
             where = f"{path}.hostAliases[{i}].ip"
             yield fault(where, f'is "{alias.ip}", which is no address', "write ip: 10.1.2.3")
     yield from _resolving(value, path)
-    volumes = frozenset(each.name for each in value.volumes)
+    volumes = claims | {each.name for each in value.volumes}
     for field, containers in (("containers", value.containers), ("initContainers", value.init_containers)):
         for i, container in enumerate(containers):
             yield from _container(container, f"{path}.{field}[{i}]", volumes)
