@@ -1,6 +1,8 @@
 """`retic analyze` over files: faults of form, of controllers and of meaning, each in its line."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from typer import testing
@@ -101,3 +103,18 @@ def test_warnings_alone_are_no_failure(analyze):
 
 def test_a_name_is_accepted_as_everywhere(analyze):
     assert analyze("--name", "other", good=GOOD) == (0, "")
+
+
+def test_standard_input_is_read_as_a_file(tmp_path):
+    def run(*arguments, given):
+        return subprocess.run(
+            [sys.executable, "-m", "retic.cli", "analyze", *arguments], input=given, capture_output=True,
+            text=True, timeout=60, check=False,
+        )
+
+    (tmp_path / "good.yaml").write_text(GOOD)
+    done = run("-f", "-", "-f", str(tmp_path), given=ROUTE)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("<stdin>:8: error RT0201 HTTPRoute default/r: ")
+    done = run("-f", "-", given=GOOD)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

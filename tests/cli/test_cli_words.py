@@ -55,6 +55,7 @@ def test_each_has_its_options_and_examples(command):
         (["ps", "--name", "Bad_Name"], 1, "cannot name a mesh"),
         (["ps", "-o", "yaml"], 2, "'yaml' is not one of 'table', 'json'"),
         (["analyze", "-f", "/nonexistent"], 2, "no such file or folder"),
+        (["up", "-f", "-"], 2, "a mesh follows its files, and standard input is none: write it to a file"),
     ],
 )
 def test_mistakes_are_one_line_on_standard_error(arguments, code, words):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
 import threading
 import time
@@ -132,6 +133,19 @@ async def test_a_broken_edit_keeps_the_last_good_state(tmp_path):
         file.write_text(TEXT.format("a", "z"))
         await watching.until({"a": "z"})
         assert watching.seen[-1].findings == ()
+
+
+async def test_a_named_pipe_in_a_watched_folder_stops_no_edit(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text(TEXT.format("a", "x"))
+    async with Watching(tmp_path) as watching:
+        os.mkfifo(tmp_path / "pipe.yaml")
+        await wait.until_async(lambda: watching.seen[-1].findings, "a finding", seconds=5)
+        assert [each.code for each in watching.seen[-1].findings] == ["RT0009"]
+        file.write_text(TEXT.format("a", "z"))
+        await watching.until({"a": "z"})
+        (tmp_path / "pipe.yaml").unlink()
+        await wait.until_async(lambda: not watching.seen[-1].findings, "no finding", seconds=5)
 
 
 @pytest.mark.parametrize("half", ["", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name"])

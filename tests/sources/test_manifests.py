@@ -1,5 +1,9 @@
 """Findings of form: file, line, object, what is wrong, what to write instead; and what is left silent."""
 
+import contextlib
+import os
+import socket
+import tempfile
 import textwrap
 
 import hypothesis
@@ -450,7 +454,68 @@ def test_folders_files_and_what_is_skipped(tmp_path, monkeypatch):
 def test_paths_that_are_not_there(tmp_path):
     loaded = manifests.load([tmp_path / "nope.yaml"])
     assert short(loaded) == [("RT0009", 1)]
-    assert loaded.broken == ()
+    assert [each.file for each in loaded.broken] == [str(tmp_path / "nope.yaml")]
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """A folder with everything that has the name of a manifest and is none, and one that is."""
+    (tmp_path / "good.yaml").write_text(CONFIG.format("good"))
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "lost.yaml").symlink_to("nowhere")
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    (tmp_path / "device.yaml").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(tmp_path / "socket.yaml"))
+        yield tmp_path
+
+
+def test_what_is_no_file_is_a_finding_and_stops_nothing_else(odd):
+    loaded = manifests.load([odd])
+    assert held(loaded) == {"good"}
+    assert {each.code for each in loaded.findings} == {"RT0009"}
+    said = {os.path.basename(each.file): each.message for each in loaded.findings}
+    assert said["pipe.yaml"] == "this path cannot be read: it is a named pipe"
+    assert said["socket.yaml"].endswith("a socket")
+    assert said["device.yaml"].endswith("a device")
+    assert said["lost.yaml"] == "this link leads to nowhere, which does not exist"
+    assert "Too many levels of symbolic links" in said["loop.yaml"]
+    assert len(said) == 5
+    (named,) = manifests.load([odd / "pipe.yaml"]).findings
+    assert (named.code, named.message) == ("RT0009", said["pipe.yaml"])
+
+
+def test_what_may_not_be_read_is_a_finding_and_stops_nothing_else():
+    with tempfile.TemporaryDirectory() as name:
+        folder = manifests.Path(name)
+        folder.chmod(0o755)
+        (folder / "good.yaml").write_text(CONFIG.format("good"))
+        (folder / "mine.yaml").write_text(CONFIG.format("mine"))
+        (folder / "mine.yaml").chmod(0)
+        (folder / "shut").mkdir(0)
+        with nobody():
+            loaded = manifests.load([folder, folder / "shut" / "in.yaml"])
+        assert held(loaded) == {"good"}
+        assert [(each.file, each.code) for each in loaded.findings] == [
+            (str(folder / each), "RT0009") for each in ("mine.yaml", "shut", "shut/in.yaml")
+        ]
+        assert all("Permission denied" in each.message for each in loaded.findings)
+
+
+@contextlib.contextmanager
+def nobody():
+    """Without the rights of root, whom no mode of a file stops."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def held(loaded):
+    return {each.object.metadata.name for each in loaded.objects}
 
 
 def test_objects_are_complete_with_defaults(tmp_path):

@@ -22,9 +22,9 @@ def run(files: Sequence[pathlib.Path], *, as_json: bool) -> int:
     Raises Failure for a missing path, and, as `kubectl apply` fails then, when no object was found and nothing
     printed says why.
     """
-    from retic.sources import manifests
+    from retic.sources import manifests, paths
 
-    missing = [str(path) for path in files if not path.exists()]
+    missing = [str(path) for path in paths.absent(files)]
     if missing:
         raise failure.Failure(f"{', '.join(missing)}: no such file or folder", code=2)
     loaded = manifests.load(files)

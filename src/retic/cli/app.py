@@ -220,13 +220,14 @@ def analyze(file: Files, output: Format = Output.TABLE, name: Name = DEFAULT) ->
     """Find faults in manifests; needs no running mesh.
 
     Each is shown with file and line, object, and what to write instead. Exits with 1 when there are
-    errors, or no object at all; prints nothing and exits with 0 when all is well. --name is accepted as
-    everywhere and changes nothing.
+    errors, or no object at all; prints nothing and exits with 0 when all is well. -f - reads standard input.
+    --name is accepted as everywhere and changes nothing.
 
     \b
     Examples:
       retic analyze -f manifests/
       retic analyze -f shop.yaml -o json
+      kustomize build . | retic analyze -f -
     """
     from retic.cli import analyze as command
 

@@ -48,9 +48,14 @@ def _detached(mesh: "outer.Mesh", name: str, timeout: float) -> None:
 
 def check(files: Sequence[pathlib.Path]) -> "sources.Loaded":
     """Read the manifests and print what is wrong with them; Failure when nothing can be run at all."""
-    from retic.sources import manifests
+    from retic.sources import manifests, paths
 
-    missing = [str(path) for path in files if not path.exists()]
+    if paths.STANDARD_INPUT in files:
+        raise failure.Failure(
+            "a mesh follows its files, and standard input is none: write it to a file, and name that with -f",
+            code=2,
+        )
+    missing = [str(path) for path in paths.absent(files)]
     if missing:
         raise failure.Failure(f"{', '.join(missing)}: no such file or folder", code=2)
     loaded = manifests.load(files)

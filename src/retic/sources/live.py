@@ -15,7 +15,7 @@ import structlog
 from watchfiles import Change
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
-from retic.sources import manifests, model
+from retic.sources import manifests, model, paths
 from retic.sources.merge import merge
 
 STEP = 30
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 __all__ = ["GRACE", "LONGEST", "STEP", "merge", "watch"]
 
 
-async def watch(paths: Sequence[Path]) -> AsyncIterator[model.Loaded]:
+async def watch(given: Sequence[Path]) -> AsyncIterator[model.Loaded]:
     """What the paths hold: at once, and after each change that makes a difference.
 
     Ends only when closed. A fault of form keeps the objects that it concerns as they were (see `merge`).
@@ -39,19 +39,19 @@ async def watch(paths: Sequence[Path]) -> AsyncIterator[model.Loaded]:
     stop = threading.Event()
     try:
         while True:
-            watched = _Watched.start(_folders(paths), stop)
+            watched = _Watched.start(_folders(given), stop)
             if watched is None:
                 await asyncio.sleep(STEP / 1000)
                 continue
             while True:
-                loaded = await asyncio.to_thread(_settled, paths, cache, last, watched)
+                loaded = await asyncio.to_thread(_settled, given, cache, last, watched)
                 if loaded != last:
                     last = loaded
                     yield loaded
-                if watched.is_stale(paths):
+                if watched.is_stale(given):
                     break  # watch the new folders, then read again: they may have been filled meanwhile
                 await asyncio.to_thread(watched.wait, None)
-                if watched.is_stale(paths):
+                if watched.is_stale(given):
                     break
     finally:
         stop.set()
@@ -89,22 +89,22 @@ class _Watched:
         self._lost |= any(kind == Change.deleted and path in self._folders for kind, path in changes)
         return True
 
-    def is_stale(self, paths: Sequence[Path]) -> bool:
+    def is_stale(self, given: Sequence[Path]) -> bool:
         """Whether other folders are to be watched now, or one was replaced by another of its name."""
-        return self._lost or _folders(paths) != self._folders
+        return self._lost or _folders(given) != self._folders
 
 
 def _settled(
-    paths: Sequence[Path], cache: manifests.Cache, last: model.Loaded | None, watched: _Watched
+    given: Sequence[Path], cache: manifests.Cache, last: model.Loaded | None, watched: _Watched
 ) -> model.Loaded:
     """Read; when something seems lost, wait for the rest of the edit and read again. Bounded."""
-    loaded = manifests.load(paths, cache)
+    loaded = manifests.load(given, cache)
     if last is None:
         return loaded
     for _ in range(3):
         if not _worse(last, loaded) or not watched.wait(GRACE):
             break
-        loaded = manifests.load(paths, cache)
+        loaded = manifests.load(given, cache)
     return merge(last, loaded)
 
 
@@ -114,9 +114,9 @@ def _worse(last: model.Loaded, now: model.Loaded) -> bool:
     return lost or not set(now.broken) <= set(last.broken)
 
 
-def _folders(paths: Sequence[Path]) -> frozenset[str]:
+def _folders(given: Sequence[Path]) -> frozenset[str]:
     """Every folder, links resolved, where something can appear, change or vanish that these paths mean."""
-    return frozenset(folder for path in paths for folder in _folders_of(path))
+    return frozenset(folder for path in given for folder in _folders_of(path))
 
 
 def _folders_of(path: Path) -> Iterator[str]:
@@ -128,7 +128,7 @@ def _folders_of(path: Path) -> Iterator[str]:
         yield _folder_of_target(path)
     if not path.is_dir():
         return
-    for folder, names in manifests.walk(path):
+    for folder, names in paths.walk(path):
         yield os.path.realpath(folder)
         for name in names:
             file = Path(folder) / name

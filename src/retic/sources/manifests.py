@@ -1,20 +1,17 @@
 """Manifest files and folders to objects and findings. Reads files; nothing else.
 
-Folders are read recursively, in order of name: *.yaml, *.yml and *.json, hidden ones left out. A path that
-is named explicitly is read whatever it is called. Of an object that stands twice the first counts.
+Of an object that stands twice the first counts.
 """
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from retic import findings
-from retic.sources import documents, foreign, manifest_file, model
-
-_ENDINGS = frozenset({".yaml", ".yml", ".json"})
+from retic.sources import foreign, manifest_file, model, paths
 
 
 class _Content(msgspec.Struct, frozen=True):
@@ -42,59 +39,21 @@ class Cache:
         self._last, self._next = self._next, {}
 
 
-def files(paths: Sequence[Path]) -> Iterator[Path]:
-    """The manifest files behind these paths, as the user wrote them, each once; missing paths as they are."""
-    seen: set[str] = set()
-    for path in paths:
-        for file in _folder(path) if path.is_dir() else [path]:
-            real = os.path.realpath(file)
-            if real not in seen:
-                seen.add(real)
-                yield file
-
-
-def _folder(path: Path) -> Iterator[Path]:
-    for folder, names in walk(path):
-        for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in _ENDINGS:
-                yield Path(folder) / name
-
-
-def walk(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Every folder from `path` down with its file names, sorted; hidden ones and loops left out."""
-    seen: set[str] = set()
-    for folder, inner, names in os.walk(path, followlinks=True):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        real = os.path.realpath(folder)
-        if real in seen:
-            inner[:] = []
-            continue
-        seen.add(real)
-        yield folder, sorted(names)
-
-
-def load(paths: Sequence[Path], cache: Cache | None = None) -> model.Loaded:
+def load(given: Sequence[Path], cache: Cache | None = None) -> model.Loaded:
     """What these paths hold now. Never raises for what a user can write: that is a finding."""
     cache = cache or Cache()
     gathered = _Gathered()
-    for file in files(paths):
-        name = str(file)
+    for file in paths.files(given):
+        name = "<stdin>" if file == paths.STANDARD_INPUT else str(file)
         try:
-            data = _read(file)
+            data = paths.read(file)
         except OSError as error:
-            gathered.unreadable(name, error)
+            if file in given or os.path.lexists(file):  # else it was removed since its folder was listed
+                gathered.unreadable(file, error)
         else:
             gathered.file(name, cache.parse(name, data))
     cache.turn()
     return gathered.loaded()
-
-
-def _read(file: Path) -> bytes:
-    """The bytes; of a file that is too big only so many that `documents` refuses it."""
-    if file.is_dir():
-        raise IsADirectoryError(21, "is a folder that cannot be listed", str(file))
-    with file.open("rb") as stream:
-        return stream.read(documents.MAX_BYTES + 1)
 
 
 class _Gathered:
@@ -107,14 +66,11 @@ class _Gathered:
         self._foreign: dict[tuple[str, str], tuple[str, foreign.Foreign]] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
 
-    def unreadable(self, file: str, error: OSError) -> None:
-        """A file that is not there is gone; one that cannot be read may come back."""
-        if isinstance(error, FileNotFoundError):
-            message, fix = f"{file} does not exist", "correct the path, or create the file"
-        else:
-            message, fix = f"{file} cannot be read: {error.strerror}", "make it readable, or leave it out"
-            self._broken[model.Broken(file)] = None
-        self._findings.append(model.finding("RT0009", "", file=file, line=1, message=message, fix=fix))
+    def unreadable(self, path: Path, error: OSError) -> None:
+        """A file, or a folder with all that is below it, that may come back."""
+        message, fix = paths.why_not(path, error)
+        self._broken[model.Broken(str(path))] = None
+        self._findings.append(model.finding("RT0009", "", file=str(path), line=1, message=message, fix=fix))
 
     def file(self, file: str, entries: tuple[manifest_file.Entry, ...]) -> None:
         """The entries of one file, in order."""
