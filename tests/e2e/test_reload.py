@@ -167,14 +167,11 @@ def test_files_added_renamed_and_removed(rough):
     marker = rough.folder / "marker.yaml"
     marker.write_text("apiVersion: v1\nkind: Service\nmetadata: {name: marker}\nspec: {ports: [{port: 80}]}\n")
 
-    def services():
-        return {s["name"] for s in load.ask(rough, model.AskPs())["services"]}
-
-    wait.until(lambda: "marker" in services(), "the rename was read", 10, every=0.05)
+    wait.until(lambda: "marker" in services(rough), "the rename was read", 10, every=0.05)
     assert pids(rough)[("guest", "c")] == mine, "a file's name is nothing to what runs"
     other.unlink()
     marker.unlink()
-    wait.until(lambda: here() is None and "marker" not in services(), "pod and Service are gone", 45, every=0.1)
+    wait.until(lambda: here() is None and "marker" not in services(rough), "pod and Service are gone", 45, every=0.1)
     assert pids(rough) == before
 
 
@@ -250,3 +247,28 @@ def test_detached_it_does_not_wait_for_what_only_an_edit_can_mend(tmp_path):
         assert {p["name"]: p["ready"] for p in mesh.ps()["pods"]} == {"fine": True, "none": False, "lost": False}
     finally:
         assert mesh.down().returncode == 0
+
+
+def test_a_folder_that_is_gone_for_a_while_ends_nothing(rough):
+    before, away = pids(rough), rough.folder.with_name("away")
+    marker = rough.folder / "marker.yaml"
+
+    def gone():
+        return [f["file"] for f in findings(rough) if f["code"] == "RT0009"]
+
+    rough.folder.rename(away)
+    try:
+        assert wait.until(gone, "it is reported", 5, every=0.05) == [str(rough.folder)]
+        assert version(rough) == "one"
+    finally:
+        away.rename(rough.folder)
+    wait.until(lambda: not gone(), "it is back", 5, every=0.05)
+    marker.write_text("apiVersion: v1\nkind: Service\nmetadata: {name: marker}\nspec: {ports: [{port: 80}]}\n")
+    wait.until(lambda: "marker" in services(rough), "edits are seen", 10, every=0.05)
+    marker.unlink()
+    wait.until(lambda: "marker" not in services(rough), "removals too", 10, every=0.05)
+    assert pids(rough) == before
+
+
+def services(mesh):
+    return {s["name"] for s in load.ask(mesh, model.AskPs())["services"]}

@@ -20,7 +20,7 @@ class Watching:
 
     def __init__(self, *paths):
         self.seen = []
-        self._paths = paths
+        self.paths = paths
 
     async def __aenter__(self):
         self._task = asyncio.create_task(self._run())
@@ -28,7 +28,7 @@ class Watching:
         return self
 
     async def _run(self):
-        async for loaded in live.watch(self._paths):
+        async for loaded in live.watch(self.paths):
             self.seen.append(loaded)
 
     async def __aexit__(self, *_):
@@ -69,7 +69,7 @@ async def test_a_replaced_file_named_explicitly(tmp_path):
         file.rename(tmp_path / "a.yaml~")  # as vim writes: the old one away, then the new one
         file.write_text(TEXT.format("a", "x4"))
         await watching.until({"a": "x4"})
-        assert all(loaded.objects for loaded in watching.seen)
+        assert all(loaded.objects and not loaded.findings for loaded in watching.seen)
 
 
 async def test_files_come_and_go(tmp_path):
@@ -120,6 +120,96 @@ async def test_a_folder_that_is_replaced_by_another(tmp_path):
         await watching.until({"a": "x2"})
         (folder / "a.yaml").write_text(TEXT.format("a", "z"))
         await watching.until({"a": "z"})
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A folder above/m with a file a.yaml."""
+    folder = tmp_path / "above" / "m"
+    folder.mkdir(parents=True)
+    (folder / "a.yaml").write_text(TEXT.format("a", "x"))
+    return folder
+
+
+async def gone(watching):
+    """Wait until something is known to be gone, and see that it stays all the same."""
+    await wait.until_async(lambda: watching.seen[-1].findings, "a finding", seconds=5)
+    (found,) = watching.seen[-1].findings
+    assert (found.code, found.severity) == ("RT0009", "error")
+    assert found.message == "this path does not exist; what it held before stays"
+    assert watching.held == {"a": "x"}
+
+
+async def back(watching, file):
+    """Wait until all is well again, and that edits are seen."""
+    await wait.until_async(lambda: not watching.seen[-1].findings, "no finding", seconds=5)
+    file.write_text(TEXT.format("a", "z"))
+    await watching.until({"a": "z"})
+    assert all(loaded.objects for loaded in watching.seen)
+    file.unlink()
+    if file.parent in watching.paths:
+        await watching.until({})
+
+
+@pytest.mark.parametrize("moved", ["above/m", "above", "above/m/a.yaml"])
+@pytest.mark.parametrize("copied", [False, True], ids=["same", "copy"])
+async def test_a_given_path_that_is_gone_for_a_while_keeps_what_it_held(tmp_path, tree, moved, copied):
+    there, away = tmp_path / moved, tmp_path / "away"
+    given = tree / "a.yaml" if moved.endswith("yaml") else tree
+    async with Watching(given) as watching:
+        there.rename(away)
+        await gone(watching)
+        if not copied:
+            away.rename(there)
+        elif away.is_dir():
+            shutil.copytree(away, tmp_path / "copy")
+            (tmp_path / "copy").rename(there)
+        else:
+            shutil.copy(away, there)
+        await back(watching, tree / "a.yaml")
+
+
+async def test_a_folder_above_that_is_replaced(tmp_path, tree):
+    outer = tmp_path / "above"
+    async with Watching(tree) as watching:
+        shutil.copytree(outer, tmp_path / "copy")
+        (tmp_path / "copy" / "m" / "a.yaml").write_text(TEXT.format("a", "new"))
+        outer.rename(tmp_path / "away")
+        (tmp_path / "copy").rename(outer)
+        await watching.until({"a": "new"})
+        await back(watching, tree / "a.yaml")
+
+
+async def test_a_link_on_the_way_that_is_switched(tmp_path):
+    for name in ("v1", "v2"):
+        (tmp_path / name / "m").mkdir(parents=True)
+        (tmp_path / name / "m" / "a.yaml").write_text(TEXT.format("a", name))
+    (tmp_path / "now").symlink_to("v1")
+    for given in (tmp_path / "now" / "m", tmp_path / "now" / "m" / "a.yaml"):
+        (tmp_path / "next").symlink_to("v1")
+        (tmp_path / "next").replace(tmp_path / "now")
+        async with Watching(given) as watching:
+            (tmp_path / "next").symlink_to("v2")
+            (tmp_path / "next").replace(tmp_path / "now")
+            await watching.until({"a": "v2"})
+            assert [loaded.findings for loaded in watching.seen] == [(), ()]
+
+
+async def test_a_mounted_config_map_is_switched_whole(tmp_path):
+    def write(version):
+        (tmp_path / f"..{version}").mkdir()
+        (tmp_path / f"..{version}" / "a.yaml").write_text(TEXT.format("a", version))
+        (tmp_path / "..next").symlink_to(f"..{version}")
+        (tmp_path / "..next").replace(tmp_path / "..data")
+
+    write("v1")
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+    async with Watching(tmp_path) as watching:
+        for old, new in (("v1", "v2"), ("v2", "v3")):
+            write(new)
+            shutil.rmtree(tmp_path / f"..{old}")
+            await watching.until({"a": new})
+        assert [loaded.findings for loaded in watching.seen] == [()] * 3
 
 
 async def test_a_broken_edit_keeps_the_last_good_state(tmp_path):

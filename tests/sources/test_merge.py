@@ -67,3 +67,17 @@ def test_an_object_that_moved_to_another_file_is_taken_from_there(tmp_path):
 
 def test_a_document_without_a_name_keeps_what_its_file_held(tmp_path):
     assert held(steps(tmp_path, [ONE], [ONE.replace("name: one", "nam: one")])) == {"one": "first"}
+
+
+def test_a_folder_that_cannot_be_read_keeps_what_is_below_it(tmp_path):
+    inner, other = tmp_path / "in", tmp_path / "in-other"
+    for folder, text in ((inner, ONE), (other, TWO)):
+        folder.mkdir()
+        (folder / "it.yaml").write_text(text)
+    before = manifests.load([inner, other])
+    inner.rename(tmp_path / "away")
+    (other / "it.yaml").unlink()
+    now = merge(before, manifests.load([inner, other]))
+    assert held(now) == {"one": "first"}, "what a folder that can be read no longer has goes"
+    assert [(each.code, each.file) for each in now.findings] == [("RT0009", str(inner))]
+    assert held(merge(now, manifests.load([inner, other]))) == {"one": "first"}

@@ -74,7 +74,7 @@ def up(
 
     Ctrl-C ends it and leaves nothing behind; with --detach it ends the waiting only.
     The files stay the source of truth: an edit is live within a second, a broken edit is reported and the
-    last good state stays.
+    last good state stays; so it does while a PATH is gone.
 
     \b
     Examples:

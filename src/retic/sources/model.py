@@ -50,7 +50,10 @@ class Located(msgspec.Struct, frozen=True):
 
 
 class Broken(msgspec.Struct, frozen=True):
-    """Something in `file` that is no good object now: one object, or (None) nobody can tell which."""
+    """Something in `file` that is no good object now: one object, or (None) nobody can tell which.
+
+    With None it may also be a folder that cannot be read: everything below it is meant.
+    """
 
     file: str
     object: report.Ref | None = None
