@@ -141,7 +141,8 @@ differ from a cluster's ([RT0503](../findings.md#rt0503)) and for your informati
 has it.
 
 A field in no column is a finding ([RT0005](../findings.md#rt0005)): most likely a typo. Kinds that are not
-listed are [RT0003](../findings.md#rt0003), or [RT0014](../findings.md#rt0014) when a cluster has them anyway.
+listed are [RT0003](../findings.md#rt0003); [RT0015](../findings.md#rt0015) when they would decide about calls, such
+as a NetworkPolicy; or [RT0014](../findings.md#rt0014) when nothing changes without them.
 
 The first column is what the lists of the others leave, as long as the code mentions the field's name."""
 

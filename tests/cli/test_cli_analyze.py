@@ -118,3 +118,26 @@ def test_standard_input_is_read_as_a_file(tmp_path):
     assert done.stdout.startswith("<stdin>:8: error RT0201 HTTPRoute default/r: ")
     done = run("-f", "-", given=GOOD)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+FILTERS = {
+    "RequestHeaderModifier": "requestHeaderModifier: {remove: [a]}",
+    "ResponseHeaderModifier": "responseHeaderModifier: {remove: [a]}",
+    "RequestRedirect": "requestRedirect: {port: 81}",
+    "URLRewrite": "urlRewrite: {hostname: a.example}",
+    "RequestMirror": "requestMirror: {backendRef: {name: web, port: 80}}",
+}
+
+
+@pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute"])
+def test_filters_named_as_a_way_out_are_carried_out(analyze, kind):
+    def about(name, fields):
+        rule = f"  - filters: [{{type: {name}, {fields}}}]\n"
+        head = ROUTE.replace("HTTPRoute", kind).partition("  - backendRefs")[0]
+        return [line for line in analyze(good=GOOD, route=head + rule)[1].splitlines() if "RT0205" in line]
+
+    (found,) = about("ExtensionRef", "extensionRef: {group: a.example, kind: B, name: c}")
+    named = found.partition("use one of ")[2].partition(";")[0].split(", ")
+    assert len(named) >= 2
+    for name in named:
+        assert about(name, FILTERS[name]) == []

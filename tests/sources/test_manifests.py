@@ -156,6 +156,9 @@ WRONG = [
     ),
     ("HTTPRoute", "spec: {rules: [{backendRefs: [{name: a}]}]}", "RT0007", 4, "port: 80"),
     ("HTTPRoute", "spec: {rules: [{timeouts: {request: 1.5s}}]}", "RT0011", 4, "1s500ms"),
+    ("HTTPRoute", "spec: {rules: [{timeouts: {request: 5}}]}", "RT0004", 4, "write its unit: request: 5s"),
+    ("HTTPRoute", "spec: {rules: [{timeouts: {request: 1.5}}]}", "RT0004", 4, "1s500ms"),
+    ("HTTPRoute", "spec: {rules: [{matches: [{path: {type: 5}}]}]}", "RT0004", 4, "PathPrefix"),
     (
         "HTTPRoute",
         "spec: {rules: [{timeouts: {request: 1s, backendRequest: 1m}}]}",
@@ -341,16 +344,56 @@ def test_versions_and_foreign_kinds(tmp_path):
         {apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: b}}
         ---
         {apiVersion: v1, kind: Secert, metadata: {name: b}}
+        ---
+        {apiVersion: v1, kind: Pdo, metadata: {name: b}}
         """,
         tmp_path,
     )
-    assert short(loaded) == [("RT0010", 1), ("RT0003", 3), ("RT0003", 5), ("RT0014", 9), ("RT0003", 11)]
-    old, istio, widget, claim, typo = loaded.findings
+    codes = [("RT0010", 1), ("RT0015", 3), ("RT0003", 5), ("RT0014", 9), ("RT0003", 11), ("RT0003", 13)]
+    assert short(loaded) == codes
+    old, istio, widget, claim, typo, swapped = loaded.findings
     assert old.fix == "write apiVersion: apps/v1"
-    assert "networking.istio.io" in istio.message
+    assert istio.message.startswith("Gateway (networking.istio.io) routes nothing")
+    assert swapped.fix == "did you mean kind: Pod?"
+    assert claim.message == "PersistentVolumeClaim changes nothing here"
     assert "2 objects" in widget.message
     assert claim.severity is findings.Severity.INFO
     assert "Secret" in typo.fix
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "words"),
+    [
+        ("networking.k8s.io/v1", "NetworkPolicy", "is not enforced"),
+        ("networking.k8s.io/v1", "Ingress", "routes nothing"),
+        ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy", "is not enforced"),
+        ("security.istio.io/v1", "AuthorizationPolicy", "is not enforced"),
+        ("security.istio.io/v1", "PeerAuthentication", "has no effect"),
+        ("networking.istio.io/v1", "VirtualService", "routes nothing"),
+        ("policy.linkerd.io/v1beta3", "HTTPRoute", "routes nothing"),
+        ("policy.linkerd.io/v1alpha1", "AuthorizationPolicy", "is not enforced"),
+        ("cilium.io/v2", "CiliumNetworkPolicy", "is not enforced"),
+        ("gateway.networking.k8s.io/v1alpha2", "TCPRoute", "routes nothing"),
+        ("v1", "Endpoints", "leads nowhere"),
+    ],
+)
+def test_kinds_that_decide_about_calls_are_warned_of(version, kind, words, tmp_path):
+    (found,) = form(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: it}}\n", tmp_path).findings
+    assert (found.code, found.severity, found.line) == ("RT0015", "warning", 2)
+    assert words in found.message
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"),
+    [
+        ("policy/v1", "PodDisruptionBudget"), ("autoscaling/v2", "HorizontalPodAutoscaler"),
+        ("rbac.authorization.k8s.io/v1", "RoleBinding"), ("scheduling.k8s.io/v1", "PriorityClass"),
+        ("apiextensions.k8s.io/v1", "CustomResourceDefinition"), ("networking.k8s.io/v1", "IngressClass"),
+    ],
+)  # fmt: skip
+def test_kinds_that_nobody_misses_are_for_information(version, kind, tmp_path):
+    (found,) = form(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: it}}\n", tmp_path).findings
+    assert (found.code, found.severity) == ("RT0014", "info")
 
 
 def test_no_kind_that_is_read_is_called_foreign():
@@ -393,13 +436,54 @@ def test_lists_keep_the_lines_of_their_items(tmp_path):
     assert (str(second.ref), second.position.line) == ("ConfigMap default/d", 18)
 
 
+def test_lists_of_a_kind_of_lists_and_of_nothing(tmp_path):
+    loaded = form(
+        """\
+        apiVersion: v1
+        kind: PodList
+        items:
+        - metadata: {name: good}
+          spec: {containers: [{name: c, command: [a]}]}
+        - metadata: {name: bad}
+          spec: {containers: [{name: c, command: a}]}
+        ---
+        apiVersion: v1
+        kind: List
+        items:
+        - apiVersion: v1
+          kind: ConfigMapList
+          items:
+          - metadata: {name: inner}
+            data: {x: 1}
+          - metadata: {name: other}
+        ---
+        {apiVersion: v1, kind: List}
+        ---
+        {apiVersion: v1, kind: ServiceList, items: ~}
+        ---
+        {apiVersion: v1, kind: List, items: {a: b}}
+        """,
+        tmp_path,
+    )
+    assert [str(each.ref) for each in loaded.objects] == ["Pod default/good", "ConfigMap default/other"]
+    assert short(loaded) == [("RT0004", 7), ("RT0004", 16), ("RT0003", 23)]
+
+
 def test_duplicates_name_both_places(tmp_path):
     for name, value in (("a.yaml", "one"), ("b.yaml", "two")):
         (tmp_path / name).write_text(f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\ndata: {{k: {value}}}\n")
     loaded = manifests.load([tmp_path])
     (found,) = loaded.findings
     assert (found.code, found.file, found.line) == ("RT0006", str(tmp_path / "b.yaml"), 4)
-    assert f"{tmp_path / 'a.yaml'}:4" in found.message
+    assert found.message.startswith("ConfigMap default/x stands here and in a.yaml, line 4;")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "b.yaml").rename(tmp_path / "deep" / "b.yaml")
+    (found,) = manifests.load([tmp_path]).findings
+    assert "stands here and in ../a.yaml, line 4;" in found.message
+    text = (tmp_path / "a.yaml").read_text()
+    (tmp_path / "deep" / "b.yaml").write_text(text.replace("x", "z") + "---\n" + text.replace("x", "z"))
+    (found,) = manifests.load([tmp_path]).findings
+    assert "stands here and in line 4;" in found.message
     assert loaded.objects[0].object.data == {"k": "one"}
 
 

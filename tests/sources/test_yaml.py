@@ -158,6 +158,11 @@ def test_hostile_files_end_in_a_finding(text, code):
     assert (fault.code, fault.fatal) == (code, True)
 
 
+def test_a_file_that_is_too_big_is_said_to_be_longer_than_the_limit_only():
+    (fault,) = list(documents.read(b" " * (documents.MAX_BYTES + 1)))
+    assert fault.message == f"the file has more than the {documents.MAX_BYTES} bytes that are read"
+
+
 def test_many_brackets_alone_are_fine():
     assert len(one("a: [" + "{}," * 2000 + "]").value["a"]) == 2000
 

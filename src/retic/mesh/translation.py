@@ -76,10 +76,12 @@ def actions(db: graph.Db, notes: Notes, filters: Filters, path: str, namespace: 
         where = f"{path}[{i}]"
         changed = _action(db, notes, item, where, namespace, answer)
         if changed is None:
+            works = ["RequestHeaderModifier", "ResponseHeaderModifier"]
+            if isinstance(item, routes.HTTPRouteFilter):
+                works += ["RequestRedirect", "URLRewrite"]
             notes.add(
                 "RT0205", f"{where}.type", f"Retic does not carry out the filter {item.type}",
-                "remove it, or use one of RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, "
-                "URLRewrite, RequestMirror; until then the rule answers 500",
+                f"remove it, or use one of {', '.join(works)}; until then the rule answers 500",
             )
             changed = msgspec.structs.replace(answer, broken=True)
         answer = changed

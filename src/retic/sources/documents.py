@@ -72,7 +72,7 @@ def read(data: bytes) -> Iterator[Document | Fault]:
     """The documents of a file in order, empty ones left out; a Fault ends the file."""
     if len(data) > MAX_BYTES:
         yield Fault(
-            "RT0013", 1, f"the file has {len(data)} bytes, more than the {MAX_BYTES} that are read",
+            "RT0013", 1, f"the file has more than the {MAX_BYTES} bytes that are read",
             "split it into several files", fatal=True,
         )
         return

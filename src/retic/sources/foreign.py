@@ -1,19 +1,18 @@
-"""Kinds that Retic does not read: those that a cluster has anyway, and those that may be typos."""
+"""Kinds that Retic does not read: those that nobody misses, those that somebody may, and possible typos."""
 
 import enum
 
 import msgspec
 
 from retic import objects
-from retic.sources import nearest
+from retic.sources import nearest, traffic
 
 _NAMES = """
-    APIService BackendTLSPolicy CSIDriver CertificateSigningRequest ClusterRole ClusterRoleBinding
-    ControllerRevision CustomResourceDefinition Endpoints Event FlowSchema HorizontalPodAutoscaler Ingress
-    IngressClass Kustomization Lease LimitRange MutatingWebhookConfiguration NetworkPolicy PersistentVolume
-    PersistentVolumeClaim PodDisruptionBudget PodMonitor PodSecurityPolicy PodTemplate PriorityClass
-    PriorityLevelConfiguration PrometheusRule ReplicationController ResourceQuota Role RoleBinding
-    RuntimeClass ServiceMonitor StorageClass TCPRoute TLSRoute UDPRoute ValidatingAdmissionPolicy
+    APIService CSIDriver CertificateSigningRequest ClusterRole ClusterRoleBinding ControllerRevision
+    CustomResourceDefinition Event FlowSchema HorizontalPodAutoscaler IngressClass Kustomization Lease LimitRange
+    MutatingWebhookConfiguration PersistentVolume PersistentVolumeClaim PodDisruptionBudget PodMonitor
+    PodSecurityPolicy PodTemplate PriorityClass PriorityLevelConfiguration PrometheusRule ResourceQuota Role
+    RoleBinding RuntimeClass ServiceMonitor StorageClass ValidatingAdmissionPolicy
     ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration VerticalPodAutoscaler VolumeAttachment
 """
 _CLUSTER_ONLY = frozenset(_NAMES.split())
@@ -25,6 +24,7 @@ class Verdict(enum.Enum):
     READ = "read"
     OTHER_VERSION = "a version that is not read"
     CLUSTER_ONLY = "known, and not needed"
+    TRAFFIC = "known, and would decide about calls or pods"
     UNKNOWN = "unknown"
 
 
@@ -49,12 +49,13 @@ def group(api_version: str) -> str:
 
 def judge(api_version: str, kind: str) -> Verdict:
     """A kind of ours in a group that is not Kubernetes' own is somebody else's kind, not a wrong version."""
-    known = objects.KINDS.get(kind)
+    known, own = objects.KINDS.get(kind), group(api_version)
+    if known is not None and api_version in known.api_versions:
+        return Verdict.READ
+    if traffic.lack(own, kind) is not None:
+        return Verdict.TRAFFIC
     if known is None:
         return Verdict.CLUSTER_ONLY if kind in _CLUSTER_ONLY else Verdict.UNKNOWN
-    if api_version in known.api_versions:
-        return Verdict.READ
-    own = group(api_version)
     kubernetes = "." not in own or own.endswith(".k8s.io")
     return Verdict.OTHER_VERSION if kubernetes else Verdict.UNKNOWN
 

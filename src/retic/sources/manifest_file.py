@@ -50,13 +50,18 @@ def parse(file: str, data: bytes) -> tuple[Entry, ...]:
 
 
 def _flatten(source: _Source) -> Iterator[_Source]:
-    """A List's items, one by one; anything else as it is."""
+    """A List's items, one by one, of whatever kind the List is; anything else as it is."""
     value = source.value
-    if not (isinstance(value, dict) and isinstance(value.get("items"), list)):
+    if not isinstance(value, dict):
         yield source
         return
-    kind, version = value.get("kind"), value.get("apiVersion")
+    kind, version, items = value.get("kind"), value.get("apiVersion"), value.get("items")
     if not (isinstance(kind, str) and kind.endswith("List") and isinstance(version, str)):
+        yield source
+        return
+    if items is None and (kind == "List" or kind.removesuffix("List") in objects.KINDS):
+        items = []
+    if not isinstance(items, list):
         yield source
         return
     lines: dict[int, dict[str, int]] = {}
@@ -70,12 +75,12 @@ def _flatten(source: _Source) -> Iterator[_Source]:
     outer = tuple(fault for fault in source.faults if not fault.path.startswith("items["))
     if outer:
         yield msgspec.structs.replace(source, faults=outer)
-    for i, item in enumerate(value["items"]):
+    for i, item in enumerate(items):
         own = lines.get(i, {})
         if isinstance(item, dict) and kind != "List":  # a DeploymentList's items may leave these out
             item = {"apiVersion": version, "kind": kind.removesuffix("List"), **item}
         faults = tuple(fault for fault in source.faults if fault.path.startswith(f"items[{i}]"))
-        yield _Source(source.file, item, own.get("", source.line), own, texts.get(i, {}), faults)
+        yield from _flatten(_Source(source.file, item, own.get("", source.line), own, texts.get(i, {}), faults))
 
 
 def _finding(fault: documents.Fault, file: str, label: str) -> findings.Finding:
@@ -100,7 +105,7 @@ def _entry(source: _Source) -> Entry:
     kind, version = value["kind"], value["apiVersion"]
     line = source.fields.get("kind", source.line)
     verdict = foreign.judge(version, kind)
-    if verdict in {foreign.Verdict.UNKNOWN, foreign.Verdict.CLUSTER_ONLY}:
+    if verdict not in {foreign.Verdict.READ, foreign.Verdict.OTHER_VERSION}:
         return Entry(other=foreign.Foreign(kind, foreign.group(version), line, verdict))
     ref = _ref(value)
     if verdict is foreign.Verdict.OTHER_VERSION:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from retic import findings
-from retic.sources import foreign, manifest_file, model, paths
+from retic.sources import foreign, manifest_file, model, paths, traffic
 
 
 class _Content(msgspec.Struct, frozen=True):
@@ -91,8 +91,9 @@ class _Gathered:
         if first is located:
             return
         line = located.position.at("metadata.name")
+        at = first.position.at("metadata.name")
         message = (
-            f"{ref} stands here and in {first.position.file}:{first.position.at('metadata.name')}; "
+            f"{ref} stands here and in {_seen_from(located.position.file, first.position.file)}line {at}; "
             "the other one, read first, counts"
         )
         fix = "remove one of the two, or give it another name or namespace"
@@ -113,11 +114,20 @@ class _Gathered:
         return model.Loaded(tuple(self._objects.values()), tuple(found), tuple(self._broken))
 
 
+def _seen_from(file: str, other: str) -> str:
+    """Where another file is, for somebody who looks at this one; nothing when it is the same."""
+    return "" if other == file else f"{os.path.relpath(other, os.path.dirname(file) or '.')}, "
+
+
 def _not_read(file: str, kind: foreign.Foreign, count: int) -> findings.Finding:
     times = "" if count == 1 else f" ({count} objects, the first here)"
+    lack = traffic.lack(kind.group, kind.kind)
+    if lack is not None:
+        message = f"{kind.label} {lack.message}{times}"
+        return model.finding("RT0015", kind.kind, file=file, line=kind.line, message=message, fix=lack.fix)
     if kind.verdict is foreign.Verdict.CLUSTER_ONLY:
-        message = f"{kind.label} is left to the cluster{times}"
-        fix = "nothing to do: the mesh does not need it"
+        message = f"{kind.label} changes nothing here{times}"
+        fix = "nothing to do: pods run and are called without it"
         return model.finding("RT0014", kind.kind, file=file, line=kind.line, message=message, fix=fix)
     near = foreign.meant(kind.kind)
     fix = f"did you mean kind: {near}?" if near else "nothing to do, if something else reads it"

@@ -168,7 +168,7 @@ class _Walker:
         name = path.rsplit(".", 1)[-1] if not path.endswith("]") else path
         shown = "VALUE" if secret else (text if text is not None else given)
         if str in shape.types and isinstance(given, bool | int | float):
-            fix = f'quote it: {name}: "{shown}"' if not name.endswith("]") else f'quote it: - "{shown}"'
+            fix = _as_text(shape.rules, given, str(shown), name)
         elif isinstance(given, str) and not secret and _number(given) and {int, float} & set(shape.types):
             fix = f"remove the quotes: {name}: {given.strip()}"
         else:
@@ -192,6 +192,16 @@ def _fits(given: Any, wanted: tuple[type, ...]) -> bool:
     if isinstance(given, bool):
         return bool in wanted
     return isinstance(given, wanted) or (isinstance(given, int) and float in wanted)
+
+
+def _as_text(rules: tuple[shapes.Rule, ...], given: bool | int | float, shown: str, name: str) -> str:
+    """What to write where a text is wanted: quotes, unless the text would be wrong too."""
+    if forms.GATEWAY_DURATION in rules and isinstance(given, int) and not isinstance(given, bool):
+        return f"write its unit: {name}: {given}s"
+    for rule in rules:
+        if wrong := forms_check.rule(rule, shown):
+            return wrong.fix
+    return f'quote it: - "{shown}"' if name.endswith("]") else f'quote it: {name}: "{shown}"'
 
 
 def _number(text: str) -> bool:
