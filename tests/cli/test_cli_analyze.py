@@ -87,6 +87,15 @@ def test_a_fault_of_meaning_stands_in_its_line(analyze):
     assert out.count("\n") == 1
 
 
+def test_a_parent_of_kind_service_without_its_group_is_an_error_in_its_line(analyze):
+    short = ROUTE.replace('group: "", ', "").replace("name: gone", "name: web")
+    code, out = analyze(good=GOOD, route=short)
+    assert code == 1
+    assert out.startswith("route.yaml:5: error RT0203 HTTPRoute default/r: ")
+    assert 'write group: ""' in out
+    assert out.count("\n") == 1
+
+
 def test_faults_of_form_and_of_controllers_come_together_in_the_files_order(analyze):
     unselected = GOOD.replace("web", "x").replace("selector: {app: x}", "selector: {app: other}")
     code, out = analyze(a=GOOD.replace("command:", "comand:"), b=unselected)

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from retic import findings, wiring
-from retic.mesh import faults, gateways, rules, tables
+from retic.mesh import faults, gateways, routing, rules, tables
 from retic.sources import manifests
 from retic.testing import tls_pairs
 
@@ -78,6 +78,36 @@ def test_a_grpc_rule_with_session_persistence_answers_an_error_as_an_http_rule_d
     """
     (rule,) = mesh(text).ask(rules.of, findings.Ref("GRPCRoute", "shop", "r")).rules
     assert rule.broken
+
+
+@pytest.mark.parametrize(
+    ("parent", "attached", "fix"),
+    [
+        ('{name: web, kind: Service, group: ""}', True, None),
+        ("{name: web, kind: Service}", False, 'write group: "" beside kind: Service'),
+        ("{name: web, kind: Service, group: apps}", False, 'write group: "" beside kind: Service'),
+        ('{name: web, group: ""}', False, 'remove group, or write group: "" beside kind: Service'),
+        ("{name: web, kind: Pod}", False, 'name a Gateway, or a Service (kind: Service, group: "")'),
+    ],
+)
+@pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute"])
+def test_the_group_of_a_parent_is_that_of_gateways_unless_it_is_written(kind, parent, attached, fix, mesh):
+    made = mesh(f"""
+        apiVersion: v1
+        kind: Service
+        metadata: {{name: web, namespace: shop}}
+        spec: {{clusterIP: 10.96.1.1, ports: [{{port: 80}}]}}
+        ---
+        apiVersion: gateway.networking.k8s.io/v1
+        kind: {kind}
+        metadata: {{name: r, namespace: shop}}
+        spec:
+          parentRefs: [{parent}]
+          rules: [{{backendRefs: [{{name: web, port: 80, kind: Service}}]}}]
+    """)
+    found = made.ask(faults.of, findings.Ref(kind, "shop", "r"))
+    assert [(fault.code, fault.fix) for fault in found] == ([("RT0203", fix)] if fix else [])
+    assert bool(made.ask(routing.routed, "shop")) is attached
 
 
 @pytest.mark.parametrize(("controller", "codes"), [("me", ["RT0110"]), ("endpointslice-controller.k8s.io", [])])

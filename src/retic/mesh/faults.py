@@ -2,7 +2,7 @@
 
 from retic import findings, graph
 from retic.mesh import fields, gateways, network, routing, rules, service, services, tables
-from retic.objects import routes
+from retic.objects import gateway, routes
 
 Faults = tuple[findings.Fault, ...]
 
@@ -28,18 +28,16 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
 def _parents(db: graph.Db, ref: findings.Ref) -> Faults:
     value = routing.value_of(db, ref)
     answer: list[findings.Fault] = []
-    for i, parent in enumerate(value.spec.parent_refs if value else ()):
-        target = tables.parent_ref(ref.namespace, parent)
+    given = value.spec.parent_refs if value else ()
+    parents = [tables.parent_ref(ref.namespace, parent) for parent in given]
+    for i, (parent, target) in enumerate(zip(given, parents, strict=True)):
         path = f"spec.parentRefs[{i}]"
         if target.kind == "Service":
             fault = _service_parent(db, ref, target, parent, path)
         elif target.kind == "Gateway":
             fault = _gateway_parent(db, ref, target, parent, path)
         else:
-            fault = findings.Fault(
-                "RT0203", ref, f"{path}.kind", f"a {target.kind} cannot be a route's parent",
-                "name a Gateway, or a Service (kind: Service, group: \"\")",
-            )
+            fault = _no_parent(ref, parent, path)
         if fault:
             answer.append(fault)
     if value is not None and value.spec.use_default_gateways not in (None, "None"):
@@ -50,7 +48,7 @@ def _parents(db: graph.Db, ref: findings.Ref) -> Faults:
                 "name the Gateway in parentRefs",
             )
         )
-    if value is not None and value.spec.hostnames and any(p.kind == "Service" for p in value.spec.parent_refs):
+    if value is not None and value.spec.hostnames and any(p.kind == "Service" for p in parents):
         answer.append(
             findings.Fault(
                 "RT0206", ref, "spec.hostnames", "hostnames are ignored where the parent is a Service",
@@ -58,6 +56,22 @@ def _parents(db: graph.Db, ref: findings.Ref) -> Faults:
             )
         )
     return tuple(answer)
+
+
+def _no_parent(ref: findings.Ref, parent: routes.ParentReference, path: str) -> findings.Fault:
+    """Neither a Gateway nor a Service, or one of them in a group that has none."""
+    if parent.kind in ("Service", "Gateway"):
+        left_out = " (what it is when left out)" if parent.group == gateway.GROUP else ""
+        fix = 'write group: "" beside kind: Service'
+        return findings.Fault(
+            "RT0203", ref, f"{path}.group",
+            f'the group "{parent.group}"{left_out} has no {parent.kind}, so this attaches the route to nothing',
+            fix if parent.kind == "Service" else f"remove group, or {fix}",
+        )
+    return findings.Fault(
+        "RT0203", ref, f"{path}.kind", f"a {parent.kind} cannot be a route's parent",
+        'name a Gateway, or a Service (kind: Service, group: "")',
+    )
 
 
 def _service_parent(

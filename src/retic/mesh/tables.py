@@ -111,7 +111,7 @@ GRANTS_BY_NAMESPACE = graph.index(GRANTS, _grant_namespace)
 def _mesh_routed(_: Key, route: routes.HTTPRoute | routes.GRPCRoute) -> Iterable[str]:
     """Whose outgoing requests the route may concern: everybody's, or (consumer routes) one namespace's."""
     for parent in route.spec.parent_refs:
-        if parent.kind == "Service":
+        if parent_ref(route.metadata.namespace, parent).kind == "Service":
             other = parent.namespace not in (None, route.metadata.namespace)
             yield route.metadata.namespace if other else ""
 
@@ -120,9 +120,19 @@ HTTP_ROUTES_BY_CONSUMER = graph.index(HTTP_ROUTES, _mesh_routed, name="httproute
 GRPC_ROUTES_BY_CONSUMER = graph.index(GRPC_ROUTES, _mesh_routed, name="grpcroutes.by_consumer")
 
 
+_PARENTS = {"Gateway": gateway.GROUP, "Service": ""}
+
+
 def parent_ref(namespace: str, parent: routes.ParentReference) -> findings.Ref:
-    """What a route's parentRef names."""
-    return findings.Ref(parent.kind or "Gateway", parent.namespace or namespace, parent.name)
+    """What a route's parentRef names; of a group that has no such kind, `KIND.GROUP`, which is nobody's.
+
+    A group left out is the Gateway API's, for a Service too (ParentReference, Gateway API v1): a backendRef's
+    is the core group.
+    """
+    kind = parent.kind or "Gateway"
+    group = gateway.GROUP if parent.group is None else parent.group
+    known = _PARENTS.get(kind) == group
+    return findings.Ref(kind if known else f"{kind}.{group}", parent.namespace or namespace, parent.name)
 
 
 def changes(ref: findings.Ref, value: objects.Object | None) -> list[graph.Change]:
