@@ -184,7 +184,7 @@ def test_a_field_is_missing_or_written_as_text(tmp_path):
 def test_a_lapsed_certificate_is_a_warning_with_its_line(tmp_path):
     found = loaded(tmp_path, secret(*GOOD["expired"]), secret(*GOOD["not yet valid"], metadata={"name": "later"}))
     assert len(found.objects) == 2
-    said = analyze.examine([tmp_path / "it.yaml"])
+    said = analyze.examine(found)
     assert [(f.code, f.severity.value, f.line, f.object) for f in said] == [
         ("RT0306", "warning", 7, "Secret default/it"), ("RT0306", "warning", 16, "Secret default/later"),
     ]

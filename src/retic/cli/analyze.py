@@ -28,7 +28,7 @@ def run(files: Sequence[pathlib.Path], *, as_json: bool) -> int:
     if missing:
         raise failure.Failure(f"{', '.join(missing)}: no such file or folder", code=2)
     loaded = manifests.load(files)
-    found = _examine(loaded)
+    found = examine(loaded)
     if as_json:
         show.json({"findings": found})
     else:
@@ -39,7 +39,7 @@ def run(files: Sequence[pathlib.Path], *, as_json: bool) -> int:
     return int(wrong)
 
 
-def _examine(loaded: "model.Loaded") -> tuple[findings.Finding, ...]:
+def examine(loaded: "model.Loaded") -> tuple[findings.Finding, ...]:
     """The faults of form, of what controllers make of the objects, and of meaning, in the files' order."""
     from retic import wiring
     from retic.local import workloads

@@ -51,11 +51,14 @@ class Issuer:
             return cls(key)
         made = ec.generate_private_key(ec.SECP256R1())
         pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
-        with open(descriptor, "wb") as file:
-            file.write(made.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
         form = serialization.PublicFormat.SubjectPublicKeyInfo
-        (folder / PUBLIC).write_bytes(made.public_key().public_bytes(pem, form))
+        for name, text in (
+            (KEY, made.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)),
+            (PUBLIC, made.public_key().public_bytes(pem, form)),
+        ):
+            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+            with open(descriptor, "wb") as file:
+                file.write(text)
         return cls(made)
 
     def sign(self, claims: dict[str, Any]) -> str:
