@@ -148,7 +148,7 @@ async def _serve(
     main = grpc.aio.server(options=identity_server.SERVER_OPTIONS)
     main.add_generic_rpc_handlers((*discovery.handlers(), certificates.signing()))
     main.add_secure_port(config.listen, identity_server.credentials(signer, require_client=True))
-    enrolment = grpc.aio.server(options=identity_server.SERVER_OPTIONS)
+    enrolment = grpc.aio.server(options=identity_server.ENROLMENT_OPTIONS)
     enrolment.add_generic_rpc_handlers((certificates.enrolment(),))
     enrolment.add_secure_port(config.enrol, identity_server.credentials(signer, require_client=False))
     for server in (main, enrolment):

@@ -6,7 +6,7 @@ from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
-from envoy.type.matcher.v3 import string_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import wrappers_pb2
 
 from retic.envoy import filters, limits, names, packing, tls
@@ -115,7 +115,11 @@ def _connect_match() -> route_components_pb2.RouteMatch:
 def _early(headers: dict[str, str]) -> extension_pb2.TypedExtensionConfig:
     """Before routing: our own headers and Envoy's are taken away or overwritten, so none can be forged."""
     overwrite = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-    mutations: list[mutation_rules_pb2.HeaderMutation] = [_remove("x-envoy-"), _remove("x-retic-")]
+    mutations: list[mutation_rules_pb2.HeaderMutation] = [
+        _remove(string_pb2.StringMatcher(prefix="x-envoy-", ignore_case=True)),
+        _remove(string_pb2.StringMatcher(prefix="x-retic-", ignore_case=True)),
+        _remove(_lookalike("x-forwarded-client-cert")),
+    ]
     for key, value in headers.items():
         mutations.append(
             mutation_rules_pb2.HeaderMutation(
@@ -130,9 +134,14 @@ def _early(headers: dict[str, str]) -> extension_pb2.TypedExtensionConfig:
     )
 
 
-def _remove(prefix: str) -> mutation_rules_pb2.HeaderMutation:
+def _remove(matcher: string_pb2.StringMatcher) -> mutation_rules_pb2.HeaderMutation:
     return mutation_rules_pb2.HeaderMutation(
-        remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(
-            key_matcher=string_pb2.StringMatcher(prefix=prefix, ignore_case=True)
-        )
+        remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(key_matcher=matcher)
     )
+
+
+def _lookalike(header: str) -> string_pb2.StringMatcher:
+    """The header however its words are joined: CGI and WSGI (RFC 3875, section 4.1.18) make one name of
+    `a-b` and `a_b`, and an application would read whichever came last."""
+    expression = regex_pb2.RegexMatcher(regex=header.replace("-", "[-_]"))
+    return string_pb2.StringMatcher(safe_regex=expression)

@@ -37,6 +37,10 @@ SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.so_reuseport", 0),
 )
+# For the port that anybody may call who reaches it: a token and a signing request are some hundred bytes, and a
+# longer message is refused before it is read into memory.
+LONGEST_ENROLMENT = 64 * 1024
+ENROLMENT_OPTIONS = (("grpc.max_receive_message_length", LONGEST_ENROLMENT), *SERVER_OPTIONS[1:])
 
 
 class _Certificate:

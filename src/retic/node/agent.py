@@ -28,6 +28,7 @@ from retic.node import (
     redirect,
     relay,
     secrets,
+    shares,
     trust,
     upstream,
 )
@@ -63,7 +64,11 @@ class Agent:
         self._cache = cache.Cache(kept / "answers.sqlite")
         self._upstream = upstream.Upstream(_node(settings), self._connect, self._time)
         own = self._own if settings.role is config.Role.GATEWAY else None
-        self._relay = relay.Relay(self._cache, secrets.Secrets(self._keys, own, self._trust), self._upstream)
+        self._relay = relay.Relay(
+            self._cache, secrets.Secrets(self._keys, own, self._trust), self._upstream,
+            # A gateway's listeners have no neighbours.
+            share=shares.share(envoy.connections()) if own is None else 0,
+        )  # fmt: skip
         self.pods = pods.Pods(
             folder / "pods.json", settings.trust_domain, self._keys, cast("pods.Redirect", rules),
             settings.redirection, arrived=self._relay.arrived,

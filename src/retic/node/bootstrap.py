@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from retic.node import config
+from retic.node import config, shares
 
 _TYPE = "type.googleapis.com/envoy."
 AGENT = "agent"  # the one static cluster: the agent's discovery socket
@@ -41,7 +41,7 @@ def make(settings: config.Config, *, connections: int) -> bytes:
             "static_resources": {"clusters": [_agent(str(settings.socket("xds")))]},
             "stats_config": _stats(),
             "overload_manager": _overload(settings.heap_bytes, connections),
-            "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
+            "layered_runtime": {"layers": [_shares()]},
         },
         indent=1,
     ).encode()
@@ -61,6 +61,10 @@ def _discovery() -> dict[str, Any]:
         "cds_config": _ADS,
         "lds_config": _ADS,
     }
+
+
+def _shares() -> dict[str, Any]:
+    return {"name": shares.NAME, "rtds_layer": {"name": shares.NAME, "rtds_config": _ADS}}
 
 
 def _agent(socket: str) -> dict[str, Any]:

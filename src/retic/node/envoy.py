@@ -86,12 +86,13 @@ class Envoy:
     async def start(self) -> None:
         """Adopt the running one, else start one. UnusableEnvoyError when that is impossible."""
         version = await asyncio.to_thread(check_version, self._binary)
-        content = bootstrap.make(self._settings, connections=_raise_limits())
+        content = bootstrap.make(self._settings, connections=connections())
         arguments = f"{self._binary} {self._binary.stat().st_mtime_ns} {self._settings.concurrency}"
         self._made_of = hashlib.sha256(content + arguments.encode()).hexdigest()
         if await self._adopt():
             _log.info("Envoy adopted", pid=self.pid, version=version)
             return
+        _raise_limits()
         authority.write_private(self._bootstrap, content)
         self._spawn()
         _log.info("Envoy started", pid=self.pid, version=version)
@@ -177,8 +178,13 @@ def _log_file(settings: config.Config) -> io.BufferedWriter:
     return file.open("ab")
 
 
-def _raise_limits() -> int:
-    """As many descriptors as allowed, for Envoy to inherit; how many connections they are enough for."""
+def _raise_limits() -> None:
+    """As many descriptors as allowed, for Envoy to inherit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def connections() -> int:
+    """How many connections Envoy can hold with as many descriptors as allowed."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(256, min(MOST_CONNECTIONS, (most - SPARE_DESCRIPTORS) // DESCRIPTORS_PER_CONNECTION))

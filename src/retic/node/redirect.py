@@ -130,6 +130,9 @@ table inet retic {
     iifname "lo" meta mark $app notrack
     # From outside nobody reaches a proxy port either.
     iifname != "lo" tcp dport $proxy drop
+    # Nor the loopback: the wire may carry such a destination, redirection would take it for the pod's own
+    # address, and the proxy would hand the connection to a server that listens for the pod itself only.
+    iifname != "lo" ip daddr 127.0.0.0/8 drop
     # IPv6 is not carried: refused, not let through in plaintext.
     iifname != "lo" meta nfproto ipv6 meta l4proto tcp drop
   }

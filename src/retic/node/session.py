@@ -2,7 +2,7 @@
 
 Without I/O but for the disk cache. Where an answer comes from: Secrets of this node from `secrets`; at the
 first request of a type (endpoints excepted, which age fast), and whenever the control plane is away, from
-the cache; everything else from upstream. What upstream sent is acknowledged upstream when Envoy has
+the cache; listeners' shares of the connections from `shares`; everything else from upstream. What upstream sent is acknowledged upstream when Envoy has
 acknowledged it, never before; a NACK goes up as it is. Nothing is removed from Envoy because upstream
 failed to answer.
 
@@ -19,7 +19,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.rpc import status_pb2
 
 from retic import xds
-from retic.node import cache, places, secrets
+from retic.node import cache, places, secrets, shares
 
 REFUSED = "refused"  # told upstream as the version of what Envoy refused and may have kept all the same
 _log = structlog.get_logger("retic.node")
@@ -66,9 +66,11 @@ class _Sent(msgspec.Struct, frozen=True):
 
 
 class Session:
-    """`out` is what Envoy is to be sent; None ends the stream."""
+    """`out` is what Envoy is to be sent; None ends the stream. `share`: see `shares`; 0 for no bound."""
 
-    def __init__(self, kept: cache.Cache, own: secrets.Secrets, upstream: Upstream) -> None:
+    def __init__(
+        self, kept: cache.Cache, own: secrets.Secrets, upstream: Upstream, *, share: int = 0
+    ) -> None:
         self.out: asyncio.Queue[discovery_pb2.DeltaDiscoveryResponse | None] = asyncio.Queue()
         self._cache = kept
         self._secrets = own
@@ -78,6 +80,8 @@ class Session:
         self._sent: dict[str, _Sent] = {}
         self._local: dict[str, str] = {}  # Secrets answered here: name to version, "" when gone or awaited
         self._waiting: dict[str, cache.Row] = {}
+        self._share = share
+        self._listeners: set[str] = set()  # those that have a share
         self._count = 0
 
     def watches(self) -> dict[str, Watch]:
@@ -92,6 +96,11 @@ class Session:
                 self._refused(sent, request.error_detail)
             else:
                 self._accepted(sent)
+        if request.type_url == shares.TYPE_URL:
+            if shares.NAME in request.resource_names_subscribe:
+                self._asked.add(shares.TYPE_URL)
+                self._send_shares()
+            return
         more, less = list(request.resource_names_subscribe), list(request.resource_names_unsubscribe)
         first = request.type_url not in self._asked and not request.response_nonce
         if not first and not more and not less:
@@ -100,6 +109,8 @@ class Session:
         watch = self._watches.setdefault(request.type_url, Watch())
         if first:
             watch.held.update(request.initial_resource_versions)
+            if request.type_url == xds.LISTENER:
+                self._share_among(request.initial_resource_versions, ())
         if request.type_url == xds.SECRET:
             self._subscribe_local(more, less, request.initial_resource_versions)
             more = [name for name in more if not secrets.ours(name)]
@@ -201,6 +212,8 @@ class Session:
         self, type_url: str, rows: list[cache.Row], removed: list[str], ticket: Ticket | None,
         *, late: bool = False,
     ) -> None:  # fmt: skip
+        if type_url == xds.LISTENER:
+            self._share_among((row.name for row in rows), removed)
         self._count += 1
         response = discovery_pb2.DeltaDiscoveryResponse(
             type_url=type_url, nonce=str(self._count), removed_resources=removed
@@ -209,6 +222,19 @@ class Session:
             response.resources.add().MergeFromString(row.body)
         self._sent[response.nonce] = _Sent(type_url, tuple(rows), tuple(removed), ticket, late)
         self.out.put_nowait(response)
+
+    def _share_among(self, come: Iterable[str], gone: Iterable[str]) -> None:
+        """Before they are opened, listeners have their share."""
+        before = frozenset(self._listeners)
+        self._listeners.difference_update(gone)
+        self._listeners.update(come)
+        if shares.TYPE_URL in self._asked and self._listeners != before:
+            self._send_shares()
+
+    def _send_shares(self) -> None:
+        made = shares.resource(self._listeners if self._share else (), self._share)
+        row = cache.Row(made.name, made.version, made.SerializeToString(), False)
+        self._send(shares.TYPE_URL, [row], [], None)
 
     def _accepted(self, sent: _Sent) -> None:
         if sent.ticket is None and not sent.late:
@@ -227,6 +253,8 @@ class Session:
     def _refused(self, sent: _Sent, detail: status_pb2.Status) -> None:
         names = [row.name for row in sent.rows]
         _log.warning("Envoy refused resources", type=sent.type_url, names=names[:20], reason=detail.message)
+        if sent.type_url == shares.TYPE_URL:
+            return
         if sent.type_url == xds.SECRET and sent.ticket is None and any(map(secrets.ours, names)):
             return
         watch = self._watches[sent.type_url]
