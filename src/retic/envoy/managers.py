@@ -20,6 +20,11 @@ VIRTUAL_HEADER = "x-retic-vip"
 ADDRESS_HEADER = "x-retic-ip"
 INTERNAL_HEADERS = (DESTINATION_HEADER, VIRTUAL_HEADER, ADDRESS_HEADER)
 
+# CGI and WSGI make one name of `a-b` and `a_b` (RFC 3875, section 4.1.18), and an application would read
+# whichever came last: what the proxy says about the caller cannot be said in another spelling either.
+_CALLER = "x[-_]forwarded[-_]client[-_]cert"
+_FROM_OUTSIDE = f"{_CALLER}|x_forwarded[-_](for|proto)|x-forwarded_(for|proto)"
+
 _LOCAL = "%DOWNSTREAM_LOCAL_ADDRESS%"
 _LOCAL_WITHOUT_PORT = "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"
 
@@ -69,7 +74,7 @@ def gateway(routes: str) -> Manager:
     manager.http_filters.extend(filters.outbound())
     manager.rds.route_config_name = routes
     manager.rds.config_source.CopyFrom(tls.ads())
-    manager.early_header_mutation_extensions.append(_early({}))
+    manager.early_header_mutation_extensions.append(_early({}, _FROM_OUTSIDE))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
     manager.use_remote_address.value = True
     manager.skip_xff_append = False
@@ -112,13 +117,13 @@ def _connect_match() -> route_components_pb2.RouteMatch:
     return match
 
 
-def _early(headers: dict[str, str]) -> extension_pb2.TypedExtensionConfig:
+def _early(headers: dict[str, str], lookalikes: str = _CALLER) -> extension_pb2.TypedExtensionConfig:
     """Before routing: our own headers and Envoy's are taken away or overwritten, so none can be forged."""
     overwrite = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
     mutations: list[mutation_rules_pb2.HeaderMutation] = [
         _remove(string_pb2.StringMatcher(prefix="x-envoy-", ignore_case=True)),
         _remove(string_pb2.StringMatcher(prefix="x-retic-", ignore_case=True)),
-        _remove(_lookalike("x-forwarded-client-cert")),
+        _remove(string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=lookalikes))),
     ]
     for key, value in headers.items():
         mutations.append(
@@ -138,10 +143,3 @@ def _remove(matcher: string_pb2.StringMatcher) -> mutation_rules_pb2.HeaderMutat
     return mutation_rules_pb2.HeaderMutation(
         remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(key_matcher=matcher)
     )
-
-
-def _lookalike(header: str) -> string_pb2.StringMatcher:
-    """The header however its words are joined: CGI and WSGI (RFC 3875, section 4.1.18) make one name of
-    `a-b` and `a_b`, and an application would read whichever came last."""
-    expression = regex_pb2.RegexMatcher(regex=header.replace("-", "[-_]"))
-    return string_pb2.StringMatcher(safe_regex=expression)
