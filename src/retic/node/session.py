@@ -1,10 +1,10 @@
 """One discovery stream of Envoy, as state: what it watches, what it has, what is on its way to it.
 
-Without I/O but for the disk cache. Where an answer comes from: Secrets of this node from `secrets`; at the
-first request of a type (endpoints excepted, which age fast), and whenever the control plane is away, from
-the cache; listeners' shares of the connections from `shares`; everything else from upstream. What upstream sent is acknowledged upstream when Envoy has
-acknowledged it, never before; a NACK goes up as it is. Nothing is removed from Envoy because upstream
-failed to answer.
+Without I/O but for the disk cache. Where an answer comes from: Secrets of this node from `secrets`, the
+listeners' shares of the connections from `shares`; at the first request of a type (endpoints excepted, which
+age fast), and whenever the control plane is away, from the cache; everything else from upstream. What
+upstream sent is acknowledged upstream when Envoy has acknowledged it, never before; a NACK goes up as it is.
+Nothing is removed from Envoy because upstream failed to answer.
 
 Listeners of pods whose network namespace is not there yet wait here: Envoy would refuse them for good.
 """
