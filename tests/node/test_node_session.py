@@ -4,10 +4,11 @@ import pytest
 from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.runtime.v3 import rtds_pb2
 from google.rpc import status_pb2
 
 from retic import xds
-from retic.node import cache, secrets, session
+from retic.node import cache, secrets, session, shares
 
 
 class Above:
@@ -323,3 +324,40 @@ def test_an_unsubscription_goes_up_and_ends_the_watch(envoy, above):
     assert above.asked[-1] == (xds.ROUTES, (), ("a",))
     assert envoy.session.watches()[xds.ROUTES].names == {"b"}
     assert envoy.session.watches()[xds.ROUTES].held == {"b": "1"}
+
+
+def bounds(response):
+    """Names and bounds in a response with the listeners' shares."""
+    assert response.type_url == shares.TYPE_URL
+    layer = rtds_pb2.Runtime()
+    assert response.resources[0].resource.Unpack(layer)
+    return dict(layer.layer)
+
+
+def test_listeners_have_their_share_before_they_come_and_no_longer_when_they_go(kept, own, above):
+    envoy = Envoy(session.Session(kept, own, above, share=7))
+    envoy.ask(shares.TYPE_URL, shares.NAME)
+    first = envoy.get()
+    assert bounds(first) == {}
+    envoy.ack(first)
+    envoy.ask(xds.LISTENER, held={"inbound/old": "1"})
+    assert bounds(envoy.get()) == {"envoy.resource_limits.listener.inbound/old.connection_limit": 7}
+    come = discovery_pb2.DeltaDiscoveryResponse(
+        type_url=xds.LISTENER, nonce="n", resources=[listener("inbound/new", "")], removed_resources=["inbound/old"]
+    )
+    envoy.session.respond(come, session.Ticket(1, xds.LISTENER, "n"))
+    assert bounds(envoy.get()) == {"envoy.resource_limits.listener.inbound/new.connection_limit": 7}
+    assert envoy.get().type_url == xds.LISTENER
+    assert not any(url == shares.TYPE_URL for url, *_ in above.asked)
+
+
+def test_who_has_no_neighbours_has_no_bound(envoy):
+    envoy.ask(shares.TYPE_URL, shares.NAME)
+    envoy.ask(xds.LISTENER, held={"gateway/a/b/80": "1"})
+    assert [bounds(envoy.get()), bounds(envoy.get())] == [{}, {}]
+
+
+def test_refused_shares_are_no_matter_of_the_control_plane(envoy, above):
+    envoy.ask(shares.TYPE_URL, shares.NAME)
+    envoy.nack(envoy.get())
+    assert (above.nacks, above.restarts) == ([], 0)
