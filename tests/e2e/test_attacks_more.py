@@ -218,3 +218,38 @@ def test_a_pod_can_neither_enrol_nor_fill_the_control_plane(mesh, size, code):
     root = (state.folder(mesh.name) / "ca" / "root.pem").read_text()
     done = mesh.exec("c2", sys.executable, "-c", ENROL, root, str(size))
     assert done.stdout.strip() == code, done.stderr
+
+
+# Asks for names that are not there, as fast as it can, till told to end.
+ASK = """
+import socket, struct, sys, threading
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.readline(), ended.set()), daemon=True).start()
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(("10.96.0.10", 53))
+tail = b"\\x07default\\x03svc\\x07cluster\\x05local\\0\\0\\1\\0\\1"
+print("asking", flush=True)
+number = 0
+while not ended.is_set() and number < 2_000_000:
+    label = b"x%d" % number
+    try:
+        s.send(struct.pack("!HHHHHH", number & 65535, 256, 1, 0, 0, 0) + bytes([len(label)]) + label + tail)
+    except OSError:
+        pass
+    number += 1
+"""
+
+
+def test_a_pod_that_asks_for_names_without_end_leaves_answers_to_its_neighbours(mesh, near):
+    line = [sys.executable, "-m", "retic.cli", "exec", "-i", "--name", mesh.name, "c4", "--"]
+    with subprocess.Popen(
+        [*line, "python3", "-c", ASK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as asker:
+        try:
+            assert asker.stdout.readline() == "asking\n"
+            answers = [near.ask("echo-http.default.svc.cluster.local") for _ in range(60)]
+        finally:
+            asker.stdin.close()
+            asker.wait(20)
+    assert {a["rcode"] for a in answers} == {"NOERROR"}
+    assert max(a["seconds"] for a in answers) < 2

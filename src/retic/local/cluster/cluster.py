@@ -11,7 +11,7 @@ import structlog
 from retic import findings
 from retic.findings import catalogue
 from retic.identity import clock
-from retic.local import broker, dns, egress, state, supervisor, upstream, workloads, zone
+from retic.local import broker, dns, egress, questions, state, supervisor, upstream, workloads, zone
 from retic.local.cluster import gateways, members, nameservers, processes, published, server, started
 from retic.local.kubelet import host, kubelet, naming, tokens
 from retic.local.sandbox import fabric
@@ -115,6 +115,7 @@ class Cluster:
         resolvers = upstream.Upstream(upstream.host_servers(), self._outside.udp, self._outside.connect)
         await self._nameservers.start(resolvers)
         for node in self._config.nodes:
+            await asyncio.to_thread(questions.bound, self._fabric.netns(node))
             serving = dns.Server(names, resolvers)
             await serving.serve(*dns.sockets_in(self._fabric.netns(node)))
             self._names.append(serving)

@@ -1,0 +1,41 @@
+"""How many questions a pod may ask the cluster's DNS: bounded by the kernel, per asker, in the node's namespace.
+
+One socket per node takes the questions of all its pods. Without a bound, one pod that asks faster than anybody
+can answer fills that socket's queue, and its neighbours' questions are lost. Too much is dropped without a
+word, as a network would; resolvers ask again.
+"""
+
+import os
+import shutil
+import subprocess
+
+from retic.local.sandbox import addresses
+from retic.node import inside
+
+PER_SECOND, BURST = 1000, 2000
+_MOST_ASKERS = 65536
+_TOO_MANY = f"update @askers {{ ip saddr limit rate over {PER_SECOND}/second burst {BURST} packets }}"
+_RULES = f"""
+add table ip retic_questions
+delete table ip retic_questions
+table ip retic_questions {{
+  set askers {{ type ipv4_addr; size {_MOST_ASKERS}; flags dynamic, timeout; timeout 1m; }}
+  chain input {{
+    type filter hook input priority 0
+    ip daddr {addresses.DNS} udp dport 53 {_TOO_MANY} drop
+  }}
+}}
+"""
+
+
+def bound(netns: str) -> None:
+    """Bound them in the namespace at the path; again is the same as once. OSError when nft is not there or refuses."""
+    nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if nft is None:
+        raise FileNotFoundError("nft is missing: apt install nftables")
+    line = [nft, "-f", "-"]
+    done = inside.network_namespace(
+        netns, lambda: subprocess.run(line, input=_RULES, capture_output=True, text=True, check=False)
+    )
+    if done.returncode:
+        raise OSError(f"nft refused the rules: {done.stderr.strip()}")
