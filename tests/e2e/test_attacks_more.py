@@ -76,6 +76,9 @@ def test_a_pod_that_hoards_connections_leaves_room_for_its_neighbours(mesh):
         try:
             held = int(hoard.stdout.readline())
             assert neighbour(mesh) == [200] * 3
+            tries = {"the same server": {"host": "echo-tcp", "port": 7000, "say": "x\n"}}
+            done = mesh.exec("c1", "python3", "-c", KNOCK, json.dumps(tries))
+            assert all(json.loads(done.stdout).values()), "the server that it hoards has room as well"
         finally:
             hoard.stdin.close()
             hoard.wait(20)

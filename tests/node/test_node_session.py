@@ -326,6 +326,9 @@ def test_an_unsubscription_goes_up_and_ends_the_watch(envoy, above):
     assert envoy.session.watches()[xds.ROUTES].held == {"b": "1"}
 
 
+LIMIT = "envoy.resource_limits.listener"
+
+
 def bounds(response):
     """Names and bounds in a response with the listeners' shares."""
     assert response.type_url == shares.TYPE_URL
@@ -335,18 +338,18 @@ def bounds(response):
 
 
 def test_listeners_have_their_share_before_they_come_and_no_longer_when_they_go(kept, own, above):
-    envoy = Envoy(session.Session(kept, own, above, share=7))
+    envoy = Envoy(session.Session(kept, own, above, connections=24))
     envoy.ask(shares.TYPE_URL, shares.NAME)
     first = envoy.get()
     assert bounds(first) == {}
     envoy.ack(first)
     envoy.ask(xds.LISTENER, held={"inbound/old": "1"})
-    assert bounds(envoy.get()) == {"envoy.resource_limits.listener.inbound/old.connection_limit": 7}
+    assert bounds(envoy.get()) == {f"{LIMIT}.inbound/old.connection_limit": 8}
     come = discovery_pb2.DeltaDiscoveryResponse(
-        type_url=xds.LISTENER, nonce="n", resources=[listener("inbound/new", "")], removed_resources=["inbound/old"]
+        type_url=xds.LISTENER, nonce="n", resources=[listener("outbound/new", "")], removed_resources=["inbound/old"]
     )
     envoy.session.respond(come, session.Ticket(1, xds.LISTENER, "n"))
-    assert bounds(envoy.get()) == {"envoy.resource_limits.listener.inbound/new.connection_limit": 7}
+    assert bounds(envoy.get()) == {f"{LIMIT}.outbound/new.connection_limit": 3}
     assert envoy.get().type_url == xds.LISTENER
     assert not any(url == shares.TYPE_URL for url, *_ in above.asked)
 

@@ -28,7 +28,6 @@ from retic.node import (
     redirect,
     relay,
     secrets,
-    shares,
     trust,
     upstream,
 )
@@ -67,7 +66,7 @@ class Agent:
         self._relay = relay.Relay(
             self._cache, secrets.Secrets(self._keys, own, self._trust), self._upstream,
             # A gateway's listeners have no neighbours.
-            share=shares.share(envoy.connections()) if own is None else 0,
+            connections=envoy.connections() if own is None else 0,
         )  # fmt: skip
         self.pods = pods.Pods(
             folder / "pods.json", settings.trust_domain, self._keys, cast("pods.Redirect", rules),

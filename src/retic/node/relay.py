@@ -29,12 +29,12 @@ class Relay:
     """Serves Envoy's discovery; fulfils `upstream.Listener`."""
 
     def __init__(
-        self, kept: cache.Cache, own: secrets.Secrets, above: upstream.Upstream, *, share: int = 0
+        self, kept: cache.Cache, own: secrets.Secrets, above: upstream.Upstream, *, connections: int = 0
     ) -> None:
         self._cache = kept
         self._secrets = own
         self._upstream = above
-        self._share = share
+        self._connections = connections
         self._session: session.Session | None = None
         self._watches: dict[str, session.Watch] = {}
         self._takers: dict[str, Take] = {}
@@ -136,7 +136,9 @@ class Relay:
     async def _serve(
         self, requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest], _call: Any
     ) -> AsyncIterator[discovery_pb2.DeltaDiscoveryResponse]:
-        mine = session.Session(self._cache, self._secrets, self._upstream, share=self._share)
+        mine = session.Session(
+            self._cache, self._secrets, self._upstream, connections=self._connections
+        )
         if self._session:
             self._session.end()
             self._upstream.restart()

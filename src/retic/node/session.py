@@ -66,10 +66,11 @@ class _Sent(msgspec.Struct, frozen=True):
 
 
 class Session:
-    """`out` is what Envoy is to be sent; None ends the stream. `share`: see `shares`; 0 for no bound."""
+    """`out` is what Envoy is to be sent; None ends the stream. `connections` are shared among listeners (`shares`);
+    with 0 none has a bound."""
 
     def __init__(
-        self, kept: cache.Cache, own: secrets.Secrets, upstream: Upstream, *, share: int = 0
+        self, kept: cache.Cache, own: secrets.Secrets, upstream: Upstream, *, connections: int = 0
     ) -> None:
         self.out: asyncio.Queue[discovery_pb2.DeltaDiscoveryResponse | None] = asyncio.Queue()
         self._cache = kept
@@ -80,7 +81,7 @@ class Session:
         self._sent: dict[str, _Sent] = {}
         self._local: dict[str, str] = {}  # Secrets answered here: name to version, "" when gone or awaited
         self._waiting: dict[str, cache.Row] = {}
-        self._share = share
+        self._connections = connections
         self._listeners: set[str] = set()  # those that have a share
         self._count = 0
 
@@ -232,7 +233,7 @@ class Session:
             self._send_shares()
 
     def _send_shares(self) -> None:
-        made = shares.resource(self._listeners if self._share else (), self._share)
+        made = shares.resource(self._listeners if self._connections else (), self._connections)
         row = cache.Row(made.name, made.version, made.SerializeToString(), False)
         self._send(shares.TYPE_URL, [row], [], None)
 

@@ -13,23 +13,20 @@ from envoy.service.runtime.v3 import rtds_pb2
 
 TYPE_URL = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 NAME = "connections"
-# A connection that a pod opens is met at most twice, where it leaves and where it arrives, and it leaves by one of
-# two listeners: what one pod can take is four shares, two thirds.
-PARTS = 6
+# A pod's connections leave by one of two listeners, and may arrive on the same node: all that one pod can take is
+# a half. What it can send to one other pod, a quarter, does not fill that pod's listener either.
+LEAVING, ARRIVING = 8, 3
+_ARRIVING = "inbound/"
 
 
-def share(connections: int) -> int:
-    """How many connections one listener may hold of so many that Envoy can."""
-    return max(1, connections // PARTS)
-
-
-def resource(listeners: Iterable[str], most: int) -> discovery_pb2.Resource:
-    """The bound of every listener named: `most` connections."""
+def resource(listeners: Iterable[str], connections: int) -> discovery_pb2.Resource:
+    """The bounds of the listeners named, in an Envoy that can hold so many connections."""
     layer = rtds_pb2.Runtime(name=NAME)
     names = sorted(listeners)
     for name in names:
-        layer.layer[f"envoy.resource_limits.listener.{name}.connection_limit"] = most
-    version = hashlib.blake2b("\n".join([str(most), *names]).encode(), digest_size=8).hexdigest()
+        part = ARRIVING if name.startswith(_ARRIVING) else LEAVING
+        layer.layer[f"envoy.resource_limits.listener.{name}.connection_limit"] = max(1, connections // part)
+    version = hashlib.blake2b("\n".join([str(connections), *names]).encode(), digest_size=8).hexdigest()
     answer = discovery_pb2.Resource(name=NAME, version=version)
     answer.resource.Pack(layer)
     return answer
