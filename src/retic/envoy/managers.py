@@ -6,7 +6,7 @@ from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
-from envoy.type.matcher.v3 import regex_pb2, string_pb2
+from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import wrappers_pb2
 
 from retic.envoy import filters, limits, names, packing, tls
@@ -22,8 +22,7 @@ INTERNAL_HEADERS = (DESTINATION_HEADER, VIRTUAL_HEADER, ADDRESS_HEADER)
 
 # CGI and WSGI make one name of `a-b` and `a_b` (RFC 3875, section 4.1.18), and an application would read
 # whichever came last: what the proxy says about the caller cannot be said in another spelling either.
-_CALLER = "x[-_]forwarded[-_]client[-_]cert"
-_FROM_OUTSIDE = f"{_CALLER}|x_forwarded[-_](for|proto)|x-forwarded_(for|proto)"
+_LOOKALIKES = ("x_forwarded", "x-forwarded_", "x-forwarded-client_cert")
 
 _LOCAL = "%DOWNSTREAM_LOCAL_ADDRESS%"
 _LOCAL_WITHOUT_PORT = "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"
@@ -74,7 +73,7 @@ def gateway(routes: str) -> Manager:
     manager.http_filters.extend(filters.outbound())
     manager.rds.route_config_name = routes
     manager.rds.config_source.CopyFrom(tls.ads())
-    manager.early_header_mutation_extensions.append(_early({}, _FROM_OUTSIDE))
+    manager.early_header_mutation_extensions.append(_early({}))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
     manager.use_remote_address.value = True
     manager.skip_xff_append = False
@@ -117,14 +116,10 @@ def _connect_match() -> route_components_pb2.RouteMatch:
     return match
 
 
-def _early(headers: dict[str, str], lookalikes: str = _CALLER) -> extension_pb2.TypedExtensionConfig:
+def _early(headers: dict[str, str]) -> extension_pb2.TypedExtensionConfig:
     """Before routing: our own headers and Envoy's are taken away or overwritten, so none can be forged."""
     overwrite = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-    mutations: list[mutation_rules_pb2.HeaderMutation] = [
-        _remove(string_pb2.StringMatcher(prefix="x-envoy-", ignore_case=True)),
-        _remove(string_pb2.StringMatcher(prefix="x-retic-", ignore_case=True)),
-        _remove(string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=lookalikes))),
-    ]
+    mutations = [_remove(prefix) for prefix in ("x-envoy-", "x-retic-", *_LOOKALIKES)]
     for key, value in headers.items():
         mutations.append(
             mutation_rules_pb2.HeaderMutation(
@@ -139,7 +134,9 @@ def _early(headers: dict[str, str], lookalikes: str = _CALLER) -> extension_pb2.
     )
 
 
-def _remove(matcher: string_pb2.StringMatcher) -> mutation_rules_pb2.HeaderMutation:
+def _remove(prefix: str) -> mutation_rules_pb2.HeaderMutation:
     return mutation_rules_pb2.HeaderMutation(
-        remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(key_matcher=matcher)
+        remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(
+            key_matcher=string_pb2.StringMatcher(prefix=prefix, ignore_case=True)
+        )
     )
