@@ -186,9 +186,11 @@ def say(host, port, text="", lines=1, tls=False, timeout=8):
         return {"lines": [], "error": repr(error), "seconds": time.monotonic() - begin}
 
 
-def raw(host, port, text, half_close=False):
-    """Send text (latin-1), say at once that this was all if wanted, and read to the other side's end."""
+def raw(host, port, text, half_close=False, silent=0.0):
+    """Send text (latin-1), after `silent` seconds, say at once that this was all if wanted, and read to the other
+    side's end."""
     with socket.create_connection((host, port), 8) as sock:
+        time.sleep(silent)
         sock.sendall(text.encode("latin-1"))
         if half_close:
             sock.shutdown(socket.SHUT_WR)

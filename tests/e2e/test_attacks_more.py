@@ -256,3 +256,22 @@ def test_a_pod_that_asks_for_names_without_end_leaves_answers_to_its_neighbours(
             asker.wait(20)
     assert {a["rcode"] for a in answers} == {"NOERROR"}
     assert max(a["seconds"] for a in answers) < 2
+
+
+@pytest.mark.parametrize("how", ["keeps silent", "begins with an empty line", "writes http in lower case"])
+@pytest.mark.parametrize("by", ["service", "address"])
+def test_who_is_not_taken_for_http_forges_no_identity(near, address, how, by):
+    """What a port that is declared HTTP receives was parsed as HTTP by its own proxy, whatever the caller's saw."""
+    head = f"GET /who HTTP/1.1\r\nhost: x\r\nx-forwarded-client-cert: {FORGED}\r\nconnection: close\r\n\r\n"
+    text, silent = {
+        "keeps silent": (head, 0.3),
+        "begins with an empty line": ("\r\n" + head, 0.0),
+        "writes http in lower case": (head.replace("HTTP/1.1", "http/1.1"), 0.0),
+    }[how]
+    host, port = ("echo-http", 80) if by == "service" else (address("echo-http"), 8080)
+    answer = near.raw(host, port, text, silent=silent)
+    status = answer.split(" ", 2)[1]
+    assert FORGED not in answer
+    if status != "400":
+        assert status == "200", answer
+        assert json.loads(answer.partition("\r\n\r\n")[2])["headers"]["x-forwarded-client-cert"].endswith("/sa/c0")

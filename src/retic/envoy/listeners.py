@@ -1,7 +1,8 @@
-"""A pod's three listeners, of constant size: they know no services, and do not change while the pod lives.
+"""A pod's three listeners: they know no services, and no connection is drained while the pod lives.
 
 `outbound` looks for HTTP in the first bytes; `opaque` looks at nothing (servers that speak first, and all
-that leaves the mesh's networks); `inbound` takes our own mTLS and nothing else unless policy says so.
+that leaves the mesh's networks); `inbound` takes our own mTLS and nothing else unless policy says so. Only the
+table by which `inbound` chooses its chains ever changes, and its chains are always the same.
 """
 
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf import wrappers_pb2
 from google.protobuf.message import Message
 
-from retic.envoy import filters, limits, managers, names, packing, riders, tls
+from retic.envoy import arrivals, filters, limits, managers, names, packing, riders, tls
 from retic.mesh import network, service
 
 _LOCAL = "%DOWNSTREAM_LOCAL_ADDRESS%"
@@ -53,8 +54,13 @@ def opaque(pod: service.Workload, settings: network.Settings) -> listener_pb2.Li
     return listener
 
 
-def inbound(pod: service.Workload, settings: network.Settings) -> listener_pb2.Listener:
-    """Where connections to a pod arrive. The application sees the caller's address."""
+def inbound(
+    pod: service.Workload, settings: network.Settings, http_ports: Iterable[int]
+) -> listener_pb2.Listener:
+    """Where connections to a pod arrive. The application sees the caller's address.
+
+    What arrives for `http_ports` is parsed as HTTP even where the caller's proxy did not take it for that.
+    """
     listener = _listener(names.inbound(pod.uid), limits.INBOUND_PORT, pod, settings)
     source = original_src_pb2.OriginalSrc(mark=limits.APPLICATION_MARK)
     listener.listener_filters.append(_listener_filter("original_src", source))
@@ -66,14 +72,12 @@ def inbound(pod: service.Workload, settings: network.Settings) -> listener_pb2.L
     )
     http = Chain(
         name="http",
-        filter_chain_match=_alpn(tls.ALPN_HTTP),
         transport_socket=socket,
         filters=[_bound("inbound"), here, managers.as_filter(managers.inbound(pod.uid))],
     )
     authorization = filters.network_slot(filters.Slot.TCP_AUTHORIZATION, pod.uid)
     tcp = Chain(
         name="tcp",
-        filter_chain_match=_alpn(tls.ALPN_TCP),
         transport_socket=socket,
         filters=[_bound("inbound"), here, authorization, _to_application()],
     )
@@ -88,6 +92,7 @@ def inbound(pod: service.Workload, settings: network.Settings) -> listener_pb2.L
     )
     listener.filter_chains.extend([http, tcp])
     listener.default_filter_chain.CopyFrom(plaintext)
+    listener.filter_chain_matcher.CopyFrom(arrivals.chains(http.name, tcp.name, http_ports))
     return listener
 
 
@@ -164,10 +169,6 @@ def _inside(cidrs: Iterable[str]) -> listener_components_pb2.FilterChainMatch:
             address_pb2.CidrRange(address_prefix=base, prefix_len=wrappers_pb2.UInt32Value(value=int(bits)))
         )
     return match
-
-
-def _alpn(protocol: str) -> listener_components_pb2.FilterChainMatch:
-    return listener_components_pb2.FilterChainMatch(transport_protocol="tls", application_protocols=[protocol])
 
 
 def _on_demand() -> Filter:

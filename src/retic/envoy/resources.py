@@ -13,7 +13,7 @@ from xds.type.v3 import typed_struct_pb2
 
 from retic import graph, xds
 from retic.envoy import clusters, endpoints, entrance, filters, listeners, names, routes, secrets
-from retic.mesh import gateways, network, routing, service, services, tables, workloads
+from retic.mesh import declared, gateways, network, routing, service, services, tables, workloads
 
 Kind = names.Kind
 
@@ -97,10 +97,11 @@ def _listener(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     pod = _pod(db, name.parts[0], key)
     if pod is None or pod.role is not service.Role.WORKLOAD:
         return None
-    build = {
-        Kind.OUTBOUND: listeners.outbound, Kind.OPAQUE: listeners.opaque, Kind.INBOUND: listeners.inbound
-    }[name.kind]
-    return build(pod, db.ask(workloads.settings, tables.ONE))
+    settings = db.ask(workloads.settings, tables.ONE)
+    if name.kind is Kind.INBOUND:
+        http_ports = db.ask(declared.http_ports, tables.Key(pod.namespace, pod.name))
+        return listeners.inbound(pod, settings, http_ports)
+    return {Kind.OUTBOUND: listeners.outbound, Kind.OPAQUE: listeners.opaque}[name.kind](pod, settings)
 
 
 def _slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:

@@ -49,15 +49,22 @@ class PortKey(msgspec.Struct, frozen=True, order=True):
 
 def protocol(port: core.ServicePort) -> service.Protocol:
     """What a port carries: by `appProtocol`, else by the name's first word, else found out."""
+    return _declared(port) or service.Protocol.AUTO
+
+
+def is_http(port: core.ServicePort) -> bool:
+    """Whether a port is declared to carry HTTP, of whatever version."""
+    return (port.protocol or "TCP") == "TCP" and _declared(port) not in (None, service.Protocol.OPAQUE)
+
+
+def _declared(port: core.ServicePort) -> service.Protocol | None:
     if port.app_protocol:
-        return _PROTOCOLS.get(port.app_protocol.lower(), service.Protocol.AUTO)
+        return _PROTOCOLS.get(port.app_protocol.lower())
     name = (port.name or "").lower()
     found = _PROTOCOLS.get(name) or _PROTOCOLS.get(name.partition("-")[0])
-    if found:
-        return found
-    if port.port in network.SERVER_FIRST_PORTS:
+    if found is None and port.port in network.SERVER_FIRST_PORTS:
         return service.Protocol.OPAQUE
-    return service.Protocol.AUTO
+    return found
 
 
 @graph.query

@@ -80,6 +80,10 @@ def _service_address(_: Key, service: core.Service) -> Iterable[str]:
     return [a for a in (service.spec.cluster_ips or (service.spec.cluster_ip,)) if a and a != "None"]
 
 
+def _service_namespace(key: Key, _: core.Service) -> Iterable[str]:
+    return [key.namespace]
+
+
 def _slice_service(_: Key, piece: discovery.EndpointSlice) -> Iterable[Key]:
     name = piece.metadata.labels.get(SERVICE_LABEL)
     return [Key(piece.metadata.namespace, name)] if name else []
@@ -102,6 +106,7 @@ PODS_BY_NODE = graph.index(PODS, _pod_node)
 PODS_BY_UID = graph.index(PODS, _pod_uid)
 PODS_BY_GATEWAY = graph.index(PODS, _pod_gateway)
 SERVICES_BY_ADDRESS = graph.index(SERVICES, _service_address)
+SERVICES_BY_NAMESPACE = graph.index(SERVICES, _service_namespace, name="services.by_namespace")
 SLICES_BY_SERVICE = graph.index(SLICES, _slice_service)
 HTTP_ROUTES_BY_PARENT = graph.index(HTTP_ROUTES, _parents, name="httproutes.by_parent")
 GRPC_ROUTES_BY_PARENT = graph.index(GRPC_ROUTES, _parents, name="grpcroutes.by_parent")
