@@ -26,7 +26,8 @@ def remove(mesh, name):
 
 @contextlib.contextmanager
 def file(mesh, name, *objects):
-    """A file for the length of a block."""
+    """A file for the length of a block. It must be a new one: others' manifests would be gone for all later tests."""
+    assert not (mesh.folder / name).exists(), f"{name} is there already"
     write(mesh, name, *objects)
     try:
         yield

@@ -1,11 +1,13 @@
 """The files are the truth: an edit is live within a second, a broken one changes nothing and is told."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
 
+import pod_session
 import pytest
 import rough_load as load
 
@@ -256,12 +258,14 @@ def test_a_folder_that_is_gone_for_a_while_ends_nothing(rough):
     def gone():
         return [f["file"] for f in findings(rough) if f["code"] == "RT0009"]
 
-    rough.folder.rename(away)
-    try:
-        assert wait.until(gone, "it is reported", 5, every=0.05) == [str(rough.folder)]
-        assert version(rough) == "one"
-    finally:
-        away.rename(rough.folder)
+    with contextlib.closing(pod_session.Pod(rough, "caller")) as caller:
+        assert caller.http("http://web/")["json"]["version"] == "one"
+        rough.folder.rename(away)
+        try:
+            assert wait.until(gone, "it is reported", 5, every=0.05) == [str(rough.folder)]
+            assert caller.http("http://web/")["json"]["version"] == "one"
+        finally:
+            away.rename(rough.folder)
     wait.until(lambda: not gone(), "it is back", 5, every=0.05)
     marker.write_text("apiVersion: v1\nkind: Service\nmetadata: {name: marker}\nspec: {ports: [{port: 80}]}\n")
     wait.until(lambda: "marker" in services(rough), "edits are seen", 10, every=0.05)
