@@ -145,9 +145,9 @@ def test_two_gateways_that_want_one_port(mesh):
 
 def test_a_renamed_gateway_keeps_its_port(mesh):
     (port,) = free_ports(1)
-    with live.file(mesh, "gateway-named.yaml", gateway("old-name", listener("http", port)), tagged("r-named", "old-name")):
+    with live.file(mesh, "renamed.yaml", gateway("old-name", listener("http", port)), tagged("r-named", "old-name")):
         wait.until(lambda: address(mesh, "old-name", port) == f"127.0.0.1:{port}", "the old", seconds=15, every=0.1)
-        live.write(mesh, "gateway-named.yaml", gateway("new-name", listener("http", port)), tagged("r-named", "new-name"))
+        live.write(mesh, "renamed.yaml", gateway("new-name", listener("http", port)), tagged("r-named", "new-name"))
         wait.until(lambda: address(mesh, "new-name", port) == f"127.0.0.1:{port}", "the new", seconds=20, every=0.1)
         wait.until(lambda: taken(pod_probes.http(f"http://127.0.0.1:{port}/")) == "r-named", "it answers")
 
