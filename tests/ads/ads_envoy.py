@@ -115,7 +115,7 @@ class Proxy:
         config.write_text(json.dumps(self._bootstrap()))
         with (self.folder / "envoy.log").open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
-                binary, "-c", config, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "info",
+                binary, "-c", config, "--disable-hot-restart", "--concurrency", "1", "--log-level", "info",
                 stdout=log, stderr=log,
             )  # fmt: skip
 

@@ -70,7 +70,7 @@ def envoy(tmp_path_factory):
     binary = pathlib.Path(next(iter(spec.submodule_search_locations))) / "envoy"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [binary, "-c", file, "--use-dynamic-base-id", "--concurrency", "1"], stderr=log, stdout=log
+            [binary, "-c", file, "--disable-hot-restart", "--concurrency", "1"], stderr=log, stdout=log
         )
     try:
         wait.until((folder / "admin.sock").is_socket, f"Envoy's admin page; see {folder / 'log'}", 30)

@@ -50,18 +50,6 @@ def _inspect(config: pair.Json, name: str) -> None:
     )
 
 
-def _limit(config: pair.Json) -> None:
-    for chain in _chains(config):
-        chain["filters"].insert(
-            0,
-            pair.typed(
-                "envoy.filters.network.connection_limit",
-                _FILTERS + "network.connection_limit.v3.ConnectionLimit",
-                stat_prefix="limit", max_connections=10_000,
-            ),
-        )  # fmt: skip
-
-
 def _early(config: pair.Json, added: dict[str, str]) -> None:
     removed = [
         {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
@@ -276,7 +264,6 @@ def alone() -> list[Feature]:
     """Every feature by itself."""
     return [
         Feature("http_inspector, tls_inspector", _inspect_http, _inspect_tls),
-        Feature("connection_limit", _limit, _limit),
         Feature("early header removal, inbound", server=_remove_headers),
         Feature("routing by address, its headers", _by_address),
         Feature("on_demand filter", _on_demand),

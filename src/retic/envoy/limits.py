@@ -13,12 +13,8 @@ UPSTREAM_MARK = 0x539
 APPLICATION_MARK = 0x53A
 
 # Envoy's defaults stop a cluster at 1,024 connections and requests without a word. These are high enough to
-# be met by faults only; a pod's own limit is in its listeners.
+# be met by faults only; a pod's own limit is its listeners' share, which the agent states (ADR 11).
 _CLUSTER_BOUND = 100_000
-
-# Connections one pod may hold through one filter chain of one of its listeners. On a node, the agent bounds the
-# listener itself lower, by the descriptors that there are; this holds where no agent does.
-CONNECTIONS_PER_CHAIN = 20_000
 
 # How long a connection may keep silent before it is taken for one where the server speaks first, in seconds.
 # Ports known to be server-first never wait: the redirection sends them elsewhere.

@@ -13,7 +13,6 @@ from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_p
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
 from envoy.extensions.filters.listener.original_src.v3 import original_src_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
-from envoy.extensions.filters.network.connection_limit.v3 import connection_limit_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf import wrappers_pb2
 from google.protobuf.message import Message
@@ -33,7 +32,7 @@ Riders = dict[riders.Rider, str]
 
 
 def outbound(pod: service.Workload, settings: network.Settings) -> listener_pb2.Listener:
-    """Where a pod's connections into the mesh's networks arrive."""
+    """Where a pod's connections into the mesh's networks arrive; no chain takes any other."""
     who = _riders(pod, settings)
     listener = _listener(names.outbound(pod.uid), limits.OUTBOUND_PORT, pod, settings)
     listener.listener_filters.append(_listener_filter("http_inspector", http_inspector_pb2.HttpInspector()))
@@ -41,7 +40,6 @@ def outbound(pod: service.Workload, settings: network.Settings) -> listener_pb2.
     listener.continue_on_listener_filters_timeout = True
     listener.filter_chains.append(_http(pod.namespace, who, settings))
     listener.filter_chains.extend(_tcp(pod.namespace, who, settings))
-    listener.default_filter_chain.CopyFrom(_passthrough(who))
     return listener
 
 
@@ -73,22 +71,17 @@ def inbound(
     http = Chain(
         name="http",
         transport_socket=socket,
-        filters=[_bound("inbound"), here, managers.as_filter(managers.inbound(pod.uid))],
+        filters=[here, managers.as_filter(managers.inbound(pod.uid))],
     )
     authorization = filters.network_slot(filters.Slot.TCP_AUTHORIZATION, pod.uid)
     tcp = Chain(
         name="tcp",
         transport_socket=socket,
-        filters=[_bound("inbound"), here, authorization, _to_application()],
+        filters=[here, authorization, _to_application()],
     )
     plaintext = Chain(
         name="plaintext",
-        filters=[
-            _bound("inbound"),
-            here,
-            filters.network_slot(filters.Slot.PLAINTEXT, pod.uid),
-            _once_allowed(),
-        ],
+        filters=[here, filters.network_slot(filters.Slot.PLAINTEXT, pod.uid), _once_allowed()],
     )
     listener.filter_chains.extend([http, tcp])
     listener.default_filter_chain.CopyFrom(plaintext)
@@ -132,7 +125,7 @@ def _http(namespace: str, who: Riders, settings: network.Settings) -> Chain:
     return Chain(
         name="http",
         filter_chain_match=match,
-        filters=[_bound("outbound"), riders.remember(who), managers.as_filter(managers.outbound(namespace))],
+        filters=[riders.remember(who), managers.as_filter(managers.outbound(namespace))],
     )
 
 
@@ -146,7 +139,6 @@ def _tcp(namespace: str, who: Riders, settings: network.Settings) -> list[Chain]
             name=f"tcp-{place}",
             filter_chain_match=_inside(cidrs),
             filters=[
-                _bound("outbound"),
                 riders.remember({**who, riders.Rider.PROTOCOL: tls.ALPN_TCP, riders.Rider.CLUSTER: cluster}),
                 _on_demand(),
             ],
@@ -158,7 +150,7 @@ def _tcp(namespace: str, who: Riders, settings: network.Settings) -> list[Chain]
 def _passthrough(who: Riders) -> Chain:
     here = {riders.Rider.NAMESPACE: who[riders.Rider.NAMESPACE]}
     proxy = tcp_proxy_pb2.TcpProxy(stat_prefix="passthrough", cluster=names.PASSTHROUGH)
-    return Chain(name="passthrough", filters=[_bound("outbound"), riders.remember(here), _proxy(proxy)])
+    return Chain(name="passthrough", filters=[riders.remember(here), _proxy(proxy)])
 
 
 def _inside(cidrs: Iterable[str]) -> listener_components_pb2.FilterChainMatch:
@@ -205,10 +197,3 @@ def _once_allowed() -> Filter:
 def _proxy(proxy: tcp_proxy_pb2.TcpProxy) -> Filter:
     proxy.idle_timeout.CopyFrom(limits.seconds(0))
     return Filter(name="envoy.filters.network.tcp_proxy", typed_config=packing.pack(proxy))
-
-
-def _bound(prefix: str) -> Filter:
-    config = connection_limit_pb2.ConnectionLimit(
-        stat_prefix=prefix, max_connections=wrappers_pb2.UInt64Value(value=limits.CONNECTIONS_PER_CHAIN)
-    )
-    return Filter(name="envoy.filters.network.connection_limit", typed_config=packing.pack(config))

