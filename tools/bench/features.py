@@ -52,7 +52,7 @@ def _inspect(config: pair.Json, name: str) -> None:
 
 def _early(config: pair.Json, added: dict[str, str]) -> None:
     removed = [
-        {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
+        {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
         for prefix in ("x-envoy-", "x-retic-")
     ]
     appended = [

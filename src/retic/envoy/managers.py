@@ -20,8 +20,11 @@ VIRTUAL_HEADER = "x-retic-vip"
 ADDRESS_HEADER = "x-retic-ip"
 INTERNAL_HEADERS = (DESTINATION_HEADER, VIRTUAL_HEADER, ADDRESS_HEADER)
 
+# By their beginnings: what only proxies may say. Every header is compared with each of them, at every proxy: there
+# is none that is not needed, and none ignores case, since Envoy has made the names lower case by then.
+_OURS = ("x-envoy-", "x-retic-")
 # CGI and WSGI make one name of `a-b` and `a_b` (RFC 3875, section 4.1.18), and an application would read
-# whichever came last: what the proxy says about the caller cannot be said in another spelling either.
+# whichever came last: what the receiving proxy says about the caller cannot be said in another spelling either.
 _LOOKALIKES = ("x_forwarded", "x-forwarded_", "x-forwarded-client_cert")
 
 _LOCAL = "%DOWNSTREAM_LOCAL_ADDRESS%"
@@ -37,11 +40,12 @@ def outbound(namespace: str) -> Manager:
     manager.rds.config_source.CopyFrom(tls.ads())
     manager.early_header_mutation_extensions.append(
         _early(
+            _OURS,
             {
                 DESTINATION_HEADER: _LOCAL,
                 VIRTUAL_HEADER: names.virtual(namespace, _LOCAL),
                 ADDRESS_HEADER: names.address(namespace, _LOCAL_WITHOUT_PORT),
-            }
+            },
         )
     )
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
@@ -60,7 +64,7 @@ def inbound(pod_uid: str) -> Manager:
     connect.route.CopyFrom(route.route)
     host = route_components_pb2.VirtualHost(name="application", domains=["*"], routes=[route, connect])
     manager.route_config.CopyFrom(route_pb2.RouteConfiguration(name="inbound", virtual_hosts=[host]))
-    manager.early_header_mutation_extensions.append(_early({}))
+    manager.early_header_mutation_extensions.append(_early(_OURS + _LOOKALIKES, {}))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
     manager.set_current_client_cert_details.uri = True
     manager.common_http_protocol_options.idle_timeout.CopyFrom(limits.seconds(limits.IDLE_PEER_SECONDS))
@@ -73,7 +77,7 @@ def gateway(routes: str) -> Manager:
     manager.http_filters.extend(filters.outbound())
     manager.rds.route_config_name = routes
     manager.rds.config_source.CopyFrom(tls.ads())
-    manager.early_header_mutation_extensions.append(_early({}))
+    manager.early_header_mutation_extensions.append(_early(_OURS + _LOOKALIKES, {}))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
     manager.use_remote_address.value = True
     manager.skip_xff_append = False
@@ -116,10 +120,10 @@ def _connect_match() -> route_components_pb2.RouteMatch:
     return match
 
 
-def _early(headers: dict[str, str]) -> extension_pb2.TypedExtensionConfig:
-    """Before routing: our own headers and Envoy's are taken away or overwritten, so none can be forged."""
+def _early(removed: tuple[str, ...], headers: dict[str, str]) -> extension_pb2.TypedExtensionConfig:
+    """Before routing: headers whose names begin so are taken away, others overwritten, so none can be forged."""
     overwrite = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-    mutations = [_remove(prefix) for prefix in ("x-envoy-", "x-retic-", *_LOOKALIKES)]
+    mutations = [_remove(prefix) for prefix in removed]
     for key, value in headers.items():
         mutations.append(
             mutation_rules_pb2.HeaderMutation(
@@ -137,6 +141,6 @@ def _early(headers: dict[str, str]) -> extension_pb2.TypedExtensionConfig:
 def _remove(prefix: str) -> mutation_rules_pb2.HeaderMutation:
     return mutation_rules_pb2.HeaderMutation(
         remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(
-            key_matcher=string_pb2.StringMatcher(prefix=prefix, ignore_case=True)
+            key_matcher=string_pb2.StringMatcher(prefix=prefix)
         )
     )
