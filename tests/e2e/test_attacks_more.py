@@ -275,3 +275,11 @@ def test_who_is_not_taken_for_http_forges_no_identity(near, address, how, by):
     if status != "400":
         assert status == "200", answer
         assert json.loads(answer.partition("\r\n\r\n")[2])["headers"]["x-forwarded-client-cert"].endswith("/sa/c0")
+
+
+def test_case_hides_no_header_of_the_proxys(near):
+    forged = "X-ENVOY-INTERNAL: true\r\nX-Retic-Vip: vip/default/evil\r\nX-Forwarded-Client-CERT: " + FORGED
+    text = near.raw("echo-http", 80, f"GET / HTTP/1.1\r\nhost: x\r\n{forged}\r\nconnection: close\r\n\r\n")
+    headers = json.loads(text.partition("\r\n\r\n")[2])["headers"]
+    assert [name for name in headers if name.lower().startswith(("x-retic", "x-envoy"))] == []
+    assert headers["x-forwarded-client-cert"].endswith("/sa/c0")

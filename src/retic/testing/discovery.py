@@ -4,6 +4,7 @@ The client takes what it is sent, unless a test tells it what to reject; it tran
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 
 import grpc
@@ -100,10 +101,12 @@ class Client:
         await self._task
 
     async def send(self, content: bytes | None) -> None:
-        """Send a request as it is; None is nothing."""
+        """Send a request as it is; None is nothing. To a stream that was refused meanwhile it is nothing either:
+        `failure` has the reason."""
         assert self._call is not None
         if content is not None:
-            await self._call.write(content)
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await self._call.write(content)
 
     async def subscribe(self, type_url: str, *wanted: str) -> None:
         """Ask for names."""
