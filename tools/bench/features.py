@@ -147,7 +147,7 @@ def _riders(config: pair.Json) -> None:
         "/proc/self/ns/net"
     )
     values = {
-        ("envoy.network.upstream_bind_override.network_namespace", "envoy.network.network_namespace"):
+        ("envoy.network.upstream_bind_override.network_namespace", "envoy.hashable_string"):
             "%FILTER_STATE(envoy.network.network_namespace:PLAIN)%",
         ("envoy.tls.certificate_mappers.on_demand_secret", "envoy.hashable_string"):
             "spiffe://cluster.local/ns/default/sa/client",

@@ -20,8 +20,8 @@ VIRTUAL_HEADER = "x-retic-vip"
 ADDRESS_HEADER = "x-retic-ip"
 INTERNAL_HEADERS = (DESTINATION_HEADER, VIRTUAL_HEADER, ADDRESS_HEADER)
 
-# By their beginnings: what only proxies may say. Every header is compared with each of them, at every proxy: there
-# is none that is not needed, and none ignores case, since Envoy has made the names lower case by then.
+# By their beginnings: what only proxies may say. Every header of every request is compared with each, so there are
+# few. Case need not be ignored: Envoy has made the names lower case by then.
 _OURS = ("x-envoy-", "x-retic-")
 # CGI and WSGI make one name of `a-b` and `a_b` (RFC 3875, section 4.1.18), and an application would read
 # whichever came last: what the receiving proxy says about the caller cannot be said in another spelling either.
