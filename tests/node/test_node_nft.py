@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-ASK = "from retic.node import redirect; redirect._nft('add table inet probe\\n')"
+ASK = "from retic.node import redirect; redirect.load('add table inet probe\\n')"
 
 
 def test_nft_is_found_without_sbin_on_the_path():

@@ -5,12 +5,8 @@ can answer fills that socket's queue, and its neighbours' questions are lost. To
 word, as a network would; resolvers ask again.
 """
 
-import os
-import shutil
-import subprocess
-
 from retic.local.sandbox import addresses
-from retic.node import inside
+from retic.node import inside, redirect
 
 PER_SECOND, BURST = 1000, 2000
 _MOST_ASKERS = 65536
@@ -29,13 +25,6 @@ table ip retic_questions {{
 
 
 def bound(netns: str) -> None:
-    """Bound them in the namespace at the path; again is the same as once. OSError when nft is not there or refuses."""
-    nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if nft is None:
-        raise FileNotFoundError("nft is missing: apt install nftables")
-    line = [nft, "-f", "-"]
-    done = inside.network_namespace(
-        netns, lambda: subprocess.run(line, input=_RULES, capture_output=True, text=True, check=False)
-    )
-    if done.returncode:
-        raise OSError(f"nft refused the rules: {done.stderr.strip()}")
+    """Bound them in the namespace at the path; again is the same as once. redirect.RedirectionError when nft is not
+    there or refuses."""
+    inside.network_namespace(netns, lambda: redirect.load(_RULES))

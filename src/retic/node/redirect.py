@@ -55,7 +55,7 @@ def enrol(netns_path: str, config: Config) -> None:
 
 def release(netns_path: str) -> None:
     """Stop capturing new connections; those that exist go on."""
-    inside.network_namespace(netns_path, lambda: _nft("delete table inet retic\n"))
+    inside.network_namespace(netns_path, lambda: load("delete table inet retic\n"))
 
 
 def set_opaque(netns_path: str, destinations: Iterable[tuple[str, int]]) -> None:
@@ -64,7 +64,7 @@ def set_opaque(netns_path: str, destinations: Iterable[tuple[str, int]]) -> None
     text = "flush set inet retic opaque\n"
     if wanted:
         text += f"add element inet retic opaque {{ {wanted} }}\n"
-    inside.network_namespace(netns_path, lambda: _nft(text))
+    inside.network_namespace(netns_path, lambda: load(text))
 
 
 def _enrol(config: Config) -> None:
@@ -79,7 +79,7 @@ def _enrol(config: Config) -> None:
             Path(f"/proc/sys/net/ipv4/{name}").write_text(value)
         except OSError as error:
             raise RedirectionError(f"cannot set net.ipv4.{name}: {error.strerror}") from error
-    _nft(_rules(config))
+    load(_rules(config))
 
 
 def _routes() -> None:
@@ -101,7 +101,8 @@ def _once() -> Iterator[None]:
             raise
 
 
-def _nft(text: str) -> None:
+def load(text: str) -> None:
+    """Load rules into this thread's network namespace, all or none. RedirectionError with what nft said."""
     program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
     if program is None:
         raise RedirectionError("nft is not installed: install the package nftables")
