@@ -1,0 +1,86 @@
+"""The control plane of a mesh on one machine: objects from the laptop's cluster, tokens of its own."""
+
+import asyncio
+import datetime
+
+import grpc.aio
+import structlog
+
+from retic import ads, graph
+from retic.answers import Answers, Refusals
+from retic.control import config as settings
+from retic.control import server as control
+from retic.control import service as control_service
+from retic.envoy import resources
+from retic.identity import attest, authority
+from retic.identity import server as identity_server
+from retic.identity import service as identity_service
+from retic.mesh import network, tables
+from retic.sources import store, stream
+from retic.wiring import inputs, tasks
+
+log = structlog.get_logger("retic.control")
+
+
+async def run(config: settings.Config, stop: asyncio.Event) -> None:
+    """The control plane until `stop` is set. OSError when a port or a socket cannot be had."""
+    db = inputs.mesh(_settings(config))
+    news = asyncio.Condition()
+    changed = tasks.Notifier(news)
+    kept = store.Store(db, tables.changes, changed)
+    refusals = Refusals(changed)
+    discovery = ads.Server(
+        db,
+        resources.resource,
+        resources.wanted,
+        resources.scope,
+        refusals,
+        companions=resources.companions,
+        identify=ads.by_certificate(config.trust_domain),
+        listing=resources.wildcard,
+    )
+    answers = Answers(config, db, kept, discovery, refusals, news)
+    api = control.Server(control_service.Service(answers, config.folder), config.folder / "control.sock")
+    following = asyncio.create_task(stream.follow(config.folder / "cluster.sock", kept))
+    await api.start()
+    rpc: list[grpc.aio.Server] = []
+    try:
+        # Before the whole list is there, an answer to a proxy would take away what it has.
+        await tasks.until(stop, following, asyncio.create_task(tasks.synced(kept, news)))
+        if not stop.is_set():
+            rpc = await _serve(config, db, discovery)
+            log.info("control plane is up", listen=config.listen)
+            await tasks.until(stop, following)
+    finally:
+        following.cancel()
+        await api.close()
+        await asyncio.gather(*(server.stop(grace=0.5) for server in rpc))
+
+
+def _settings(config: settings.Config) -> network.Settings:
+    return network.Settings(
+        trust_domain=config.trust_domain,
+        pod_networks=config.pod_networks,
+        service_networks=config.service_networks,
+        netns_folder=config.netns_folder or str(config.folder / "netns"),
+    )
+
+
+async def _serve(
+    config: settings.Config, db: graph.Graph, discovery: ads.Server
+) -> "list[grpc.aio.Server]":
+    """Two ports: one that requires a client certificate, one for those who have none yet."""
+    signer = authority.open_own(
+        config.folder / "ca", config.trust_domain, lifetime=datetime.timedelta(seconds=config.lifetime)
+    )
+    tokens = attest.LocalTokens((config.folder / "token.key").read_bytes())
+    certificates = identity_service.Service(signer, tokens, inputs.Holders(db))
+    main = grpc.aio.server(options=identity_server.SERVER_OPTIONS)
+    main.add_generic_rpc_handlers((*discovery.handlers(), certificates.signing()))
+    main.add_secure_port(config.listen, identity_server.credentials(signer, require_client=True))
+    enrolment = grpc.aio.server(options=identity_server.ENROLMENT_OPTIONS)
+    enrolment.add_generic_rpc_handlers((certificates.enrolment(),))
+    enrolment.add_secure_port(config.enrol, identity_server.credentials(signer, require_client=False))
+    for server in (main, enrolment):
+        await server.start()
+    return [main, enrolment]

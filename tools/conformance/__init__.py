@@ -1,0 +1,1 @@
+"""The Gateway API's official conformance suite, run against Retic on a cluster."""
