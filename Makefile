@@ -5,10 +5,10 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench golden docs record lock clean
+.PHONY: help setup demo test lint bench cluster cluster-down test-cluster golden docs record lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 setup: ## install what is missing (again: next to nothing)
 	@tools/setup
@@ -26,6 +26,15 @@ lint: setup ## ruff, mypy (strict), import-linter
 
 bench: setup ## measure: no mesh, hand-written Envoys, Retic
 	$(PY) -m tools.bench $(BENCH_ARGS)
+
+cluster: setup ## start a Kubernetes cluster of two nodes on this machine; with KUBECONFIG set, use that one
+	@$(PY) -m tools.cluster up
+
+cluster-down: setup ## end that cluster; nothing of it stays but its caches
+	@$(PY) -m tools.cluster down
+
+test-cluster: cluster ## run the tests that need a cluster; PYTEST_ARGS="-k name" to choose
+	$(PY) -m pytest tests/cluster $(PYTEST_ARGS)
 
 golden: setup ## write the expected outputs of tests anew; look at the diff
 	$(PY) tools/golden.py
