@@ -1,5 +1,5 @@
 // The Gateway API's own conformance suite and the servers that its manifests run, built from their module.
-module retic.dev/tools/conformance
+module retic.dev/tools/cluster/gateway-api
 
 go 1.26.0
 

@@ -1,5 +1,5 @@
 // Istio's echo client and server, which the Gateway API's suite runs as `echo-advanced`, built from their module.
-module retic.dev/tools/conformance/echo
+module retic.dev/tools/cluster/echo
 
 go 1.26.0
 

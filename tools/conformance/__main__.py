@@ -1,0 +1,55 @@
+"""`python -m tools.conformance [--write] [--only TEST]`: the suite against $KUBECONFIG, or the cluster of `make cluster`.
+
+Retic must be installed there. Exits with 1 when a core test fails.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+import tempfile
+
+from tools.cluster import images as loading
+from tools.cluster import places, steps
+from tools.conformance import build, catalogue, images, listing, suite
+
+PAGE = places.ROOT / "docs" / "conformance.md"
+
+
+def main() -> int:
+    """Exit code 1 for core tests that failed."""
+    parser = argparse.ArgumentParser(prog="python -m tools.conformance", description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
+    parser.add_argument("--only", default="", metavar="TEST", help="one test by its short name")
+    given = parser.parse_args()
+    run = steps.Steps()
+    build.everything(run)
+    source = build.folder(run)
+    own = not os.environ.get("KUBECONFIG")
+    if own:  # elsewhere the nodes pull the images, or have them already
+        with run.part("images"), tempfile.TemporaryDirectory() as folder:
+            for archive in images.archives(source, pathlib.Path(folder)):
+                loading.load(archive)
+    kubeconfig = places.kubeconfig() if own else pathlib.Path(os.environ["KUBECONFIG"])
+    tests = catalogue.mesh(source)
+    features = sorted({f for t in tests for f in t.features})
+    with run.part("the suite"):
+        verdicts = suite.run(kubeconfig, list(catalogue.PROFILES), features, only=given.only)
+    for verdict in verdicts.values():
+        print(f"{verdict.outcome:5} {verdict.name}", flush=True)
+        if verdict.outcome == "fail":
+            print("\n".join(f"      {line}" for line in verdict.output), flush=True)
+    if given.only:
+        return int(any(v.outcome == "fail" for v in verdicts.values()) or not verdicts)
+    if given.write:
+        PAGE.write_text(listing.text(build.release(), tests, verdicts))
+    failed = listing.missing(tests, verdicts)
+    passed = sum(v.outcome == "pass" for v in verdicts.values())
+    print(f"{passed} passed, {len(verdicts) - passed} failed")
+    if failed:
+        print(f"core tests that failed: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
