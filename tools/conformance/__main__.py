@@ -1,4 +1,4 @@
-"""`python -m tools.conformance [--write] [--only TEST]`: the suite against $KUBECONFIG, or the cluster of `make cluster`.
+"""`python -m tools.conformance [--write] [--only TEST]`: the suite against $KUBECONFIG, or `make cluster`.
 
 Retic must be installed there. Exits with 1 when a core test fails.
 """
