@@ -1,0 +1,60 @@
+"""What comes from Debian's packages: the container runtime, the CNI plugins, and what they call."""
+
+import os
+import pathlib
+import shutil
+
+import msgspec
+from tools.cluster import steps
+
+
+class Package(msgspec.Struct, frozen=True):
+    """A package, and a file that shows it is there: a command's name or a path."""
+
+    name: str
+    shows: str
+
+
+RUNTIME = (
+    Package("containerd", "containerd"),
+    Package("runc", "runc"),
+    Package("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    Package("iptables", "iptables"),
+    Package("conntrack", "conntrack"),
+    Package("nftables", "nft"),
+    Package("iproute2", "ip"),
+    Package("util-linux", "nsenter"),
+)
+IMAGES = (Package("mmdebstrap", "mmdebstrap"),)
+
+_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def missing(packages: tuple[Package, ...]) -> list[str]:
+    """The names of those that this machine lacks."""
+    return [
+        package.name
+        for package in packages
+        if not (pathlib.Path(package.shows).exists() if "/" in package.shows else which(package.shows))
+    ]
+
+
+def which(command: str) -> str | None:
+    """A command's path, also where root's folders are not in PATH."""
+    return shutil.which(command, path=_PATH)
+
+
+def install(packages: tuple[Package, ...], run: steps.Steps) -> bool:
+    """See that they are there; False where they were. Raises FailedError that says what to install."""
+    names = missing(packages)
+    if not names:
+        return False
+    if not which("apt-get"):
+        raise steps.FailedError(f"please install: {' '.join(names)} (named as in Debian)")
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    run.command("apt-get", "update", "-q", env=quiet)
+    # A service manager, where one runs, would start a containerd of the machine's own: the cluster starts its own.
+    run.command("apt-get", "install", "-y", "--no-install-recommends", *names, env={**quiet, "RUNLEVEL": "1"})
+    if left := missing(packages):
+        raise steps.FailedError(f"installing {' '.join(left)} changed nothing: is it in the machine's PATH?")
+    return True
