@@ -168,22 +168,12 @@ def _object(source: _Source, ref: findings.Ref | None) -> Entry:
         for fault in faults
     ]
     if value is None or any(each.severity is findings.Severity.ERROR for each in found):
-        return _broken(source.file, ref, _left_out(found))
+        return _broken(source.file, ref, model.ending(found, model.LEFT_OUT))
     return Entry(located=model.Located(defaults.apply(value), position), found=tuple(found))
 
 
 def _errors(faults: list[validate.Fault]) -> bool:
     return any(catalogue.CODES[fault.code].severity is findings.Severity.ERROR for fault in faults)
-
-
-def _left_out(found: list[findings.Finding]) -> tuple[findings.Finding, ...]:
-    """The findings, the first error saying that the object is not used as it stands."""
-    for i, each in enumerate(found):
-        if each.severity is findings.Severity.ERROR:
-            message = each.message + model.LEFT_OUT
-            found[i] = msgspec.structs.replace(each, message=message)
-            break
-    return tuple(found)
 
 
 def _name(kind: objects.Kind, value: dict[str, Any]) -> Iterator[validate.Fault]:

@@ -4,6 +4,7 @@ Values only; nothing here reads a file or a socket.
 """
 
 import re
+from collections.abc import Iterable
 
 import msgspec
 
@@ -77,6 +78,16 @@ def child(path: str, key: str) -> str:
     if not _PLAIN_KEY.match(key):
         return f"{path}[{key}]"
     return f"{path}.{key}" if path else key
+
+
+def ending(found: Iterable[report.Finding], what: str) -> tuple[report.Finding, ...]:
+    """The findings, the first error's message ending in `what` became of the object."""
+    result = list(found)
+    for i, each in enumerate(result):
+        if each.severity is report.Severity.ERROR:
+            result[i] = msgspec.structs.replace(each, message=each.message + what)
+            break
+    return tuple(result)
 
 
 def finding(code: str, label: str, *, file: str, line: int, message: str, fix: str) -> report.Finding:

@@ -6,7 +6,7 @@ and then gives out only what differs from what it had. Decides nothing about the
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -81,12 +81,52 @@ async def follow(
         await pause(wait)
 
 
+class Known:
+    """What a sink was given: passes on only what differs from it."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._known: dict[findings.Ref, Change] = {}
+
+    def __contains__(self, ref: findings.Ref) -> bool:
+        return ref in self._known
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def apply(self, changes: Mapping[findings.Ref, Change]) -> None:
+        """Changes that belong together."""
+        news = tuple(self._news(changes))
+        if news:
+            self._sink.apply(news)
+
+    def replace(self, listed: Mapping[findings.Ref, Change], kept: Container[findings.Ref] = ()) -> None:
+        """A whole list: what is neither in it nor in `kept` is gone."""
+        gone = {
+            ref: Change(ref.kind, ref.namespace, ref.name)
+            for ref in self._known
+            if ref not in listed and ref not in kept
+        }
+        self.apply({**gone, **listed})
+
+    def _news(self, changes: Mapping[findings.Ref, Change]) -> Iterator[Change]:
+        """Those that differ from what the sink has, which is brought up to date."""
+        for ref, change in changes.items():
+            known = self._known.get(ref)
+            if change.object is None and known is not None:
+                del self._known[ref]
+                yield change
+            elif change.object is not None and change != known:
+                self._known[ref] = change
+                yield change
+
+
 class _Reflector:
     """What was given to the sink, and what the list of the present connection has so far."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._known: dict[findings.Ref, Change] = {}
+        self._known = Known(sink)
         self._found: tuple[findings.Finding, ...] | None = None
         self._listed: dict[findings.Ref, Change] = {}
         self.was_synced = False
@@ -121,7 +161,7 @@ class _Reflector:
                     target = batch if self.was_synced else self._listed
                     target[model.ref(event.object)] = change
         finally:
-            self._apply(batch)
+            self._known.apply(batch)
 
     def _report(self, found: tuple[findings.Finding, ...]) -> None:
         if found != self._found:
@@ -129,28 +169,9 @@ class _Reflector:
             self._sink.report(found)
 
     def _synced(self) -> None:
-        gone = {
-            ref: Change(ref.kind, ref.namespace, ref.name) for ref in self._known if ref not in self._listed
-        }
-        self._apply({**gone, **self._listed})
+        self._known.replace(self._listed)
         self._listed, self.was_synced = {}, True
         self._sink.synced()
-
-    def _apply(self, changes: dict[findings.Ref, Change]) -> None:
-        news = tuple(self._news(changes))
-        if news:
-            self._sink.apply(news)
-
-    def _news(self, changes: dict[findings.Ref, Change]) -> Iterator[Change]:
-        """Those that differ from what the sink has, which is brought up to date."""
-        for ref, change in changes.items():
-            known = self._known.get(ref)
-            if change.object is None and known is not None:
-                del self._known[ref]
-                yield change
-            elif change.object is not None and change != known:
-                self._known[ref] = change
-                yield change
 
 
 def _change(kind: codec.Type, value: objects.Object, position: model.Position | None) -> Change:

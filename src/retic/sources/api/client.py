@@ -14,13 +14,14 @@ from typing import Any, Literal, Self
 import httpx
 import msgspec
 
-from retic.sources.api import connections, credentials, errors, kubeconfig, resources
+from retic.sources.api import connections, credentials, errors, kubeconfig, resources, tls
 from retic.sources.api.errors import ApiError, LostError, UnreachableError
 
 MAX_LINE = 64 * 1024 * 1024
 """The longest line of a watch, in bytes; an object of etcd has about 1.5 MiB at most."""
 SILENCE = 120.0
 """Seconds without a byte after which a watch counts as dead; API servers send a bookmark about once a minute."""
+_JSON = "application/json"
 _PATIENCE, _TRIES = 30.0, 5
 
 _PATCHES = {
@@ -79,9 +80,9 @@ class Api:
         """An object or a list. ApiError when the server refuses, UnreachableError when there is none."""
         return _object(await self.content(path, **params))
 
-    async def content(self, path: str, **params: Any) -> bytes:
-        """As `get`, the bytes as they came."""
-        return await self._request("GET", path, params, again=True)
+    async def content(self, path: str, *, accept: str = _JSON, **params: Any) -> bytes:
+        """As `get`, the bytes as they came. `accept`: another form, such as metadata only."""
+        return await self._request("GET", path, params, accept=accept, again=True)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """A new object in the collection `path`; as it is afterwards. ApiError 409 when it is there already."""
@@ -136,16 +137,16 @@ class Api:
 
     @contextlib.asynccontextmanager
     async def pieces(
-        self, path: str, *, silence: float = SILENCE, **params: Any
+        self, path: str, *, silence: float = SILENCE, accept: str = _JSON, **params: Any
     ) -> AsyncIterator[AsyncIterator[list[bytes]]]:
-        """As `lines`, those that arrived together in one list."""
+        """As `lines`, those that arrived together in one list. `accept`: as in `content`."""
         for again in (True, False):
             sent = await self._source.now()
             timeout = httpx.Timeout(silence, connect=10.0)
             async with self._connections.use(sent.pair, watch=True) as http:
                 request = http.build_request(
                     "GET", path, params=_query(params), timeout=timeout, extensions=self._extensions(timeout),
-                    headers=[*_headers(sent), ("Accept-Encoding", "identity")],
+                    headers=[*_headers(sent, accept), ("Accept-Encoding", "identity")],
                 )  # fmt: skip
                 response = await http.send(request, stream=True)
                 try:
@@ -177,14 +178,14 @@ class Api:
 
     async def _request(
         self, method: str, path: str, params: Mapping[str, Any], body: Any = None,
-        content: str = "application/json", *, again: bool = False,
+        content: str = _JSON, *, accept: str = _JSON, again: bool = False,
     ) -> bytes:  # fmt: skip
         """One answer's body. `again`: doing it twice is as good as once, so a broken connection is tried again."""
         renewed = False
         for attempt in range(1, _TRIES + 1):
             sent = await self._source.now()
             try:
-                response = await self._send(sent, method, path, params, body, content)
+                response = await self._send(_headers(sent, accept), sent.pair, method, path, params, body, content)
             except LostError:
                 if not again or attempt == _TRIES:
                     raise
@@ -202,14 +203,14 @@ class Api:
         raise AssertionError("the last attempt returns or raises")
 
     async def _send(
-        self, sent: credentials.Credentials, method: str, path: str, params: Mapping[str, Any], body: Any, content: str
-    ) -> httpx.Response:
-        headers = _headers(sent)
+        self, headers: credentials.Headers, pair: tls.Pair | None, method: str, path: str, params: Mapping[str, Any],
+        body: Any, content: str,
+    ) -> httpx.Response:  # fmt: skip
         data = None
         if body is not None:
             data = msgspec.json.encode(body)
             headers.append(("Content-Type", content))
-        async with self._connections.use(sent.pair) as http:
+        async with self._connections.use(pair) as http:
             return await http.request(
                 method, path, params=_query(params), content=data, headers=headers,
                 extensions=self._connections.extensions,
@@ -232,8 +233,8 @@ class Api:
             raise
 
 
-def _headers(sent: credentials.Credentials) -> list[tuple[str, str]]:
-    return [("Accept", "application/json"), ("User-Agent", "retic"), *sent.headers]
+def _headers(sent: credentials.Credentials, accept: str) -> credentials.Headers:
+    return [("Accept", accept), ("User-Agent", "retic"), *sent.headers]
 
 
 def _query(params: Mapping[str, Any]) -> dict[str, str]:

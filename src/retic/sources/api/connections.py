@@ -5,6 +5,7 @@ requests have a pool of their own that no number of watches can use up.
 """
 
 import contextlib
+import errno
 import ipaddress
 import os
 import socket
@@ -136,6 +137,16 @@ def _stamp(path: str) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_ino
 
 
+def _cause(error: BaseException) -> str:
+    """What the system said, of what it was wrapped in."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.errno and inner.strerror:
+            return os.strerror(inner.errno) if inner.errno in errno.errorcode else inner.strerror
+        inner = inner.__cause__ or inner.__context__
+    return str(error) or type(error).__name__
+
+
 def _said(error: httpx.HTTPError, access: kubeconfig.Access) -> UnreachableError:
     """What happened, and what to do about it."""
     server, text = access.cluster.server, str(error) or type(error).__name__
@@ -151,7 +162,7 @@ def _said(error: httpx.HTTPError, access: kubeconfig.Access) -> UnreachableError
     if isinstance(error, httpx.ConnectTimeout):
         return UnreachableError(f"{begin}: no answer within {_CONNECT:.0f} s; is the address right?")
     if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol):
-        return UnreachableError(f"{begin}: {text}; is the cluster running, and is this its address?")
+        return UnreachableError(f"{begin}: {_cause(error)}; is the cluster running, and is this its address?")
     if isinstance(error, httpx.TimeoutException):
         return LostError(f"the API server at {server} fell silent")
     return LostError(f"the connection to the API server at {server} broke: {text}")

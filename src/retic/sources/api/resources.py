@@ -46,6 +46,11 @@ def prefix(api_version: str) -> str:
     return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
 
 
+def group(api_version: str) -> str:
+    """`apps` of `apps/v1`, "" of `v1`."""
+    return api_version.rpartition("/")[0]
+
+
 def _quoted(part: str) -> str:
     return urllib.parse.quote(part, safe=":")
 

@@ -1,0 +1,60 @@
+"""Which kinds are read from an API server, and how: versions, selections, whole or metadata only."""
+
+import msgspec
+
+from retic import objects
+from retic.sources.api import resources
+
+
+class Read(msgspec.Struct, frozen=True):
+    """How one kind is read. `kind` is one of `objects.KINDS`, `plural` its name in paths.
+
+    `metadata_only`: nothing but metadata is asked for, which is all that the struct has. `is_checked`: forms are
+    judged too, for kinds whose rules come from a CRD that anybody may have installed in any version.
+    `fields` is a field selector; `namespace` None reads all namespaces.
+    """
+
+    kind: str
+    plural: str
+    metadata_only: bool = False
+    is_checked: bool = False
+    fields: str | None = None
+    namespace: str | None = None
+
+    @property
+    def struct(self) -> type[objects.Object]:
+        """What objects are decoded to."""
+        return objects.KINDS[self.kind].struct
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where the kind may be served, the best version first."""
+        middle = f"namespaces/{self.namespace}/" if self.namespace else ""
+        return tuple(f"{resources.prefix(v)}/{middle}{self.plural}" for v in objects.KINDS[self.kind].api_versions)
+
+    @property
+    def right(self) -> str:
+        """What must be allowed, as a rule of a role has it."""
+        group = resources.group(objects.KINDS[self.kind].api_versions[0])
+        where = f"in the namespace {self.namespace}" if self.namespace else "in all namespaces"
+        named = f"{self.plural}.{group}" if group else self.plural
+        return f"list and watch {named} {where}"
+
+
+def mesh(own_namespace: str = "retic-system") -> tuple[Read, ...]:
+    """All that the mesh reads. Keys of the installation's own namespace never enter the store."""
+    certificates = f"type=kubernetes.io/tls,metadata.namespace!={own_namespace}"
+    return (
+        Read("Namespace", "namespaces", metadata_only=True),
+        Read("ServiceAccount", "serviceaccounts", metadata_only=True),
+        Read("Node", "nodes"),
+        Read("Pod", "pods"),
+        Read("Service", "services"),
+        Read("EndpointSlice", "endpointslices"),
+        Read("Secret", "secrets", is_checked=True, fields=certificates),
+        Read("GatewayClass", "gatewayclasses", is_checked=True),
+        Read("Gateway", "gateways", is_checked=True),
+        Read("HTTPRoute", "httproutes", is_checked=True),
+        Read("GRPCRoute", "grpcroutes", is_checked=True),
+        Read("ReferenceGrant", "referencegrants", is_checked=True),
+    )

@@ -1,0 +1,208 @@
+"""An API server that fails as a test tells it: lists in pages, watches with a history, any answer instead.
+
+Plain HTTP on a port of 127.0.0.1; collections are named by their paths, such as /api/v1/pods. It knows no kind,
+checks nothing, and understands of selectors nothing. Whatever is sent to it is kept in `requests`.
+"""
+
+import asyncio
+import contextlib
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from retic.sources.api import client, kubeconfig
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request. `headers` by lower-case name."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+
+    @property
+    def is_watch(self) -> bool:
+        """Whether it asks for a watch."""
+        return "watch" in self.query
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What to answer instead. `hangs`: nothing after the head, until the client has enough."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    hangs: bool = False
+
+
+def status(code: int, reason: str = "", message: str = "as told by the test") -> bytes:
+    """A metav1.Status."""
+    return msgspec.json.encode({"kind": "Status", "code": code, "reason": reason, "message": message})
+
+
+class _Watch:
+    def __init__(self, path: str, writer: asyncio.StreamWriter) -> None:
+        self.path, self.writer = path, writer
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+
+class Server:
+    """Collections, revisions, watches. `answers` (by path) come first, one for each request of that path."""
+
+    def __init__(self) -> None:
+        self.collections: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+        self.requests: list[Request] = []
+        self.answers: dict[str, list[Answer]] = {}
+        self.watches: list[_Watch] = []
+        self.revision = 10
+        self._oldest = 0
+        self._history: list[tuple[int, str, bytes]] = []
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        """Where it listens; the same after a stop and a start."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def api(self, user: kubeconfig.User | None = None) -> client.Api:
+        """A client of it."""
+        cluster = kubeconfig.Cluster(server=self.url)
+        return client.Api(kubeconfig.Access("a test", cluster, user or kubeconfig.User()))
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Stop listening and close every connection."""
+        if self._server is not None:
+            self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Close every connection, in the middle of whatever it is."""
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+
+    def put(self, path: str, name: str, namespace: str = "", **fields: Any) -> None:
+        """An object as it is from now on."""
+        self.revision += 1
+        metadata: dict[str, Any] = {"name": name, "resourceVersion": str(self.revision)}
+        if namespace:
+            metadata["namespace"] = namespace
+        known = self.collections.setdefault(path, {})
+        kind = "MODIFIED" if (namespace, name) in known else "ADDED"
+        given = fields.pop("metadata", {})
+        known[namespace, name] = {"metadata": {**given, **metadata}, **fields}
+        self._tell(path, kind, known[namespace, name])
+
+    def remove(self, path: str, name: str, namespace: str = "") -> None:
+        """The object is gone."""
+        self.revision += 1
+        gone = self.collections[path].pop((namespace, name))
+        gone["metadata"]["resourceVersion"] = str(self.revision)
+        self._tell(path, "DELETED", gone)
+
+    def drop(self, path: str) -> None:
+        """The kind is gone: 404 from now on."""
+        self.collections.pop(path, None)
+        for watch in self._of(path):
+            watch.writer.transport.abort()
+
+    def forget(self) -> None:
+        """Compact: older versions are 410."""
+        self.revision += 1
+        self._oldest = self.revision
+        self._history.clear()
+
+    def bookmark(self, path: str) -> None:
+        """Tell watches how far they are."""
+        self.send(path, event("BOOKMARK", {"metadata": {"resourceVersion": str(self.revision)}}))
+
+    def send(self, path: str, data: bytes) -> None:
+        """Bytes to each watch of the path, as they are."""
+        for watch in self._of(path):
+            watch.send(data)
+
+    def _of(self, path: str) -> list[_Watch]:
+        return [watch for watch in self.watches if watch.path == path]
+
+    def _tell(self, path: str, kind: str, value: dict[str, Any]) -> None:
+        line = event(kind, value)
+        self._history.append((self.revision, path, line))
+        self.send(path, line)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await self._one(_request(await reader.readuntil(b"\r\n\r\n")), reader, writer)
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _one(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.requests.append(request)
+        if waiting := self.answers.get(request.path):
+            await _answer(reader, writer, waiting.pop(0))
+        elif request.path not in self.collections:
+            await _answer(reader, writer, Answer(404, b"404 page not found\n"))
+        elif request.is_watch:
+            await self._watch(request, reader, writer)
+        else:
+            await _answer(reader, writer, self._list(request))
+
+    def _list(self, request: Request) -> Answer:
+        version, _, start = (request.query.get("continue") or f"{self.revision}:0").partition(":")
+        if int(version) < self._oldest:
+            return Answer(410, status(410, "Expired"))
+        every = [value for _, value in sorted(self.collections[request.path].items())]
+        end = int(start) + int(request.query.get("limit", "500"))
+        rest = f"{version}:{end}" if end < len(every) else ""
+        metadata = {"resourceVersion": version, "continue": rest}
+        return Answer(200, msgspec.json.encode({"metadata": metadata, "items": every[int(start) : end]}))
+
+    async def _watch(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        since = int(request.query["resourceVersion"])
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        watch = _Watch(request.path, writer)
+        if since < self._oldest:
+            watch.send(event("ERROR", msgspec.json.decode(status(410, "Expired"))))
+        for revision, path, line in self._history:
+            if revision > since and path == request.path:
+                watch.send(line)
+        self.watches.append(watch)
+        try:
+            await reader.read()  # until the client goes
+        finally:
+            self.watches.remove(watch)
+
+
+def event(kind: str, value: Mapping[str, Any]) -> bytes:
+    """A line of a watch."""
+    return msgspec.json.encode({"type": kind, "object": value}) + b"\n"
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer) -> None:
+    headers = {"Content-Length": str(len(answer.body)), "Connection": "close", **answer.headers}
+    lines = [f"HTTP/1.1 {answer.status} As-Told", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    writer.write("\r\n".join(lines).encode() + answer.body)
+    if answer.hangs:
+        await reader.read()
+    await writer.drain()
+
+
+def _request(head: bytes) -> Request:
+    first, *rest = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+    method, target, _ = first.split(" ")
+    url = urllib.parse.urlsplit(target)
+    pairs = (line.partition(": ") for line in rest)
+    return Request(method, url.path, dict(urllib.parse.parse_qsl(url.query)), {a.lower(): b for a, _, b in pairs})
