@@ -1,6 +1,7 @@
 """control.json: what the control plane is told at its start."""
 
 import pathlib
+from typing import Literal
 
 import msgspec
 
@@ -9,7 +10,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All paths absolute, addresses host:port, CIDRs as text.
 
     `listen` serves discovery and signing to clients with a certificate, `enrol` enrolment to those without
-    one yet. `lifetime` of workload certificates is in seconds.
+    one yet. `lifetime` of workload certificates is in seconds. `enrolment` and `mode`: see `mesh.network.Settings`.
     """
 
     folder: pathlib.Path
@@ -20,6 +21,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     service_networks: tuple[str, ...] = ("10.96.0.0/16",)
     netns_folder: str = ""
     lifetime: float = 86400.0
+    enrolment: Literal["all", "labelled"] = "all"
+    mode: Literal["STRICT", "PERMISSIVE"] = "STRICT"
 
 
 def load(file: pathlib.Path) -> Config:

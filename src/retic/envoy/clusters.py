@@ -27,8 +27,8 @@ def mesh_service(
 ) -> cluster_pb2.Cluster:
     """A Service's port: endpoints by EDS under the name `endpoints`, least request.
 
-    `identities` are the SPIFFE IDs of the accounts behind it; `strangers` says that some endpoints are
-    outside the mesh, reached in plaintext.
+    `identities` are the SPIFFE IDs of the accounts behind it; `strangers` says that some endpoints are, or may
+    come to be, outside the mesh, reached in plaintext.
     """
     cluster = _base(name)
     cluster.type = cluster_pb2.Cluster.EDS
@@ -79,16 +79,25 @@ def application() -> cluster_pb2.Cluster:
     return _original_destination(names.APPLICATION, limits.APPLICATION_MARK)
 
 
+def application_tls() -> cluster_pb2.Cluster:
+    """As `application`, by the application's own TLS: for probes by HTTPS."""
+    cluster = _original_destination(names.APPLICATION_TLS, limits.APPLICATION_MARK, service.Protocol.HTTP1)
+    cluster.transport_socket.CopyFrom(tls.application())
+    return cluster
+
+
 def passthrough() -> cluster_pb2.Cluster:
     """To destinations outside the mesh's networks, as they are."""
     return _original_destination(names.PASSTHROUGH, limits.UPSTREAM_MARK)
 
 
-def _original_destination(name: str, mark: int) -> cluster_pb2.Cluster:
+def _original_destination(
+    name: str, mark: int, protocol: service.Protocol = service.Protocol.AUTO
+) -> cluster_pb2.Cluster:
     cluster = _base(name, mark)
     cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
     cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
-    _http(cluster, service.Protocol.AUTO)
+    _http(cluster, protocol)
     return cluster
 
 
@@ -141,9 +150,9 @@ def _http_options(protocol: service.Protocol) -> any_pb2.Any:
     return packing.pack(options)
 
 
-def metadata_for(account: str) -> base_pb2.Metadata | None:
+def metadata_for(endpoint: service.Endpoint) -> base_pb2.Metadata | None:
     """An endpoint's metadata: whether it takes our mTLS."""
-    if not account:
+    if not endpoint.secured:
         return None
     metadata = base_pb2.Metadata()
     metadata.filter_metadata["envoy.transport_socket_match"].update(MTLS_MATCH)

@@ -15,22 +15,28 @@ def assignment(name: str, endpoints: Iterable[service.Endpoint], zone: str) -> e
     """The endpoints as one ClusterLoadAssignment.
 
     Zones other than the client's own are the next priority, when the client has a zone and endpoints say
-    theirs; the own zone is left as soon as it has no endpoint.
+    theirs; the own zone is left as soon as it has no endpoint. Endpoints in plaintext stand apart.
     """
     answer = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
-    ordered = sorted(endpoints, key=lambda e: (_distance(e, zone), e))
+    ordered = sorted(endpoints, key=lambda e: (_distance(e, zone), *_place(e), e))
     local = any(_distance(e, zone) == 0 for e in ordered)
-    for (distance, place), group in itertools.groupby(ordered, key=lambda e: (_distance(e, zone), e.zone)):
+    for (distance, *place), group in itertools.groupby(ordered, key=lambda e: (_distance(e, zone), *_place(e))):
         members = [_endpoint(e) for e in group]
         answer.endpoints.append(
             endpoint_components_pb2.LocalityLbEndpoints(
-                locality=base_pb2.Locality(zone=place),
+                locality=base_pb2.Locality(zone=place[0], sub_zone=place[1]),
                 priority=distance if local else 0,
                 lb_endpoints=members,
                 load_balancing_weight=wrappers_pb2.UInt32Value(value=len(members)),
             )
         )
     return answer
+
+
+def _place(endpoint: service.Endpoint) -> tuple[str, str]:
+    """The zone, and in plaintext a part of it: an endpoint that changes its place is a new one to Envoy, so that
+    kept connections from before a pod was captured, or released, are used up and not used again."""
+    return endpoint.zone, "" if endpoint.secured else "plaintext"
 
 
 def _distance(endpoint: service.Endpoint, zone: str) -> int:
@@ -42,5 +48,5 @@ def _endpoint(endpoint: service.Endpoint) -> endpoint_components_pb2.LbEndpoint:
         socket_address=address_pb2.SocketAddress(address=endpoint.address, port_value=endpoint.port)
     )
     return endpoint_components_pb2.LbEndpoint(
-        endpoint=endpoint_components_pb2.Endpoint(address=where), metadata=clusters.metadata_for(endpoint.account)
+        endpoint=endpoint_components_pb2.Endpoint(address=where), metadata=clusters.metadata_for(endpoint)
     )

@@ -5,18 +5,22 @@ stand in every listener from its first day, because adding one later would chang
 """
 
 import enum
+from collections.abc import Iterable
 
-from envoy.config.core.v3 import config_source_pb2, extension_pb2
+from envoy.config.core.v3 import address_pb2, config_source_pb2, extension_pb2
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.rbac.v3 import rbac_pb2
+from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.http.on_demand.v3 import on_demand_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
-from google.protobuf import any_pb2
+from envoy.type.matcher.v3 import string_pb2
+from google.protobuf import any_pb2, wrappers_pb2
 
 from retic.envoy import limits, names, packing, tls
+from retic.mesh import probes
 
 
 class Slot(enum.StrEnum):
@@ -25,6 +29,12 @@ class Slot(enum.StrEnum):
     AUTHORIZATION = "authorization"
     TCP_AUTHORIZATION = "tcp-authorization"
     PLAINTEXT = "plaintext"
+    PLAINTEXT_HTTP = "plaintext-http"
+
+    @property
+    def http(self) -> bool:
+        """Whether it stands among HTTP filters, where it decides on each request."""
+        return self in (Slot.AUTHORIZATION, Slot.PLAINTEXT_HTTP)
 
 
 _HTTP_RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
@@ -37,6 +47,15 @@ def inbound(pod_uid: str) -> list[hcm_pb2.HttpFilter]:
         # First: nothing behind it may see a request that is not allowed.
         _http_slot(Slot.AUTHORIZATION, pod_uid),
         # Last by Envoy's own rule.
+        _router(),
+    ]
+
+
+def plaintext(pod_uid: str) -> list[hcm_pb2.HttpFilter]:
+    """What a request passes that came without the mesh's TLS."""
+    return [
+        # First, as above; its own, since what it decides by is not a caller's identity.
+        _http_slot(Slot.PLAINTEXT_HTTP, pod_uid),
         _router(),
     ]
 
@@ -98,8 +117,47 @@ def deny_network(slot: Slot) -> network_rbac_pb2.RBAC:
 def filled(slot: Slot, pod_uid: str, allow: bool) -> extension_pb2.TypedExtensionConfig:
     """A slot's configuration: everything allowed, or everything refused."""
     name = names.filter_slot(slot, pod_uid)
-    if slot is Slot.AUTHORIZATION:
+    if slot.http:
         return packing.typed(name, http_rbac_pb2.RBAC() if allow else deny_http())
     if allow:
         return packing.typed(name, network_rbac_pb2.RBAC(stat_prefix=f"{slot}."))
     return packing.typed(name, deny_network(slot))
+
+
+def only_probes(pod_uid: str, sources: Iterable[str], probed: probes.Probes) -> extension_pb2.TypedExtensionConfig:
+    """Of requests in plaintext those that a kubelet at one of `sources` (IPv4 addresses) makes for the pod's probes
+    and hooks: that port, GET, and that request target to the letter; or gRPC's health check."""
+    answer = deny_http()
+    who = [rbac_pb2.Principal(direct_remote_ip=_one(address)) for address in sources]
+    what = [_get(get) for get in probed.gets] + [_health(port) for port in probed.grpc]
+    if who and what:
+        answer.rules.policies["probes"].CopyFrom(rbac_pb2.Policy(permissions=what, principals=who))
+    return packing.typed(names.filter_slot(Slot.PLAINTEXT_HTTP, pod_uid), answer)
+
+
+def _one(address: str) -> address_pb2.CidrRange:
+    return address_pb2.CidrRange(address_prefix=address, prefix_len=wrappers_pb2.UInt32Value(value=32))
+
+
+def _get(get: probes.Get) -> rbac_pb2.Permission:
+    # An upgrade would make of the request a connection of which nobody sees what it carries.
+    upgrade = rbac_pb2.Permission(header=route_components_pb2.HeaderMatcher(name="upgrade", present_match=True))
+    no_upgrade = rbac_pb2.Permission(not_rule=upgrade)
+    return _all(_port(get.port), _header(":method", "GET"), _header(":path", get.target), no_upgrade)
+
+
+def _health(port: int) -> rbac_pb2.Permission:
+    return _all(_port(port), _header(":method", "POST"), _header(":path", "/grpc.health.v1.Health/Check"))
+
+
+def _all(*rules: rbac_pb2.Permission) -> rbac_pb2.Permission:
+    return rbac_pb2.Permission(and_rules=rbac_pb2.Permission.Set(rules=rules))
+
+
+def _port(number: int) -> rbac_pb2.Permission:
+    return rbac_pb2.Permission(destination_port=number)
+
+
+def _header(name: str, value: str) -> rbac_pb2.Permission:
+    exact = string_pb2.StringMatcher(exact=value)
+    return rbac_pb2.Permission(header=route_components_pb2.HeaderMatcher(name=name, string_match=exact))

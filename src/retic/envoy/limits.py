@@ -20,6 +20,10 @@ _CLUSTER_BOUND = 100_000
 # Ports known to be server-first never wait: the redirection sends them elsewhere.
 SNIFF_SECONDS = 0.1
 
+# How long an incoming connection may keep silent before it is taken for plaintext whose server speaks first, in
+# seconds. The mesh's own TLS begins with the connection: a first segment that is lost twice still comes in time.
+SILENT_SECONDS = 1.0
+
 # How long a request may wait for a cluster that this proxy has not loaded yet, in seconds.
 ON_DEMAND_SECONDS = 5
 

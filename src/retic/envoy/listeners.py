@@ -1,12 +1,13 @@
 """A pod's three listeners: they know no services, and no connection is drained while the pod lives.
 
 `outbound` looks for HTTP in the first bytes; `opaque` looks at nothing (servers that speak first, and all
-that leaves the mesh's networks); `inbound` takes our own mTLS and nothing else unless policy says so. Only the
-table by which `inbound` chooses its chains ever changes, and its chains are always the same.
+that leaves the mesh's networks); `inbound` takes our own mTLS, and plaintext as far as the mode goes. Only the
+tables by which they choose their chains ever change (`arrivals`), and a pod's chains are always the same.
 """
 
 from collections.abc import Iterable
 
+import msgspec
 from envoy.config.core.v3 import address_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
@@ -16,19 +17,26 @@ from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf import wrappers_pb2
 from google.protobuf.message import Message
+from xds.type.matcher.v3 import matcher_pb2
 
 from retic.envoy import arrivals, filters, limits, managers, names, packing, riders, tls
-from retic.mesh import network, service
+from retic.mesh import network, probes, service
 
 _LOCAL = "%DOWNSTREAM_LOCAL_ADDRESS%"
 _LOCAL_WITHOUT_PORT = "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"
-_HTTP = ("http/1.0", "http/1.1", "h2c")
 # Envoy fills it in from the connection itself, so the listener need not know its own namespace's path.
 _OWN_NAMESPACE = "%FILTER_STATE(envoy.network.network_namespace:PLAIN)%"
 
 Chain = listener_components_pb2.FilterChain
 Filter = listener_components_pb2.Filter
 Riders = dict[riders.Rider, str]
+
+
+class Probed(msgspec.Struct, frozen=True):
+    """What may look at a pod: a kubelet at one of `sources` (addresses), `by` the probes in the pod's spec."""
+
+    sources: tuple[str, ...] = ()
+    by: probes.Probes = probes.Probes()
 
 
 def outbound(pod: service.Workload, settings: network.Settings) -> listener_pb2.Listener:
@@ -38,8 +46,9 @@ def outbound(pod: service.Workload, settings: network.Settings) -> listener_pb2.
     listener.listener_filters.append(_listener_filter("http_inspector", http_inspector_pb2.HttpInspector()))
     listener.listener_filters_timeout.CopyFrom(limits.seconds(limits.SNIFF_SECONDS))
     listener.continue_on_listener_filters_timeout = True
-    listener.filter_chains.append(_http(pod.namespace, who, settings))
-    listener.filter_chains.extend(_tcp(pod.namespace, who, settings))
+    listener.filter_chains.append(_http(pod.namespace, who))
+    listener.filter_chains.extend(_tcp(pod.namespace, who))
+    listener.filter_chain_matcher.CopyFrom(_by_network(settings, look=True))
     return listener
 
 
@@ -47,13 +56,14 @@ def opaque(pod: service.Workload, settings: network.Settings) -> listener_pb2.Li
     """Where connections arrive that nobody looks into."""
     who = _riders(pod, settings)
     listener = _listener(names.opaque(pod.uid), limits.OPAQUE_PORT, pod, settings)
-    listener.filter_chains.extend(_tcp(pod.namespace, who, settings))
+    listener.filter_chains.extend(_tcp(pod.namespace, who))
+    listener.filter_chain_matcher.CopyFrom(_by_network(settings, look=False))
     listener.default_filter_chain.CopyFrom(_passthrough(who))
     return listener
 
 
 def inbound(
-    pod: service.Workload, settings: network.Settings, http_ports: Iterable[int]
+    pod: service.Workload, settings: network.Settings, http_ports: Iterable[int], probed: Probed
 ) -> listener_pb2.Listener:
     """Where connections to a pod arrive. The application sees the caller's address.
 
@@ -63,30 +73,55 @@ def inbound(
     source = original_src_pb2.OriginalSrc(mark=limits.APPLICATION_MARK)
     listener.listener_filters.append(_listener_filter("original_src", source))
     listener.listener_filters.append(_listener_filter("tls_inspector", tls_inspector_pb2.TlsInspector()))
-    listener.listener_filters_timeout.CopyFrom(limits.seconds(limits.CONNECT_SECONDS))
-    here = riders.remember({riders.Rider.NAMESPACE: _OWN_NAMESPACE})
+    # Who has said nothing by then waits for a server that speaks first, and has no TLS of ours.
+    listener.listener_filters_timeout.CopyFrom(limits.seconds(limits.SILENT_SECONDS))
+    listener.continue_on_listener_filters_timeout = True
+    https = tuple(sorted({get.port for get in probed.by.gets if get.tls}))
+    listener.filter_chains.extend([*_ours(pod, settings), *_plaintext(pod.uid)])
+    if https:
+        identity = network.identity(settings.trust_domain, pod.namespace, pod.account)
+        manager = managers.as_filter(managers.plaintext(pod.uid, names.APPLICATION_TLS))
+        listener.filter_chains.append(
+            Chain(name=arrivals.PROBES_TLS, transport_socket=tls.probed(identity), filters=[_here(), manager])
+        )
+    plaintext = arrivals.Plaintext(
+        open=settings.mode == "PERMISSIVE",
+        sources=probed.sources,
+        http=tuple(sorted({*probed.by.grpc, *(get.port for get in probed.by.gets if not get.tls)})),
+        https=https,
+    )
+    listener.filter_chain_matcher.CopyFrom(arrivals.inbound(http_ports, plaintext))
+    return listener
+
+
+def _here() -> Filter:
+    return riders.remember({riders.Rider.NAMESPACE: _OWN_NAMESPACE})
+
+
+def _ours(pod: service.Workload, settings: network.Settings) -> list[Chain]:
+    """For our own mTLS."""
     socket = tls.downstream(
         network.identity(settings.trust_domain, pod.namespace, pod.account), settings.trust_domain
     )
-    http = Chain(
-        name="http",
-        transport_socket=socket,
-        filters=[here, managers.as_filter(managers.inbound(pod.uid))],
-    )
     authorization = filters.network_slot(filters.Slot.TCP_AUTHORIZATION, pod.uid)
-    tcp = Chain(
-        name="tcp",
-        transport_socket=socket,
-        filters=[here, authorization, _to_application()],
-    )
-    plaintext = Chain(
-        name="plaintext",
-        filters=[here, filters.network_slot(filters.Slot.PLAINTEXT, pod.uid), _once_allowed()],
-    )
-    listener.filter_chains.extend([http, tcp])
-    listener.default_filter_chain.CopyFrom(plaintext)
-    listener.filter_chain_matcher.CopyFrom(arrivals.chains(http.name, tcp.name, http_ports))
-    return listener
+    return [
+        Chain(
+            name=arrivals.HTTP,
+            transport_socket=socket,
+            filters=[_here(), managers.as_filter(managers.inbound(pod.uid))],
+        ),
+        Chain(name=arrivals.TCP, transport_socket=socket, filters=[_here(), authorization, _to_application()]),
+    ]
+
+
+def _plaintext(pod_uid: str) -> list[Chain]:
+    """For all else, where the table leads to them."""
+    manager = managers.as_filter(managers.plaintext(pod_uid, names.APPLICATION))
+    allowed = filters.network_slot(filters.Slot.PLAINTEXT, pod_uid)
+    return [
+        Chain(name=arrivals.PLAINTEXT_HTTP, filters=[_here(), manager]),
+        Chain(name=arrivals.PLAINTEXT_TCP, filters=[_here(), allowed, _at_once()]),
+    ]
 
 
 def _riders(pod: service.Workload, settings: network.Settings) -> Riders:
@@ -119,48 +154,37 @@ def _listener_filter(name: str, config: Message) -> listener_components_pb2.List
     )
 
 
-def _http(namespace: str, who: Riders, settings: network.Settings) -> Chain:
-    match = _inside(settings.pod_networks + settings.service_networks)
-    match.application_protocols.extend(_HTTP)
-    return Chain(
-        name="http",
-        filter_chain_match=match,
-        filters=[riders.remember(who), managers.as_filter(managers.outbound(namespace))],
-    )
+def _http(namespace: str, who: Riders) -> Chain:
+    manager = managers.as_filter(managers.outbound(namespace))
+    return Chain(name=arrivals.HTTP, filters=[riders.remember(who), manager])
 
 
-def _tcp(namespace: str, who: Riders, settings: network.Settings) -> list[Chain]:
+def _tcp(namespace: str, who: Riders) -> list[Chain]:
     places = (
-        ("service", settings.service_networks, names.virtual(namespace, _LOCAL)),
-        ("pod", settings.pod_networks, names.address(namespace, _LOCAL_WITHOUT_PORT)),
+        (arrivals.TO_SERVICE, names.virtual(namespace, _LOCAL)),
+        (arrivals.TO_POD, names.address(namespace, _LOCAL_WITHOUT_PORT)),
     )
     return [
         Chain(
-            name=f"tcp-{place}",
-            filter_chain_match=_inside(cidrs),
+            name=name,
             filters=[
                 riders.remember({**who, riders.Rider.PROTOCOL: tls.ALPN_TCP, riders.Rider.CLUSTER: cluster}),
                 _on_demand(),
             ],
         )
-        for place, cidrs, cluster in places
+        for name, cluster in places
     ]
+
+
+def _by_network(settings: network.Settings, *, look: bool) -> matcher_pb2.Matcher:
+    pods, services = network.aggregate(settings.pod_networks), network.aggregate(settings.service_networks)
+    return arrivals.outbound(pods, services, look=look)
 
 
 def _passthrough(who: Riders) -> Chain:
     here = {riders.Rider.NAMESPACE: who[riders.Rider.NAMESPACE]}
     proxy = tcp_proxy_pb2.TcpProxy(stat_prefix="passthrough", cluster=names.PASSTHROUGH)
     return Chain(name="passthrough", filters=[riders.remember(here), _proxy(proxy)])
-
-
-def _inside(cidrs: Iterable[str]) -> listener_components_pb2.FilterChainMatch:
-    match = listener_components_pb2.FilterChainMatch()
-    for cidr in cidrs:
-        base, _, bits = cidr.partition("/")
-        match.prefix_ranges.append(
-            address_pb2.CidrRange(address_prefix=base, prefix_len=wrappers_pb2.UInt32Value(value=int(bits)))
-        )
-    return match
 
 
 def _on_demand() -> Filter:
@@ -182,16 +206,10 @@ def _to_application() -> Filter:
     return _proxy(proxy)
 
 
-def _once_allowed() -> Filter:
-    """To the application, only after the caller's first bytes: RBAC decides on those, and a server that
-    speaks first would have spoken before."""
-    proxy = tcp_proxy_pb2.TcpProxy(
-        stat_prefix="plaintext",
-        cluster=names.APPLICATION,
-        upstream_connect_mode=tcp_proxy_pb2.ON_DOWNSTREAM_DATA,
-        max_early_data_bytes=wrappers_pb2.UInt32Value(value=limits.READ_BUFFER_BYTES),
-    )
-    return _proxy(proxy)
+def _at_once() -> Filter:
+    """To the application as soon as the connection is there: its server may be one that speaks first. Where
+    plaintext is refused, the table leads nobody here."""
+    return _proxy(tcp_proxy_pb2.TcpProxy(stat_prefix="plaintext", cluster=names.APPLICATION))
 
 
 def _proxy(proxy: tcp_proxy_pb2.TcpProxy) -> Filter:

@@ -54,19 +54,32 @@ def outbound(namespace: str) -> Manager:
 
 def inbound(pod_uid: str) -> Manager:
     """Requests that reach a pod over our mTLS: who calls is said in x-forwarded-client-cert."""
-    manager = _manager("inbound")
+    manager = _to_application("inbound", filters.inbound(pod_uid), names.APPLICATION)
+    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
+    manager.set_current_client_cert_details.uri = True
+    return manager
+
+
+def plaintext(pod_uid: str, application: str) -> Manager:
+    """Requests that reach a pod without our mTLS, passed on to the cluster `application`: nothing is said about
+    who calls, by nobody."""
+    manager = _to_application("plaintext", filters.plaintext(pod_uid), application)
+    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
+    return manager
+
+
+def _to_application(prefix: str, chain: list[hcm_pb2.HttpFilter], application: str) -> Manager:
+    manager = _manager(prefix)
     manager.delayed_close_timeout.CopyFrom(limits.seconds(limits.CLOSE_SECONDS))
-    manager.http_filters.extend(filters.inbound(pod_uid))
+    manager.http_filters.extend(chain)
     route = route_components_pb2.Route(match=route_components_pb2.RouteMatch(prefix="/"))
-    route.route.cluster = names.APPLICATION
+    route.route.cluster = application
     route.route.timeout.CopyFrom(limits.seconds(0))
     connect = route_components_pb2.Route(match=_connect_match())
     connect.route.CopyFrom(route.route)
     host = route_components_pb2.VirtualHost(name="application", domains=["*"], routes=[route, connect])
-    manager.route_config.CopyFrom(route_pb2.RouteConfiguration(name="inbound", virtual_hosts=[host]))
+    manager.route_config.CopyFrom(route_pb2.RouteConfiguration(name=prefix, virtual_hosts=[host]))
     manager.early_header_mutation_extensions.append(_early(_OURS + _LOOKALIKES, {}))
-    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
-    manager.set_current_client_cert_details.uri = True
     manager.common_http_protocol_options.idle_timeout.CopyFrom(limits.seconds(limits.IDLE_PEER_SECONDS))
     return manager
 

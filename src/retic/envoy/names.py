@@ -36,11 +36,13 @@ class Kind(enum.StrEnum):
     SERVICE = "service"
     GRPC = "grpc"
     APPLICATION = "application"
+    APPLICATION_TLS = "application-tls"
     PASSTHROUGH = "passthrough"
     ENDPOINTS = "endpoints"
     TLS = "tls"
     FILTER = "filter"
     DESTINATIONS = "destinations"
+    PODS = "pods"
 
 
 TYPE_URL = {
@@ -56,11 +58,13 @@ TYPE_URL = {
     Kind.SERVICE: CLUSTER,
     Kind.GRPC: CLUSTER,
     Kind.APPLICATION: CLUSTER,
+    Kind.APPLICATION_TLS: CLUSTER,
     Kind.PASSTHROUGH: CLUSTER,
     Kind.ENDPOINTS: ENDPOINTS,
     Kind.TLS: SECRET,
     Kind.FILTER: FILTER,
     Kind.DESTINATIONS: OPAQUE,
+    Kind.PODS: OPAQUE,
 }
 
 # How many parts follow the first word.
@@ -77,11 +81,13 @@ _PARTS = {
     Kind.SERVICE: 4,
     Kind.GRPC: 4,
     Kind.APPLICATION: 0,
+    Kind.APPLICATION_TLS: 0,
     Kind.PASSTHROUGH: 0,
     Kind.ENDPOINTS: 3,
     Kind.TLS: 2,
     Kind.FILTER: 2,
     Kind.DESTINATIONS: 0,
+    Kind.PODS: 0,
 }
 
 _VIEWS = frozenset({Kind.ROUTES, Kind.VIRTUAL, Kind.ADDRESS, Kind.SERVICE, Kind.GRPC})
@@ -102,9 +108,14 @@ class Name(msgspec.Struct, frozen=True):
         return TYPE_URL[self.kind]
 
     @property
+    def in_view(self) -> bool:
+        """Whether the resource is as the pods of its client namespace see it."""
+        return self.kind in _VIEWS
+
+    @property
     def client_namespace(self) -> str:
         """The namespace in whose view the resource is; "" when it is the same in all."""
-        return self.parts[0] if self.kind in _VIEWS else ""
+        return self.parts[0] if self.in_view else ""
 
 
 def parse(name: str) -> Name | None:
@@ -190,5 +201,7 @@ def filter_slot(slot: str, pod_uid: str) -> str:
 
 
 APPLICATION = str(Name(Kind.APPLICATION))
+APPLICATION_TLS = str(Name(Kind.APPLICATION_TLS))
 PASSTHROUGH = str(Name(Kind.PASSTHROUGH))
 DESTINATIONS = str(Name(Kind.DESTINATIONS))
+PODS = str(Name(Kind.PODS))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from envoy.config.core.v3 import extension_pb2
 from google.protobuf import any_pb2, json_format, struct_pb2
 from google.protobuf.message import Message
+from xds.core.v3 import extension_pb2 as xds_extension_pb2
 from xds.type.v3 import typed_struct_pb2
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions."
@@ -21,6 +22,11 @@ def pack(message: Message) -> any_pb2.Any:
 def typed(name: str, message: Message) -> extension_pb2.TypedExtensionConfig:
     """A named extension with its configuration."""
     return extension_pb2.TypedExtensionConfig(name=name, typed_config=pack(message))
+
+
+def typed_xds(name: str, message: Message) -> xds_extension_pb2.TypedExtensionConfig:
+    """As `typed`, for messages of xDS itself (xds.core.v3)."""
+    return xds_extension_pb2.TypedExtensionConfig(name=name, typed_config=pack(message))
 
 
 def by_name(message: str, value: Mapping[str, object] | None = None) -> any_pb2.Any:

@@ -1,9 +1,12 @@
 """From the name of an xDS resource to its bytes: the one pure function that the control plane is.
 
-`scope` says which clients share an answer: listeners, secrets and the opaque destinations belong to one
-client, endpoints to one zone, clusters to all nodes or to all gateways, everything else to all. A name that
-means nothing gives None, which is sent as a removal at once; for clusters, "does not exist" is a cluster
-without endpoints, because a removal would let every later request wait for the whole on-demand time-out.
+`scope` says which clients share an answer: listeners, secrets and what agents want themselves belong to one
+client, endpoints to one zone. What is as a namespace sees it is asked for by each client on its own and answered
+from what all nodes, or all gateways, share: only to a node that has a pod of the namespace, and to gateways in it.
+
+A name that means nothing to a client gives None, which is sent as a removal at once; for clusters, "does not
+exist" is a cluster without endpoints, because a removal would let every later request wait for the whole on-demand
+time-out.
 """
 
 import msgspec
@@ -13,7 +16,9 @@ from xds.type.v3 import typed_struct_pb2
 
 from retic import graph, xds
 from retic.envoy import clusters, endpoints, entrance, filters, listeners, names, routes, secrets
-from retic.mesh import declared, gateways, network, routing, service, services, tables, workloads
+from retic.mesh import (
+    declared, gateways, network, nodes, probes, routing, service, services, tables, workloads,
+)  # fmt: skip
 
 Kind = names.Kind
 
@@ -37,6 +42,7 @@ class Names(msgspec.Struct, frozen=True, order=True):
 # Gateways share clusters of their own: they choose the protocol towards a pod, a pod's proxy keeps its pod's.
 _GATEWAYS = "gateway/"
 
+_OF_NODES = (names.APPLICATION, names.APPLICATION_TLS, names.PASSTHROUGH)
 _PER_CLIENT = {names.LISTENER, names.SECRET, names.OPAQUE, names.FILTER}
 _OF_GATEWAY = (Kind.GATEWAY_ROUTES + "/", Kind.LISTENER_ROUTES + "/")
 
@@ -47,8 +53,9 @@ def scope(type_url: str, name: str, client: xds.Client) -> Key:
         return Key(type_url, name, client.id)
     if type_url == names.ENDPOINTS:
         return Key(type_url, name, zone=client.zone)
-    if type_url == names.CLUSTER and client.id.startswith(_GATEWAYS):
-        return Key(type_url, name, _GATEWAYS)
+    parsed = names.parse(name)
+    if parsed is not None and parsed.in_view:
+        return Key(type_url, name, client.id)
     return Key(type_url, name)
 
 
@@ -63,10 +70,33 @@ def resource(db: graph.Db, key: Key) -> xds.Encoded | None:
     name = names.parse(key.name)
     if name is None or name.type_url != key.type_url:
         return None
+    if name.in_view and key.client not in _SHARED:
+        return _seen(db, name, key)
     message = _BUILDERS[name.kind](db, name, key)
-    if message is None:
-        return None
+    return None if message is None else _encoded(key, message)
+
+
+# Who shares what namespaces see: all nodes, and whoever asks for no client's sake; and all gateways.
+_SHARED = ("", _GATEWAYS)
+
+
+def _encoded(key: Key, message: Message) -> xds.Encoded:
     return xds.encode(key.type_url, key.name, message.SerializeToString(deterministic=True))
+
+
+def _seen(db: graph.Db, name: names.Name, key: Key) -> xds.Encoded | None:
+    """What the client's namespace sees, if it has pods there; as if there were nothing otherwise."""
+    if _may_see(db, key.client, name.client_namespace):
+        shared = _GATEWAYS if key.client.startswith(_GATEWAYS) and key.type_url == names.CLUSTER else ""
+        return db.ask(resource, Key(key.type_url, key.name, shared))
+    return _encoded(key, clusters.nowhere(key.name)) if key.type_url == names.CLUSTER else None
+
+
+def _may_see(db: graph.Db, client: str, namespace: str) -> bool:
+    role, _, rest = client.partition("/")
+    if role == "node":
+        return db.ask(workloads.present, tables.Place(rest, namespace))
+    return role == "gateway" and rest.partition("/")[0] == namespace
 
 
 @graph.query
@@ -74,7 +104,7 @@ def wanted(db: graph.Db, key: Names) -> frozenset[str]:
     """The names that a client has without asking: its listeners, and the clusters that every proxy needs."""
     role, _, rest = key.client.partition("/")
     if key.type_url == names.CLUSTER:
-        return frozenset({names.APPLICATION, names.PASSTHROUGH} if role == "node" else ())
+        return frozenset(_OF_NODES if role == "node" else ())
     if key.type_url != names.LISTENER:
         return frozenset()
     if role == "node":
@@ -95,20 +125,41 @@ def _pod(db: graph.Db, uid: str, key: Key) -> service.Workload | None:
 
 def _listener(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     pod = _pod(db, name.parts[0], key)
-    if pod is None or pod.role is not service.Role.WORKLOAD:
+    if pod is None or not pod.served:
         return None
-    settings = db.ask(workloads.settings, tables.ONE)
+    settings = _settings_for(db, pod)
     if name.kind is Kind.INBOUND:
         http_ports = db.ask(declared.http_ports, tables.Key(pod.namespace, pod.name))
-        return listeners.inbound(pod, settings, http_ports)
+        return listeners.inbound(pod, settings, http_ports, _probed(db, pod))
     return {Kind.OUTBOUND: listeners.outbound, Kind.OPAQUE: listeners.opaque}[name.kind](pod, settings)
 
 
+def _settings_for(db: graph.Db, pod: service.Workload) -> network.Settings:
+    """The mesh's settings; to a pod that leaves the mesh plaintext may come, as it will when it is released."""
+    settings = db.ask(workloads.settings, tables.ONE)
+    leaves = pod.role is not service.Role.WORKLOAD
+    return msgspec.structs.replace(settings, mode="PERMISSIVE") if leaves else settings
+
+
+def _probed(db: graph.Db, pod: service.Workload) -> listeners.Probed:
+    return listeners.Probed(
+        db.ask(nodes.sources, pod.node), db.ask(probes.of, tables.Key(pod.namespace, pod.name))
+    )
+
+
 def _slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
-    if _pod(db, name.parts[1], key) is None or name.parts[0] not in list(filters.Slot):
+    pod = _pod(db, name.parts[1], key)
+    if pod is None or name.parts[0] not in list(filters.Slot):
         return None
     slot = filters.Slot(name.parts[0])
-    return filters.filled(slot, name.parts[1], allow=slot is not filters.Slot.PLAINTEXT)
+    if slot not in (filters.Slot.PLAINTEXT, filters.Slot.PLAINTEXT_HTTP):
+        return filters.filled(slot, pod.uid, allow=True)
+    if _settings_for(db, pod).mode == "PERMISSIVE":
+        return filters.filled(slot, pod.uid, allow=True)
+    if slot is filters.Slot.PLAINTEXT:
+        return filters.filled(slot, pod.uid, allow=False)
+    probed = _probed(db, pod)
+    return filters.only_probes(pod.uid, probed.sources, probed.by)
 
 
 def _gateway(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -191,7 +242,7 @@ def _address(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     if found is None:
         return clusters.nowhere(str(name))
     settings = db.ask(workloads.settings, tables.ONE)
-    if found.role is not service.Role.WORKLOAD:
+    if not found.secured:
         return clusters.address(str(name), "")
     return clusters.address(
         str(name), network.identity(settings.trust_domain, found.namespace, found.account)
@@ -222,6 +273,29 @@ def _destinations(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     return typed_struct_pb2.TypedStruct(type_url="retic.dev/destinations", value=value)
 
 
+def _pods(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    """For a node's agent: the pods that are its own, and which of them to capture."""
+    role, _, node = key.client.partition("/")
+    if role != "node":
+        return None
+    value = struct_pb2.Struct()
+    value.update({"pods": [_listed(db, pod) for pod in db.ask(workloads.bound, node)]})
+    return typed_struct_pb2.TypedStruct(type_url="retic.dev/pods", value=value)
+
+
+def _listed(db: graph.Db, pod: service.Workload) -> dict[str, object]:
+    probed = db.ask(probes.of, tables.Key(pod.namespace, pod.name))
+    return {
+        "uid": pod.uid,
+        "namespace": pod.namespace,
+        "name": pod.name,
+        "service_account": pod.account,
+        "ip": pod.address,
+        "mesh": pod.role is service.Role.WORKLOAD,
+        "probes": [{"port": port} for port in probed.ports],
+    }
+
+
 _BUILDERS = {
     Kind.OUTBOUND: _listener,
     Kind.OPAQUE: _listener,
@@ -235,11 +309,13 @@ _BUILDERS = {
     Kind.GRPC: _service,
     Kind.ADDRESS: _address,
     Kind.APPLICATION: lambda db, name, key: clusters.application(),
+    Kind.APPLICATION_TLS: lambda db, name, key: clusters.application_tls(),
     Kind.PASSTHROUGH: lambda db, name, key: clusters.passthrough(),
     Kind.ENDPOINTS: _endpoints,
     Kind.TLS: _tls,
     Kind.FILTER: _slot,
     Kind.DESTINATIONS: _destinations,
+    Kind.PODS: _pods,
 }
 
 
@@ -252,6 +328,8 @@ def companions(db: graph.Db, key: Key) -> tuple[tuple[str, str], ...]:
         return ()
     client = name.parts[0]
     if name.kind is Kind.ROUTES:
+        if key.client not in _SHARED and not _may_see(db, key.client, client):
+            return ()
         found = [db.ask(routing.table, k) for k in db.ask(routing.routed, client)]
     else:
         hosts = _hosts(db, name)

@@ -63,7 +63,7 @@ def _host(table: route.Table, client: str, name: str, port: int = 0) -> route_co
 def _default(settings: network.Settings) -> list[route_components_pb2.Route]:
     """Virtual addresses go to a cluster named by address and port, all others to one named by address."""
     answer = []
-    for cidr in settings.service_networks:
+    for cidr in network.aggregate(settings.service_networks):
         for octets in network.octet_prefixes(cidr):
             # A whole address ends where its port begins: 10.0.0.1 is not 10.0.0.10.
             prefix = octets if octets.endswith(".") else f"{octets}:"

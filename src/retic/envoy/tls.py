@@ -115,6 +115,31 @@ def downstream(identity: str, trust_domain: str) -> base_pb2.TransportSocket:
     return base_pb2.TransportSocket(name="retic.mtls", typed_config=packing.pack(context))
 
 
+def probed(identity: str) -> base_pb2.TransportSocket:
+    """For a kubelet that looks at a pod by HTTPS: it has no certificate, and checks none."""
+    common = tls_pb2.CommonTlsContext(
+        tls_params=_parameters(),
+        tls_certificate_sds_secret_configs=[
+            secret_pb2.SdsSecretConfig(name=SERVER_SECRET + identity, sds_config=ads())
+        ],
+    )
+    context = tls_pb2.DownstreamTlsContext(
+        common_tls_context=common,
+        disable_stateless_session_resumption=True,
+        disable_stateful_session_resumption=True,
+    )
+    return base_pb2.TransportSocket(name="retic.probed", typed_config=packing.pack(context))
+
+
+def application() -> base_pb2.TransportSocket:
+    """Towards a pod's own application that wants TLS, whatever its certificate: for probes, as kubelets do."""
+    params = common_pb2.TlsParameters(
+        tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2, tls_maximum_protocol_version=_TLS13
+    )
+    context = tls_pb2.UpstreamTlsContext(common_tls_context=tls_pb2.CommonTlsContext(tls_params=params))
+    return base_pb2.TransportSocket(name="retic.application", typed_config=packing.pack(context))
+
+
 def server(secrets: Iterable[str]) -> base_pb2.TransportSocket:
     """A gateway's TLS towards the world: TLS 1.2 or later, HTTP/2 and HTTP/1.1, certificates by SDS."""
     common = tls_pb2.CommonTlsContext(

@@ -2,11 +2,14 @@
 
 import functools
 import ipaddress
+from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
-# The proxy's own ports inside every pod (docs/concepts.md, Redirection). An endpoint there would loop.
-PROXY_PORTS = frozenset({15001, 15002, 15006})
+# The proxy's own ports inside every pod (docs/concepts.md, Redirection), and the second set of them, which the next
+# proxy takes while the one before still has connections. An endpoint there would loop.
+PROXY_PORTS = frozenset({15001, 15002, 15006, 15011, 15012, 15016})
 
 # Ports whose servers speak first, so that looking for HTTP would only delay them: SMTP, submission, POP3,
 # IMAP, MySQL, PostgreSQL's own negotiation aside, FTP, SSH, Telnet, Galera, AMQP is client-first.
@@ -14,13 +17,21 @@ SERVER_FIRST_PORTS = (21, 22, 23, 25, 110, 143, 587, 3306, 4444, 4567, 4568, 330
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What holds for the whole mesh. CIDRs are text; `netns_folder` is where nodes bind pods' namespaces."""
+    """What holds for the whole mesh. CIDRs are text; `netns_folder` is where nodes bind pods' namespaces.
+
+    `enrolment` says which pods are meant for the mesh: all, or those of labelled namespaces, except kube-system
+    and `system_namespace`. `mode` says what plaintext may do at a pod: nothing but probes, or everything. All of
+    them may change while the mesh runs: no listener's chains depend on them, and no connection is drained.
+    """
 
     trust_domain: str = "cluster.local"
     cluster_domain: str = "cluster.local"
     pod_networks: tuple[str, ...] = ("10.244.0.0/16",)
     service_networks: tuple[str, ...] = ("10.96.0.0/16",)
     netns_folder: str = "/run/retic/netns"
+    enrolment: Literal["all", "labelled"] = "all"
+    system_namespace: str = "retic-system"
+    mode: Literal["STRICT", "PERMISSIVE"] = "STRICT"
 
 
 def identity(trust_domain: str, namespace: str, account: str) -> str:
@@ -43,6 +54,38 @@ def octet_prefixes(network: str) -> tuple[str, ...]:
     return tuple(
         ".".join(str(ipaddress.IPv4Address(first + i * step)).split(".")[:whole]) + "." for i in range(count)
     )
+
+
+def aggregate(cidrs: Iterable[str]) -> tuple[str, ...]:
+    """The fewest IPv4 networks that hold exactly the addresses of `cidrs`, in order; what is none is left out.
+
+    For clusters that say their nodes' networks only: 10.42.0.0/24 and 10.42.1.0/24 are 10.42.0.0/23.
+    """
+    found = []
+    for cidr in cidrs:
+        try:
+            found.append(ipaddress.IPv4Network(cidr, strict=False))
+        except ValueError:
+            continue
+    return tuple(map(str, ipaddress.collapse_addresses(found)))
+
+
+def first_host(cidr: str) -> str | None:
+    """The first address behind a network's own, where bridges and gateways are; None for what is no IPv4 network
+    or has a single address."""
+    try:
+        found = ipaddress.IPv4Network(cidr, strict=False)
+    except ValueError:
+        return None
+    return str(found.network_address + 1) if found.prefixlen < 32 else None
+
+
+def ipv4(text: str) -> str | None:
+    """The IPv4 address as it is usually written, or None for text that is none."""
+    try:
+        return str(ipaddress.IPv4Address(text.strip()))
+    except ValueError:
+        return None
 
 
 @functools.lru_cache(maxsize=64)

@@ -40,13 +40,18 @@ class State(enum.IntEnum):
 
 
 class Endpoint(msgspec.Struct, frozen=True, order=True):
-    """Where a Service's port can be reached. `account` is "" for an endpoint outside the mesh: plaintext."""
+    """Where a Service's port can be reached.
+
+    `account` and `namespace` are those of the pod there, "" where no pod has the address. `secured` says that it
+    takes the mesh's TLS, any other is reached in plaintext.
+    """
 
     address: str
     port: int
     zone: str
     account: str
     namespace: str
+    secured: bool
     state: State = State.READY
 
 
@@ -64,15 +69,16 @@ class Account(msgspec.Struct, frozen=True, order=True):
 
 
 class Role(enum.Enum):
-    """What a pod is to the mesh: a workload that is enrolled, a gateway, or a stranger (host network)."""
+    """What a pod is to the mesh: meant for it, left out of it, a gateway, or a stranger (host network)."""
 
     WORKLOAD = "workload"
+    OUTSIDE = "outside"
     GATEWAY = "gateway"
     STRANGER = "stranger"
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """A pod as the mesh sees it."""
+    """A pod as the mesh sees it. `captured`: its node's proxy takes the connections that are made to it."""
 
     uid: str
     namespace: str
@@ -81,3 +87,14 @@ class Workload(msgspec.Struct, frozen=True):
     address: str
     account: str
     role: Role
+    captured: bool = True
+
+    @property
+    def secured(self) -> bool:
+        """Whether others reach the pod by the mesh's TLS."""
+        return self.role is Role.WORKLOAD and self.captured
+
+    @property
+    def served(self) -> bool:
+        """Whether its node's proxy has listeners for the pod: it is meant for the mesh, or not released yet."""
+        return self.role is Role.WORKLOAD or (self.role is Role.OUTSIDE and self.captured)

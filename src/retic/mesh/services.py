@@ -133,9 +133,9 @@ def _number(piece: discovery.EndpointSlice, name: str) -> int | None:
 def _endpoint(db: graph.Db, address: str, number: int, said: discovery.Endpoint) -> service.Endpoint:
     who = db.ask(workloads.at, address)
     zone, state = said.zone or "", _state(said.conditions)
-    if who is None or who.role is not service.Role.WORKLOAD:
-        return service.Endpoint(address, number, zone, "", "", state)
-    return service.Endpoint(address, number, zone, who.account, who.namespace, state)
+    if who is None or who.role is service.Role.GATEWAY:
+        return service.Endpoint(address, number, zone, "", "", secured=False, state=state)
+    return service.Endpoint(address, number, zone, who.account, who.namespace, who.secured, state)
 
 
 def _state(conditions: discovery.EndpointConditions) -> service.State:
@@ -153,7 +153,7 @@ OPAQUE = graph.index(tables.SERVICES, _opaque, name="services.opaque")
 
 
 class Backers(msgspec.Struct, frozen=True):
-    """Who is behind a port: the mesh's own accounts, and whether there are others beside them."""
+    """Who is behind a port: the accounts of its pods, and whether some of it may be reached in plaintext."""
 
     accounts: tuple[service.Account, ...]
     strangers: bool
@@ -161,10 +161,15 @@ class Backers(msgspec.Struct, frozen=True):
 
 @graph.query
 def backers(db: graph.Db, key: PortKey) -> Backers:
-    """The accounts that really back the port, ready or not: readiness alone changes no cluster."""
+    """The accounts that really back the port, ready or not: readiness alone changes no cluster.
+
+    Where namespaces are enrolled one by one, the accounts are those of all pods and plaintext is always possible:
+    a pod that joins or leaves the mesh changes endpoints, and no cluster under load.
+    """
     found = db.ask(endpoints, key)
     accounts = {service.Account(e.namespace, e.account) for e in found if e.account}
-    return Backers(tuple(sorted(accounts)), any(not e.account for e in found))
+    mixed = db.ask(workloads.settings, tables.ONE).enrolment == "labelled"
+    return Backers(tuple(sorted(accounts)), mixed or any(not e.secured for e in found))
 
 
 @graph.query

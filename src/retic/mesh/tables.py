@@ -10,12 +10,15 @@ import msgspec
 
 from retic import findings, graph, objects
 from retic.mesh import network
-from retic.objects import core, discovery, gateway, pods, routes
+from retic.objects import core, discovery, gateway, meta, pods, routes
 
 ROLE_ANNOTATION = "retic.dev/role"
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
 SERVICE_LABEL = "kubernetes.io/service-name"
 CONTROLLER = "retic.dev/gateway-controller"
+MESH_LABEL = "retic.dev/mesh"
+# The condition in a pod's status which says that its node's proxy takes its connections.
+CAPTURED = "retic.dev/Captured"
 
 
 class Key(msgspec.Struct, frozen=True, order=True):
@@ -23,6 +26,13 @@ class Key(msgspec.Struct, frozen=True, order=True):
 
     namespace: str
     name: str
+
+
+class Place(msgspec.Struct, frozen=True, order=True):
+    """A namespace's pods on one node."""
+
+    node: str
+    namespace: str
 
 
 class One(msgspec.Struct, frozen=True):
@@ -35,6 +45,7 @@ SETTINGS = graph.table("settings", One, network.Settings)
 PODS = graph.table("pods", Key, pods.Pod)
 SERVICES = graph.table("services", Key, core.Service)
 SLICES = graph.table("endpointslices", Key, discovery.EndpointSlice)
+NODES = graph.table("nodes", Key, core.Node)
 NAMESPACES = graph.table("namespaces", Key, core.Namespace)
 ACCOUNTS = graph.table("serviceaccounts", Key, core.ServiceAccount)
 SECRETS = graph.table("secrets", Key, core.Secret)
@@ -48,6 +59,7 @@ TABLES: dict[str, graph.Table[Key, objects.Object]] = {
     "Pod": PODS,  # type: ignore[dict-item]
     "Service": SERVICES,  # type: ignore[dict-item]
     "EndpointSlice": SLICES,  # type: ignore[dict-item]
+    "Node": NODES,  # type: ignore[dict-item]
     "Namespace": NAMESPACES,  # type: ignore[dict-item]
     "ServiceAccount": ACCOUNTS,  # type: ignore[dict-item]
     "Secret": SECRETS,  # type: ignore[dict-item]
@@ -65,6 +77,10 @@ def _pod_address(_: Key, pod: pods.Pod) -> Iterable[str]:
 
 def _pod_node(_: Key, pod: pods.Pod) -> Iterable[str]:
     return [pod.spec.node_name] if pod.spec.node_name else []
+
+
+def _pod_place(_: Key, pod: pods.Pod) -> Iterable[Place]:
+    return [Place(pod.spec.node_name, pod.metadata.namespace)] if pod.spec.node_name else []
 
 
 def _pod_uid(_: Key, pod: pods.Pod) -> Iterable[str]:
@@ -103,6 +119,7 @@ def _gateway_class(_: Key, value: gateway.Gateway) -> Iterable[str]:
 
 PODS_BY_ADDRESS = graph.index(PODS, _pod_address)
 PODS_BY_NODE = graph.index(PODS, _pod_node)
+PODS_BY_PLACE = graph.index(PODS, _pod_place)
 PODS_BY_UID = graph.index(PODS, _pod_uid)
 PODS_BY_GATEWAY = graph.index(PODS, _pod_gateway)
 SERVICES_BY_ADDRESS = graph.index(SERVICES, _service_address)
@@ -155,10 +172,13 @@ def _reduced(value: objects.Object) -> objects.Object:
     metadata = msgspec.structs.replace(value.metadata, generation=None, owner_references=())
     if not isinstance(value, pods.Pod):
         return msgspec.structs.replace(value, metadata=metadata)
-    status = value.status or pods.PodStatus()
-    over = status.phase in ("Succeeded", "Failed")
-    kept = pods.PodStatus(
-        phase=status.phase if over else None, pod_ip=None if over else (status.pod_ip or None)
-    )
-    # Of a finished pod only the phase is left: it has no address and no listener any more.
-    return msgspec.structs.replace(value, metadata=metadata, status=kept)
+    return msgspec.structs.replace(value, metadata=metadata, status=_reduced_status(value.status or pods.PodStatus()))
+
+
+def _reduced_status(status: pods.PodStatus) -> pods.PodStatus:
+    """Of a finished pod only the phase is left: it has no address and no listener any more."""
+    if status.phase in ("Succeeded", "Failed"):
+        return pods.PodStatus(phase=status.phase)
+    captured = any(c.type == CAPTURED and c.status == "True" for c in status.conditions)
+    said = (meta.Condition(CAPTURED, "True"),) if captured else ()
+    return pods.PodStatus(pod_ip=status.pod_ip or None, conditions=said)

@@ -1,14 +1,33 @@
-"""Pods as workloads: who they are, where they run, which of them a node's proxy serves."""
+"""Pods as workloads: who they are, where they run, which of them a node's proxy serves.
+
+A pod is *meant* for the mesh by its namespace's label and its own; it is *captured* once its node's proxy takes its
+connections, which its status says. Others reach it by the mesh's TLS when it is both. Where every pod is enrolled
+(`network.Settings.enrolment`), both hold from the start.
+"""
 
 from retic import graph
 from retic.mesh import network, service, tables
 from retic.objects import pods
+
+_NEVER = "kube-system"
 
 
 @graph.query
 def settings(db: graph.Db, key: tables.One) -> network.Settings:
     """The mesh's settings; the defaults when nobody has set any."""
     return db.get(tables.SETTINGS, key) or network.Settings()
+
+
+@graph.query
+def enrolled(db: graph.Db, namespace: str) -> bool:
+    """Whether the namespace's pods are meant for the mesh, unless one of them says otherwise."""
+    values = db.ask(settings, tables.ONE)
+    if values.enrolment == "all":
+        return True
+    if namespace in (_NEVER, values.system_namespace):
+        return False
+    found = db.get(tables.NAMESPACES, tables.Key("", namespace))
+    return found is not None and found.metadata.labels.get(tables.MESH_LABEL) == "enabled"
 
 
 @graph.query
@@ -19,6 +38,7 @@ def workload(db: graph.Db, key: tables.Key) -> service.Workload | None:
         return None
     if pod.status is not None and pod.status.phase is not None:
         return None
+    everybody = db.ask(settings, tables.ONE).enrolment == "all"
     return service.Workload(
         uid=pod.metadata.uid,
         namespace=key.namespace,
@@ -26,19 +46,29 @@ def workload(db: graph.Db, key: tables.Key) -> service.Workload | None:
         node=pod.spec.node_name,
         address=(pod.status.pod_ip if pod.status else None) or "",
         account=pod.spec.service_account_name or "default",
-        role=_role(pod),
+        role=_role(db, pod, everybody),
+        captured=everybody or bool(pod.status and pod.status.conditions),
     )
 
 
-def _role(pod: pods.Pod) -> service.Role:
-    if pod.metadata.annotations.get(tables.ROLE_ANNOTATION) == "gateway":
+def _role(db: graph.Db, pod: pods.Pod, everybody: bool) -> service.Role:
+    if _is_gateway(pod):
         return service.Role.GATEWAY
-    return service.Role.STRANGER if pod.spec.host_network else service.Role.WORKLOAD
+    if pod.spec.host_network:
+        return service.Role.STRANGER
+    left_out = not everybody and pod.metadata.labels.get(tables.MESH_LABEL) == "disabled"
+    if left_out or not db.ask(enrolled, pod.metadata.namespace):
+        return service.Role.OUTSIDE
+    return service.Role.WORKLOAD
+
+
+def _is_gateway(pod: pods.Pod) -> bool:
+    return pod.metadata.annotations.get(tables.ROLE_ANNOTATION) == "gateway"
 
 
 @graph.query
 def at(db: graph.Db, address: str) -> service.Workload | None:
-    """The workload that has an address; of several (one is ending) the first by name."""
+    """The pod that has an address of its own; of several (one is ending) the first by name."""
     for key in sorted(db.find(tables.PODS_BY_ADDRESS, address)):
         found = db.ask(workload, key)
         if found is not None and found.role is not service.Role.STRANGER:
@@ -55,21 +85,33 @@ def by_uid(db: graph.Db, uid: str) -> service.Workload | None:
 
 
 @graph.query
-def on_node(db: graph.Db, node: str) -> tuple[service.Workload, ...]:
-    """The enrolled workloads of a node, by name."""
+def bound(db: graph.Db, node: str) -> tuple[service.Workload, ...]:
+    """The pods of a node that have a network of their own and are not over, by name."""
     found = (db.ask(workload, key) for key in sorted(db.find(tables.PODS_BY_NODE, node)))
-    return tuple(w for w in found if w is not None and w.role is service.Role.WORKLOAD)
+    return tuple(w for w in found if w is not None and w.role is not service.Role.STRANGER)
+
+
+@graph.query
+def on_node(db: graph.Db, node: str) -> tuple[service.Workload, ...]:
+    """The pods that a node's proxy has listeners for, by name: those that are meant for the mesh, and those whose
+    agent has not yet let go of them."""
+    return tuple(w for w in db.ask(bound, node) if w.served)
+
+
+@graph.query
+def present(db: graph.Db, place: tables.Place) -> bool:
+    """Whether a node has a pod of the namespace: then it may see what the namespace sees.
+
+    Pods that are left out of the mesh count: one that has just left still has connections that go by its routes.
+    """
+    found = (db.ask(workload, key) for key in sorted(db.find(tables.PODS_BY_PLACE, place)))
+    return any(w is not None and w.role in (service.Role.WORKLOAD, service.Role.OUTSIDE) for w in found)
 
 
 @graph.query
 def accounts_on_node(db: graph.Db, node: str) -> frozenset[service.Account]:
     """The accounts whose certificates a node may hold: of pods bound to it, with or without an address."""
-    answer = set()
-    for key in sorted(db.find(tables.PODS_BY_NODE, node)):
-        pod = db.get(tables.PODS, key)
-        if pod is not None and _role(pod) is service.Role.WORKLOAD:
-            answer.add(service.Account(key.namespace, pod.spec.service_account_name or "default"))
-    return frozenset(answer)
+    return frozenset(service.Account(w.namespace, w.account) for w in db.ask(on_node, node))
 
 
 @graph.query
@@ -78,6 +120,6 @@ def accounts_of_gateway(db: graph.Db, key: tables.Key) -> frozenset[service.Acco
     answer = set()
     for pod_key in sorted(db.find(tables.PODS_BY_GATEWAY, key)):
         pod = db.get(tables.PODS, pod_key)
-        if pod is not None and _role(pod) is service.Role.GATEWAY:
+        if pod is not None and _is_gateway(pod):
             answer.add(service.Account(pod_key.namespace, pod.spec.service_account_name or "default"))
     return frozenset(answer)

@@ -169,7 +169,8 @@ table inet retic {
   chain prerouting {
     type nat hook prerouting priority -100; policy accept;
     iifname "lo" return
-    meta nfproto ipv4 $first redirect to :$inbound
+    # Only where somebody listens: else a closed port would seem open, to a kubelet's TCP probe above all.
+    meta nfproto ipv4 $first socket wildcard { 0, 1 } redirect to :$inbound
   }
   chain input {
     type filter hook input priority filter; policy accept;

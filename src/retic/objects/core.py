@@ -14,10 +14,33 @@ class Namespace(meta.Object, frozen=True):
     """A namespace; only its name, labels and annotations are read."""
 
 
-class Node(meta.Object, frozen=True):
-    """A node; its labels tell zone and region. `spec` is read to say what of it has no effect."""
+class NodeSpec(meta.Part, frozen=True):
+    """Which addresses a node's pods have. From `taints` on: read to say that it has no effect in local mode."""
 
-    spec: forms.Raw | None = None
+    pod_cidr: str | None = None
+    pod_cidrs: tuple[str, ...] = ()
+    taints: tuple[forms.Raw, ...] = ()
+    unschedulable: bool | None = None
+
+
+class NodeAddress(meta.Part, frozen=True):
+    """One of a node's own addresses: an IP or, by its `type`, a name."""
+
+    type: str
+    address: str
+
+
+class NodeStatus(meta.Part, frozen=True):
+    """What a node's kubelet says of it."""
+
+    addresses: tuple[NodeAddress, ...] = ()
+
+
+class Node(meta.Object, frozen=True):
+    """A node; its labels tell zone and region."""
+
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
 
 
 class ServiceAccount(meta.Object, frozen=True):

@@ -10,7 +10,10 @@ import msgspec
 
 from retic.objects import forms
 
-_UPPER = {"ip": "IP", "ips": "IPs", "id": "ID", "pid": "PID", "ipc": "IPC", "fqdn": "FQDN"}
+_UPPER = {
+    "ip": "IP", "ips": "IPs", "id": "ID", "pid": "PID", "ipc": "IPC", "fqdn": "FQDN", "cidr": "CIDR",
+    "cidrs": "CIDRs",
+}
 
 
 def kubernetes_name(field: str) -> str:

@@ -14,7 +14,11 @@ _NAMES: dict[type[meta.Part], str] = {
     ),
     meta.Condition: "lastProbeTime",
     core.Namespace: "spec status",
-    core.Node: "status",
+    core.NodeSpec: "providerID externalID configSource",
+    core.NodeStatus: (
+        "capacity allocatable phase conditions daemonEndpoints nodeInfo images volumesInUse volumesAttached "
+        "config runtimeHandlers features declaredFeatures"
+    ),
     core.ServiceAccount: "secrets imagePullSecrets automountServiceAccountToken",
     core.Service: "status",
     core.ServiceSpec: (

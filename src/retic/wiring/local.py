@@ -62,6 +62,8 @@ def _settings(config: settings.Config) -> network.Settings:
         trust_domain=config.trust_domain,
         pod_networks=config.pod_networks,
         service_networks=config.service_networks,
+        enrolment=config.enrolment,
+        mode=config.mode,
         netns_folder=config.netns_folder or str(config.folder / "netns"),
     )
 

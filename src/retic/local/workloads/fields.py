@@ -31,7 +31,7 @@ def of_object(bench: world.Bench, key: findings.Ref, value: Any) -> None:
 
 def _node(value: core.Node) -> _Said:
     for field in ("taints", "unschedulable"):
-        if (value.spec or {}).get(field):
+        if getattr(value.spec, field):
             fix = "use nodeSelector in the pods' templates"
             yield said.changed(f"spec.{field}", f"{field} keeps no pod away: nodeName and nodeSelector decide", fix)
 
