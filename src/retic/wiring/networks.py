@@ -1,0 +1,96 @@
+"""The mesh's settings on a cluster, where nobody says which networks it has: found in its objects.
+
+A cluster states its pods' networks node by node, and each join of a node would change the answer, and with it
+every listener. So what is found is taken with the network sixteen times sixteen times as big that it lies in:
+10.42.3.0/24 with 10.42.0.0/16, which is what clusters are given as a whole. Values that are set win.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from retic import findings, graph, objects
+from retic.mesh import network, tables
+from retic.objects import core, pods
+
+_WIDER = 8  # bits
+_WIDEST = 8  # a prefix's least length: 10.0.0.0/8 is a whole private range
+_SINGLE = 24  # the network that a pod's or Service's address counts for where no object names its network
+
+Rows = Callable[[findings.Ref, objects.Object | None], list[graph.Change]]
+
+
+class Networks:
+    """Wraps `rows` of the store: the same changes, and the settings' row when they changed.
+
+    `given` are the settings as they are wanted; its networks count where they are not empty.
+    """
+
+    def __init__(self, given: network.Settings, rows: Rows = tables.changes) -> None:
+        self._given = given
+        self._rows = rows
+        self._named: dict[findings.Ref, tuple[str, ...]] = {}
+        self._pods: set[str] = set()
+        self._services: set[str] = set()
+        self.settings = self._now()
+
+    def rows(self, ref: findings.Ref, value: objects.Object | None) -> list[graph.Change]:
+        """What an object, or its absence (None), changes."""
+        changes = self._rows(ref, value)
+        self._learn(ref, value)
+        now = self._now()
+        if now != self.settings:
+            self.settings = now
+            changes.append(graph.Set(tables.SETTINGS, tables.ONE, now))
+        return changes
+
+    def change(self, given: network.Settings) -> list[graph.Change]:
+        """Other settings are wanted from now on: what to commit, nothing when they come to the same."""
+        self._given = given
+        now = self._now()
+        if now == self.settings:
+            return []
+        self.settings = now
+        return [graph.Set(tables.SETTINGS, tables.ONE, now)]
+
+    def _learn(self, ref: findings.Ref, value: objects.Object | None) -> None:
+        match value:
+            case core.Node():
+                cidrs = value.spec.pod_cidrs or ((value.spec.pod_cidr,) if value.spec.pod_cidr else ())
+                self._named[ref] = cidrs
+            case None:
+                self._named.pop(ref, None)
+            case pods.Pod() if value.status and value.status.pod_ip and not value.spec.host_network:
+                self._pods.update(_around(value.status.pod_ip))
+            case core.Service():
+                for address in value.spec.cluster_ips or (value.spec.cluster_ip,):
+                    self._services.update(_around(address or ""))
+
+    def _now(self) -> network.Settings:
+        # Addresses are never forgotten: a network that was in use once is the cluster's.
+        named = [cidr for cidrs in self._named.values() for cidr in cidrs]
+        return msgspec.structs.replace(
+            self._given,
+            pod_networks=self._given.pod_networks or wider(named or self._pods),
+            service_networks=self._given.service_networks or wider(self._services),
+        )
+
+
+def wider(cidrs: Iterable[str]) -> tuple[str, ...]:
+    """The IPv4 networks, each with the bigger one that it lies in, the fewest that hold them all, in order."""
+    found = []
+    for cidr in cidrs:
+        try:
+            net = ipaddress.IPv4Network(cidr, strict=False)
+        except ValueError:
+            continue
+        found.append(net.supernet(new_prefix=max(min(net.prefixlen, _WIDEST), net.prefixlen - _WIDER)))
+    return tuple(map(str, ipaddress.collapse_addresses(found)))
+
+
+def _around(address: str) -> list[str]:
+    try:
+        return [str(ipaddress.IPv4Network((address, _SINGLE), strict=False))]
+    except ValueError:
+        return []
