@@ -1,10 +1,15 @@
 """What tests of the mesh on Kubernetes stand on: an API server alone, or a cluster with nodes."""
 
 import pathlib
+import secrets
 from collections.abc import Iterator
 
 import pytest
-from tools.cluster import control_plane
+from tests.cluster import kubectl
+from tools.cluster import control_plane, places, whole
+
+# What only the cluster that is made here promises.
+collect_ignore = ["test_own_cluster.py"] if whole.given() else []
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +20,44 @@ def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path
         yield control_plane.start(folder)
     finally:
         control_plane.stop(folder)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[pathlib.Path]:
+    """The administrator's kubeconfig of a cluster with nodes: KUBECONFIG's, else the one of `make cluster`.
+
+    Where that does not run, it is started, and ended after the last test.
+    """
+    if other := whole.given():
+        yield other
+        return
+    ran = whole.running()
+    whole.up()
+    try:
+        yield places.kubeconfig()
+    finally:
+        if not ran:
+            whole.down()
+
+
+@pytest.fixture(scope="module")
+def kube(cluster: pathlib.Path) -> Iterator[kubectl.Kubectl]:
+    """kubectl in a new namespace of the cluster, which goes after the module's last test."""
+    made = kubectl.Kubectl(cluster, f"retic-test-{secrets.token_hex(3)}")
+    made.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.namespace}})
+    try:
+        made.run("wait", "serviceaccount/default", "--for=create", "--timeout=60s")
+        yield made
+    finally:
+        made.run("delete", "namespace", made.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def nodes(kube: kubectl.Kubectl) -> list[str]:
+    """The names of two nodes that are ready; of one twice where the cluster has one."""
+    ready = [
+        item["metadata"]["name"]
+        for item in kube.get("nodes")["items"]
+        if any(each["type"] == "Ready" and each["status"] == "True" for each in item["status"]["conditions"])
+    ]
+    return sorted((ready * 2)[:2])

@@ -17,7 +17,8 @@ PODS, SERVICES, DNS, DOMAIN = "10.42.0.0/16", "10.43.0.0/16", "10.43.0.10", "clu
 FIRST_SERVICE = "10.43.0.1"
 """Service `kubernetes`: the first address of the services' network."""
 
-_STARTED = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
+STARTED = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
+"""What a control plane is made of, in the order of its end."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -26,8 +27,6 @@ class Place(msgspec.Struct, frozen=True):
     folder: pathlib.Path
     address: str
     port: int
-    etcd: int
-    etcd_peers: int
     tied: bool
     """Whether its processes die with the thread that starts them."""
 
@@ -69,14 +68,13 @@ def start(folder: pathlib.Path, *, controllers: bool = False, tied: bool = True)
     run = steps.Steps()
     for module in gobuild.CONTROL_PLANE:
         gobuild.build(module, run)
-    port, etcd, peers = _free_ports(3)
-    place = Place(folder, "127.0.0.1", port=port, etcd=etcd, etcd_peers=peers, tied=tied)
+    place = Place(folder, "127.0.0.1", port=_free_ports(1)[0], tied=tied)
     return launch(place, controllers=controllers, scheduler=False, alone=True)[1]
 
 
 def stop(folder: pathlib.Path) -> None:
     """End what `start` started there; the logs stay. Harmless where nothing runs."""
-    for name in _STARTED:
+    for name in STARTED:
         processes.end(folder / "pids", name)
 
 
@@ -88,8 +86,9 @@ def launch(place: Place, *, controllers: bool, scheduler: bool, alone: bool) -> 
     place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     place.keys.mkdir(exist_ok=True, mode=0o700)
     keys = _keys(place)
-    _start(place, "etcd", _etcd(place, keys))
-    _start(place, "kube-apiserver", _api_server(place, keys, controllers=controllers, alone=alone))
+    clients, peers = (f"https://127.0.0.1:{port}" for port in _free_ports(2))
+    _start(place, "etcd", _etcd(place, keys, clients, peers))
+    _start(place, "kube-apiserver", _api_server(place, keys, clients, controllers=controllers, alone=alone))
     admin = keys.authority.issue("admin", "retic-admin", organisations=["system:masters"])
     kubeconfig = _access(place, keys, "kubeconfig", admin, "retic-admin")
     processes.until(lambda: ready(place, admin), f"kube-apiserver (its log: {place.logs})", seconds=90)
@@ -152,8 +151,7 @@ def _keys(place: Place) -> Keys:
     )
 
 
-def _etcd(place: Place, keys: Keys) -> list[str]:
-    clients, peers = f"https://127.0.0.1:{place.etcd}", f"https://127.0.0.1:{place.etcd_peers}"
+def _etcd(place: Place, keys: Keys, clients: str, peers: str) -> list[str]:
     trust, pair = keys.authority.pair.certificate, keys.etcd
     return [
         f"--data-dir={place.folder / 'etcd'}", "--name=retic", "--logger=zap", "--log-level=warn",
@@ -166,13 +164,13 @@ def _etcd(place: Place, keys: Keys) -> list[str]:
     ]  # fmt: skip
 
 
-def _api_server(place: Place, keys: Keys, *, controllers: bool, alone: bool) -> list[str]:
+def _api_server(place: Place, keys: Keys, etcd: str, *, controllers: bool, alone: bool) -> list[str]:
     trust = keys.authority.pair.certificate
     flags = [
         f"--bind-address={place.address}", f"--secure-port={place.port}", f"--advertise-address={place.address}",
         f"--tls-cert-file={keys.server.certificate}", f"--tls-private-key-file={keys.server.key}",
         f"--client-ca-file={trust}",
-        f"--etcd-servers=https://127.0.0.1:{place.etcd}", f"--etcd-cafile={trust}",
+        f"--etcd-servers={etcd}", f"--etcd-cafile={trust}",
         f"--etcd-certfile={keys.etcd.certificate}", f"--etcd-keyfile={keys.etcd.key}",
         "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
         f"--service-cluster-ip-range={SERVICES}",

@@ -27,7 +27,8 @@ RUNTIME = (
 )
 IMAGES = (Package("mmdebstrap", "mmdebstrap"),)
 
-_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+"""Where commands are looked for; root's folders are not in every PATH."""
 
 
 def missing(packages: tuple[Package, ...]) -> list[str]:
@@ -40,8 +41,8 @@ def missing(packages: tuple[Package, ...]) -> list[str]:
 
 
 def which(command: str) -> str | None:
-    """A command's path, also where root's folders are not in PATH."""
-    return shutil.which(command, path=_PATH)
+    """A command's path in PATH."""
+    return shutil.which(command, path=PATH)
 
 
 def install(packages: tuple[Package, ...], run: steps.Steps) -> bool:

@@ -10,7 +10,7 @@ import tempfile
 import msgspec
 from tools.cluster import places, steps
 
-_ENVIRONMENT = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
+ENVIRONMENT = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
 
 
 class Module(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ def _build(module: Module, run: steps.Steps, stamp: pathlib.Path) -> bool:
         for name, package in _groups(module, built):
             run.command(
                 "go", "build", "-trimpath", "-ldflags", _flags(module), "-o", name, *package,
-                cwd=module.folder, env=_ENVIRONMENT,
+                cwd=module.folder, env=ENVIRONMENT,
             )  # fmt: skip
         for name in module.binaries:
             (pathlib.Path(built) / name).replace(bin_ / name)
@@ -106,5 +106,5 @@ def _stamp(module: Module, run: steps.Steps) -> str:
     for path in sorted(module.folder.rglob("*")):
         if path.is_file():
             digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
-    digest.update(f"{_flags(module)}\0{run.command('go', 'version', env=_ENVIRONMENT)}".encode())
+    digest.update(f"{_flags(module)}\0{run.command('go', 'version', env=ENVIRONMENT)}".encode())
     return digest.hexdigest()

@@ -168,7 +168,7 @@ class _replacing:  # noqa: N801
 
     def __enter__(self) -> IO[bytes]:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.NamedTemporaryFile(dir=self._path.parent, prefix=".", delete=False)  # noqa: SIM115
+        self._file = tempfile.NamedTemporaryFile(dir=self._path.parent, prefix=".", delete=False)
         return self._file
 
     def __exit__(self, kind: object, *_: object) -> None:

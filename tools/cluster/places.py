@@ -28,6 +28,11 @@ def run() -> pathlib.Path:
     return pathlib.Path(os.environ.get("XDG_RUNTIME_DIR") or "/run") / "retic-cluster"
 
 
+def disks() -> pathlib.Path:
+    """The running nodes' images and containers, on a disk rather than in memory. `down` removes it."""
+    return cache() / "nodes"
+
+
 def kubeconfig() -> pathlib.Path:
     """Cluster administrator of the cluster that `make cluster` starts."""
     return run() / "kubeconfig"

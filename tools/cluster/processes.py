@@ -53,6 +53,14 @@ def alive(folder: pathlib.Path, name: str) -> bool:
     return record is not None and _began(record.pid) == record.began and not _reaped(record.pid)
 
 
+def pid(folder: pathlib.Path, name: str) -> int:
+    """Its id. Raises FailedError where it has ended."""
+    record = _read(folder / f"{name}.json")
+    if record is None or not alive(folder, name):
+        raise steps.FailedError(f"{name} has ended")
+    return record.pid
+
+
 def end(folder: pathlib.Path, name: str, *, patience: float = 10.0) -> None:
     """End it: SIGTERM, after `patience` seconds SIGKILL; wait until it is gone. Does nothing where it is gone."""
     path = folder / f"{name}.json"
