@@ -91,7 +91,7 @@ def launch(place: Place, *, controllers: bool, scheduler: bool, alone: bool) -> 
     _start(place, "kube-apiserver", _api_server(place, keys, clients, controllers=controllers, alone=alone))
     admin = keys.authority.issue("admin", "retic-admin", organisations=["system:masters"])
     kubeconfig = _access(place, keys, "kubeconfig", admin, "retic-admin")
-    processes.until(lambda: ready(place, admin), f"kube-apiserver (its log: {place.logs})", seconds=90)
+    processes.until(lambda: ready(place, admin), f"kube-apiserver (its log: {place.logs})", seconds=180)
     for name, wanted in (("controller-manager", controllers), ("scheduler", scheduler)):
         if wanted:
             user = f"system:kube-{name}"
@@ -201,7 +201,6 @@ def _controllers(place: Place, keys: Keys, kubeconfig: pathlib.Path) -> list[str
         f"--root-ca-file={authority.certificate}", f"--service-account-private-key-file={keys.tokens.key}",
         f"--cluster-signing-cert-file={authority.certificate}", f"--cluster-signing-key-file={authority.key}",
         "--allocate-node-cidrs=true", f"--cluster-cidr={PODS}", f"--service-cluster-ip-range={SERVICES}",
-        "--node-monitor-grace-period=20s",
     ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 from tools.cluster import (
@@ -67,8 +68,10 @@ def down() -> None:
     """End it and remove everything of it but the caches."""
     if os.geteuid() != 0:
         raise steps.FailedError("ending a cluster needs root")
+    begin = time.monotonic()
     with _alone():
         _remove()
+    print(f"cluster: removed in {time.monotonic() - begin:.1f} s", file=sys.stderr)
 
 
 def running() -> bool:
