@@ -6,6 +6,7 @@ checks nothing, and understands of selectors nothing. Whatever is sent to it is 
 
 import asyncio
 import contextlib
+import ssl
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
@@ -64,21 +65,23 @@ class Server:
         self._history: list[tuple[int, str, bytes]] = []
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tls: ssl.SSLContext | None = None
         self._port = 0
 
     @property
     def url(self) -> str:
         """Where it listens; the same after a stop and a start."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._port}"
 
-    def api(self, user: kubeconfig.User | None = None) -> client.Api:
-        """A client of it."""
-        cluster = kubeconfig.Cluster(server=self.url)
-        return client.Api(kubeconfig.Access("a test", cluster, user or kubeconfig.User()))
+    def api(self, user: kubeconfig.User | None = None, **cluster: Any) -> client.Api:
+        """A client of it; `cluster` has further fields of the kubeconfig's cluster."""
+        server = kubeconfig.Cluster(**{"server": self.url, **cluster})
+        return client.Api(kubeconfig.Access("a test", server, user or kubeconfig.User()))
 
-    async def start(self) -> None:
-        """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
+        """Listen, with TLS when a context is given."""
+        self._tls = tls
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, ssl=tls)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -91,6 +94,12 @@ class Server:
         """Close every connection, in the middle of whatever it is."""
         for writer in tuple(self._writers):
             writer.transport.abort()
+
+    def end(self, path: str) -> None:
+        """End each watch of the path as a server does whose time is up."""
+        for watch in self._of(path):
+            watch.writer.write(b"0\r\n\r\n")
+            watch.writer.close()
 
     def put(self, path: str, name: str, namespace: str = "", **fields: Any) -> None:
         """An object as it is from now on."""

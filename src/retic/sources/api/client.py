@@ -148,21 +148,29 @@ class Api:
                     "GET", path, params=_query(params), timeout=timeout, extensions=self._extensions(timeout),
                     headers=[*_headers(sent, accept), ("Accept-Encoding", "identity")],
                 )  # fmt: skip
-                response = await http.send(request, stream=True)
+                with self._connections.translated():
+                    response = await http.send(request, stream=True)
                 try:
                     if response.is_success:
                         yield self._pieces(response)
                         return
-                    error = _refused("GET", path, response, await response.aread())
+                    with self._connections.translated():
+                        error = _refused("GET", path, response, await response.aread())
                 finally:
-                    await response.aclose()
+                    with contextlib.suppress(httpx.HTTPError, OSError):
+                        await response.aclose()
             if not (again and error.status == 401 and await self._other(sent)):
                 raise error
 
     async def _pieces(self, response: httpx.Response) -> AsyncIterator[list[bytes]]:
         parts: list[bytes] = []
         size = 0
-        async for chunk in response.aiter_raw():
+        chunks = response.aiter_raw()
+        while True:
+            with self._connections.translated():
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                break
             *lines, rest = chunk.split(b"\n")
             if lines:
                 lines[0] = b"".join((*parts, lines[0]))
@@ -210,11 +218,12 @@ class Api:
         if body is not None:
             data = msgspec.json.encode(body)
             headers.append(("Content-Type", content))
+        extensions = self._connections.extensions
         async with self._connections.use(pair) as http:
-            return await http.request(
-                method, path, params=_query(params), content=data, headers=headers,
-                extensions=self._connections.extensions,
-            )  # fmt: skip
+            with self._connections.translated():
+                return await http.request(
+                    method, path, params=_query(params), content=data, headers=headers, extensions=extensions
+                )
 
     def _extensions(self, timeout: httpx.Timeout) -> dict[str, Any]:
         return {**self._connections.extensions, "timeout": timeout.as_dict()}

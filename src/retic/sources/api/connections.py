@@ -10,7 +10,7 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import structlog
@@ -97,19 +97,25 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def use(self, pair: tls.Pair | None, *, watch: bool = False) -> AsyncIterator[httpx.AsyncClient]:
-        """A client for one exchange. Errors of transport in the body come out as UnreachableError."""
+        """A client for one exchange; what it raises is for `translated`."""
         pools = await self._present(pair)
         pools.users += 1
         try:
             yield pools.watches if watch else pools.requests
-        except httpx.HTTPError as error:
-            raise _said(error, self.access) from error
-        except httpx.InvalidURL:
-            raise UnreachableError(f"{self.access.origin}: server is no URL: {self.access.cluster.server}") from None
         finally:
             pools.users -= 1
             if pools.replaced and not pools.users:
                 await pools.close()
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Errors of transport come out as UnreachableError. For calls of the client only, never for a caller's code."""
+        try:
+            yield
+        except (httpx.HTTPError, OSError) as error:  # of TLS, httpx lets some pass as they are
+            raise _said(error, self.access) from error
+        except httpx.InvalidURL:
+            raise UnreachableError(f"{self.access.origin}: server is no URL: {self.access.cluster.server}") from None
 
     async def _present(self, pair: tls.Pair | None) -> _Pools:
         stamp = tuple(map(_stamp, tls.files(self.access)))
@@ -147,7 +153,7 @@ def _cause(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _said(error: httpx.HTTPError, access: kubeconfig.Access) -> UnreachableError:
+def _said(error: httpx.HTTPError | OSError, access: kubeconfig.Access) -> UnreachableError:
     """What happened, and what to do about it."""
     server, text = access.cluster.server, str(error) or type(error).__name__
     begin = f"the API server at {server} cannot be reached ({access.origin})"
