@@ -9,18 +9,15 @@ import sys
 PROBES = pathlib.Path(__file__).with_name("pod_probes.py")
 
 
-class Pod:
-    """`Pod(...).http("http://web/")` calls `pod_probes.http` inside. AssertionError when it raises there."""
+class Session:
+    """`Session(...).http("http://web/")` calls `pod_probes.http` there. AssertionError when it raises there."""
 
-    def __init__(self, mesh, name, namespace="default"):
+    def __init__(self, name, line):
         self.name = name
-        line = [
-            sys.executable, "-m", "retic.cli", "exec", "-i", "--name", mesh.name, "-n", namespace, name, "--",
-            sys.executable, str(PROBES),
-        ]
         self.running = subprocess.Popen(
-            line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+            [*line, sys.executable, str(PROBES)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
 
     def __getattr__(self, call):
         def do(*given, **named):
@@ -47,3 +44,11 @@ class Pod:
         self.running.wait()
         self.running.stdout.close()
         self.running.stderr.close()
+
+
+class Pod(Session):
+    """A session inside a pod."""
+
+    def __init__(self, mesh, name, namespace="default"):
+        line = [sys.executable, "-m", "retic.cli", "exec", "-i", "--name", mesh.name, "-n", namespace, name, "--"]
+        super().__init__(name, line)

@@ -63,15 +63,15 @@ def kill(pid, number=signal.SIGKILL):
 class Load:
     """All kinds of load at once, from one pod; `results` waits for their ends."""
 
-    def __init__(self, mesh, seconds, pod="caller", kinds=tuple(KINDS), rate=RATE, timeout=10):
+    def __init__(self, mesh, seconds, pod="caller", kinds=KINDS, rate=RATE, timeout=10, node="node-1"):
         self._mesh = mesh
-        before = requests(mesh)
+        before = requests(mesh, node)
         words = ["--rate", str(rate), "--seconds", str(seconds), "--connections", "4", "--timeout", str(timeout)]
         self._started = {
-            kind: mesh.start(pod, sys.executable, "-m", "retic.testing.load", *KINDS[kind], *words) for kind in kinds
+            kind: mesh.start(pod, sys.executable, "-m", "retic.testing.load", *kinds[kind], *words) for kind in kinds
         }
         # The load's warm-up second has passed when so many requests went through.
-        wait.until(lambda: requests(mesh) > before + 3 * rate, "the load runs", 20, every=0.1)
+        wait.until(lambda: requests(mesh, node) > before + 3 * rate, "the load runs", 20, every=0.1)
 
     def running(self):
         return all(one.poll() is None for one in self._started.values())

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retic import findings, wiring, xds
+from retic import findings, graph, wiring, xds
 from retic.envoy import names, resources
 from retic.mesh import faults, network, tables
 from retic.objects import core, discovery, gateway, meta, pods, routes
@@ -35,19 +35,22 @@ def pod(draw):
     number = draw(st.integers(1, 3))
     namespace = draw(st.sampled_from(NAMESPACES))
     gate = draw(st.booleans()) and number == 3
+    probe = pods.Probe(http_get=pods.HTTPGetAction(port=8080, path=draw(st.sampled_from(["/a", "/b"]))))
     spec = pods.PodSpec(
-        containers=(),
+        containers=draw(st.sampled_from([(), (pods.Container(name="c", readiness_probe=probe),)])),
         node_name=draw(st.sampled_from([None, "node-1", "node-2"])),
         service_account_name=draw(st.sampled_from(["x", "y"])),
         host_network=draw(st.sampled_from([None, None, True])),
     )
+    captured = meta.Condition(tables.CAPTURED, draw(st.sampled_from(["True", "False"])))
     status = pods.PodStatus(
         pod_ip=draw(st.sampled_from([None, f"10.244.1.{number}"])),
         phase=draw(st.sampled_from(["Running", "Running", "Succeeded"])),
+        conditions=draw(st.sampled_from([(), (captured,)])),
     )
     about = metadata(
         f"p{number}", namespace, uid=f"u-{namespace}-{number}",
-        labels={tables.GATEWAY_LABEL: "g"} if gate else {},
+        labels={tables.GATEWAY_LABEL: "g"} if gate else draw(st.sampled_from([{}, {tables.MESH_LABEL: "disabled"}])),
         annotations={tables.ROLE_ANNOTATION: "gateway"} if gate else {},
     )
     return pods.Pod(metadata=about, spec=spec, status=status)
@@ -140,19 +143,38 @@ def secrets(draw):
     return core.Secret(metadata=metadata("pair", "a"), type=kind, data=data)
 
 
-OBJECTS = st.one_of(services(), pod(), slices(), http_routes(), gateways(), grants(), secrets())
+@st.composite
+def namespaces(draw):
+    labels = draw(st.sampled_from([{}, {tables.MESH_LABEL: "enabled"}, {tables.MESH_LABEL: "disabled"}]))
+    return core.Namespace(metadata=meta.Metadata(name=draw(st.sampled_from(NAMESPACES)), labels=labels))
+
+
+@st.composite
+def machines(draw):
+    spec = core.NodeSpec(pod_cidrs=draw(st.sampled_from([(), ("10.244.1.0/24",), ("nonsense",)])))
+    address = core.NodeAddress("InternalIP", draw(st.sampled_from(["192.168.0.1", "fd00::1"])))
+    return core.Node(metadata=meta.Metadata(name="node-1"), spec=spec, status=core.NodeStatus((address,)))
+
+
+OBJECTS = st.one_of(
+    services(), pod(), slices(), http_routes(), gateways(), grants(), secrets(), namespaces(), machines()
+)
+SETTINGS = st.builds(
+    network.Settings, enrolment=st.sampled_from(["all", "labelled"]), mode=st.sampled_from(["STRICT", "PERMISSIVE"])
+)
 EVENTS = st.lists(st.tuples(OBJECTS, st.booleans()), min_size=1, max_size=14)
 
 
 def every_key():
     wanted = []
     for client in CLIENTS:
-        listed = [names.APPLICATION, names.DESTINATIONS, *(names.routes(n) for n in NAMESPACES)]
+        listed = [names.APPLICATION, names.DESTINATIONS, names.PODS, *(names.routes(n) for n in NAMESPACES)]
         listed += [names.gateway("a", "g", 80), names.gateway_routes("a", "g", 80), names.gateway_routes("a", "g", 81)]
         listed += [names.gateway("a", "g", 443), names.tls("a", "pair")]
         listed += [names.listener_routes("a", "g", 443, f"t{i}") for i in range(3)]
         for n in NAMESPACES:
             listed += [f(f"u-{n}-{i}") for i in (1, 3) for f in (names.inbound, names.outbound)]
+            listed += [names.filter_slot(s, f"u-{n}-1") for s in ("plaintext", "plaintext-http")]
             listed += [names.service("a", n, s, 80) for s in SERVICES]
             listed += [names.endpoints(n, s, 80) for s in SERVICES]
         listed += [names.virtual("a", f"10.96.0.{i}:80") for i in (1, 2)]
@@ -172,19 +194,21 @@ def ref_of(value):
 
 
 @settings(max_examples=150, deadline=None)
-@given(EVENTS, st.sets(st.sampled_from(KEYS), max_size=25))
-def test_incremental_equals_from_nothing(events, watched):
-    db = wiring.mesh(network.Settings())
+@given(st.lists(SETTINGS, min_size=1, max_size=2), EVENTS, st.sets(st.sampled_from(KEYS), max_size=25))
+def test_incremental_equals_from_nothing(told, events, watched):
+    db = wiring.mesh(told[0])
     watches = {key: db.watch(resources.resource, key) for key in watched}
     state = {}
-    for value, keep in events:
+    for number, (value, keep) in enumerate(events):
         ref = ref_of(value)
+        now = told[-1] if number > len(events) // 2 else told[0]
+        db.commit([graph.Set(tables.SETTINGS, tables.ONE, now)])
         db.commit(tables.changes(ref, value if keep else None))
         if keep:
             state[ref] = value
         else:
             state.pop(ref, None)
-        fresh = wiring.offline(state.values())
+        fresh = wiring.offline(state.values(), now)
         for key, watch in watches.items():
             assert watch.latest == fresh.ask(resources.resource, key), key
         for key in LISTS:

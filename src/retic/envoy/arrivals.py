@@ -47,7 +47,7 @@ def inbound(http_ports: Iterable[int], plaintext: Plaintext) -> matcher_pb2.Matc
         # The input gives all protocols that the client offered, each in quotes, joined by commas.
         {
             f"'{tls.ALPN_HTTP}'": _chain(HTTP),
-            f"'{tls.ALPN_TCP}'": _by_port(dict.fromkeys(declared, HTTP), _chain(TCP)),
+            f"'{tls.ALPN_TCP}'": _by_port_or(dict.fromkeys(declared, HTTP), _chain(TCP)),
         },
     )
     other = _open(declared) if plaintext.open else _probed(plaintext)
@@ -58,20 +58,20 @@ def inbound(http_ports: Iterable[int], plaintext: Plaintext) -> matcher_pb2.Matc
 
 def _open(http_ports: tuple[int, ...]) -> Way:
     """An application's own TLS passes as it is; HTTP in plaintext is parsed, so that nobody forges a header."""
-    plain = _by_port(dict.fromkeys(http_ports, PLAINTEXT_HTTP), _chain(PLAINTEXT_TCP))
+    plain = _by_port_or(dict.fromkeys(http_ports, PLAINTEXT_HTTP), _chain(PLAINTEXT_TCP))
     return _by_transport({"tls": _chain(PLAINTEXT_TCP), "raw_buffer": plain})
 
 
 def _probed(plaintext: Plaintext) -> Way | None:
     """What may be a probe. That it is one, and not something else, is seen to in its chain."""
-    ways = {
-        "tls": _by_port(dict.fromkeys(plaintext.https, PROBES_TLS), None),
-        "raw_buffer": _by_port(dict.fromkeys(plaintext.http, PLAINTEXT_HTTP), None),
-    }
-    there = {transport: way for transport, way in ways.items() if way is not None}
-    if not there or not plaintext.sources:
+    ways = {}
+    if plaintext.https:
+        ways["tls"] = Way(matcher=_by_port(dict.fromkeys(plaintext.https, PROBES_TLS)))
+    if plaintext.http:
+        ways["raw_buffer"] = Way(matcher=_by_port(dict.fromkeys(plaintext.http, PLAINTEXT_HTTP)))
+    if not ways or not plaintext.sources:
         return None
-    found = _by_address(inputs.SourceIPInput(), "source_ip", {plaintext.sources: _by_transport(there)})
+    found = _by_address(inputs.SourceIPInput(), "source_ip", {plaintext.sources: _by_transport(ways)})
     return Way(matcher=found)
 
 
@@ -89,13 +89,16 @@ def outbound(pods: tuple[str, ...], services: tuple[str, ...], *, look: bool) ->
     return _by_address(inputs.DestinationIPInput(), "destination_ip", ways)
 
 
-def _by_port(chains: dict[int, str], otherwise: Way | None) -> Way | None:
+def _by_port(chains: dict[int, str]) -> matcher_pb2.Matcher:
+    ways = {str(port): _chain(chain) for port, chain in chains.items()}
+    return _tree("destination_port", inputs.DestinationPortInput(), ways)
+
+
+def _by_port_or(chains: dict[int, str], otherwise: Way) -> Way:
     if not chains:
         return otherwise
-    ways = {str(port): _chain(chain) for port, chain in chains.items()}
-    found = _tree("destination_port", inputs.DestinationPortInput(), ways)
-    if otherwise is not None:
-        found.on_no_match.CopyFrom(otherwise)
+    found = _by_port(chains)
+    found.on_no_match.CopyFrom(otherwise)
     return Way(matcher=found)
 
 

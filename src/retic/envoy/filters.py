@@ -7,6 +7,7 @@ stand in every listener from its first day, because adding one later would chang
 import enum
 from collections.abc import Iterable
 
+import msgspec
 from envoy.config.core.v3 import address_pb2, config_source_pb2, extension_pb2
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.rbac.v3 import rbac_pb2
@@ -124,26 +125,68 @@ def filled(slot: Slot, pod_uid: str, allow: bool) -> extension_pb2.TypedExtensio
     return packing.typed(name, deny_network(slot))
 
 
-def only_probes(pod_uid: str, sources: Iterable[str], probed: probes.Probes) -> extension_pb2.TypedExtensionConfig:
-    """Of requests in plaintext those that a kubelet at one of `sources` (IPv4 addresses) makes for the pod's probes
-    and hooks: that port, GET, and that request target to the letter; or gRPC's health check."""
-    answer = deny_http()
+class Plaintext(msgspec.Struct, frozen=True):
+    """What plaintext may do at a pod: everything when `open`, else what a kubelet at one of `sources` (IPv4
+    addresses) does for the probes and hooks in the pod's spec."""
+
+    open: bool
+    sources: tuple[str, ...] = ()
+    probed: probes.Probes = probes.Probes()
+
+
+def plaintext_requests(pod_uid: str, what: Plaintext) -> extension_pb2.TypedExtensionConfig:
+    """For Slot.PLAINTEXT_HTTP. Of a probe: that port, GET, and that request target to the letter; or gRPC's health
+    check. Where everything is allowed, what would be refused otherwise is counted."""
+    allowed = [_get(get) for get in what.probed.gets] + [_health(port) for port in what.probed.grpc]
+    rules = _from(what.sources, allowed)
+    if what.open:
+        made = http_rbac_pb2.RBAC(shadow_rules=rules, shadow_rules_stat_prefix=_counted(pod_uid))
+    else:
+        made = http_rbac_pb2.RBAC(rules=rules)
+    return packing.typed(names.filter_slot(Slot.PLAINTEXT_HTTP, pod_uid), made)
+
+
+def plaintext_connections(pod_uid: str, what: Plaintext) -> extension_pb2.TypedExtensionConfig:
+    """For Slot.PLAINTEXT: none of them is a probe that is looked into. Counted as requests are."""
+    made = deny_network(Slot.PLAINTEXT)
+    if what.open:
+        made.shadow_rules.CopyFrom(_from(what.sources, [_port(port) for port in what.probed.ports]))
+        made.shadow_rules_stat_prefix = _counted(pod_uid)
+        made.ClearField("rules")
+    return packing.typed(names.filter_slot(Slot.PLAINTEXT, pod_uid), made)
+
+
+def _counted(pod_uid: str) -> str:
+    """The beginning of the counters of what STRICT would refuse; ends with a dot as Envoy wants."""
+    return f"strict.{pod_uid}."
+
+
+def _from(sources: Iterable[str], allowed: list[rbac_pb2.Permission]) -> rbac_pb2.RBAC:
+    answer = rbac_pb2.RBAC(action=rbac_pb2.RBAC.ALLOW)
     who = [rbac_pb2.Principal(direct_remote_ip=_one(address)) for address in sources]
-    what = [_get(get) for get in probed.gets] + [_health(port) for port in probed.grpc]
-    if who and what:
-        answer.rules.policies["probes"].CopyFrom(rbac_pb2.Policy(permissions=what, principals=who))
-    return packing.typed(names.filter_slot(Slot.PLAINTEXT_HTTP, pod_uid), answer)
+    if who and allowed:
+        answer.policies["probes"].CopyFrom(rbac_pb2.Policy(permissions=allowed, principals=who))
+    return answer
 
 
 def _one(address: str) -> address_pb2.CidrRange:
     return address_pb2.CidrRange(address_prefix=address, prefix_len=wrappers_pb2.UInt32Value(value=32))
 
 
+# A probe that says one of these is none. An upgrade would make of the request a connection of which nobody sees what
+# it carries; by the others some frameworks take another path or method than the request line's.
+_NOT_SAID = (
+    "upgrade", "x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override",
+)  # fmt: skip
+
+
 def _get(get: probes.Get) -> rbac_pb2.Permission:
-    # An upgrade would make of the request a connection of which nobody sees what it carries.
-    upgrade = rbac_pb2.Permission(header=route_components_pb2.HeaderMatcher(name="upgrade", present_match=True))
-    no_upgrade = rbac_pb2.Permission(not_rule=upgrade)
-    return _all(_port(get.port), _header(":method", "GET"), _header(":path", get.target), no_upgrade)
+    return _all(_port(get.port), _header(":method", "GET"), _header(":path", get.target), *map(_without, _NOT_SAID))
+
+
+def _without(name: str) -> rbac_pb2.Permission:
+    said = route_components_pb2.HeaderMatcher(name=name, present_match=True)
+    return rbac_pb2.Permission(not_rule=rbac_pb2.Permission(header=said))
 
 
 def _health(port: int) -> rbac_pb2.Permission:

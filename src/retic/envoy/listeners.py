@@ -7,7 +7,6 @@ tables by which they choose their chains ever change (`arrivals`), and a pod's c
 
 from collections.abc import Iterable
 
-import msgspec
 from envoy.config.core.v3 import address_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
@@ -20,7 +19,7 @@ from google.protobuf.message import Message
 from xds.type.matcher.v3 import matcher_pb2
 
 from retic.envoy import arrivals, filters, limits, managers, names, packing, riders, tls
-from retic.mesh import network, probes, service
+from retic.mesh import network, service
 
 _LOCAL = "%DOWNSTREAM_LOCAL_ADDRESS%"
 _LOCAL_WITHOUT_PORT = "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"
@@ -30,13 +29,6 @@ _OWN_NAMESPACE = "%FILTER_STATE(envoy.network.network_namespace:PLAIN)%"
 Chain = listener_components_pb2.FilterChain
 Filter = listener_components_pb2.Filter
 Riders = dict[riders.Rider, str]
-
-
-class Probed(msgspec.Struct, frozen=True):
-    """What may look at a pod: a kubelet at one of `sources` (addresses), `by` the probes in the pod's spec."""
-
-    sources: tuple[str, ...] = ()
-    by: probes.Probes = probes.Probes()
 
 
 def outbound(pod: service.Workload, settings: network.Settings) -> listener_pb2.Listener:
@@ -63,7 +55,7 @@ def opaque(pod: service.Workload, settings: network.Settings) -> listener_pb2.Li
 
 
 def inbound(
-    pod: service.Workload, settings: network.Settings, http_ports: Iterable[int], probed: Probed
+    pod: service.Workload, settings: network.Settings, http_ports: Iterable[int], may: filters.Plaintext
 ) -> listener_pb2.Listener:
     """Where connections to a pod arrive. The application sees the caller's address.
 
@@ -76,7 +68,7 @@ def inbound(
     # Who has said nothing by then waits for a server that speaks first, and has no TLS of ours.
     listener.listener_filters_timeout.CopyFrom(limits.seconds(limits.SILENT_SECONDS))
     listener.continue_on_listener_filters_timeout = True
-    https = tuple(sorted({get.port for get in probed.by.gets if get.tls}))
+    https = tuple(sorted({get.port for get in may.probed.gets if get.tls}))
     listener.filter_chains.extend([*_ours(pod, settings), *_plaintext(pod.uid)])
     if https:
         identity = network.identity(settings.trust_domain, pod.namespace, pod.account)
@@ -85,9 +77,9 @@ def inbound(
             Chain(name=arrivals.PROBES_TLS, transport_socket=tls.probed(identity), filters=[_here(), manager])
         )
     plaintext = arrivals.Plaintext(
-        open=settings.mode == "PERMISSIVE",
-        sources=probed.sources,
-        http=tuple(sorted({*probed.by.grpc, *(get.port for get in probed.by.gets if not get.tls)})),
+        open=may.open,
+        sources=may.sources,
+        http=tuple(sorted({*may.probed.grpc, *(get.port for get in may.probed.gets if not get.tls)})),
         https=https,
     )
     listener.filter_chain_matcher.CopyFrom(arrivals.inbound(http_ports, plaintext))

@@ -9,6 +9,8 @@ exist" is a cluster without endpoints, because a removal would let every later r
 time-out.
 """
 
+from typing import Any
+
 import msgspec
 from google.protobuf import struct_pb2
 from google.protobuf.message import Message
@@ -17,8 +19,17 @@ from xds.type.v3 import typed_struct_pb2
 from retic import graph, xds
 from retic.envoy import clusters, endpoints, entrance, filters, listeners, names, routes, secrets
 from retic.mesh import (
-    declared, gateways, network, nodes, probes, routing, service, services, tables, workloads,
-)  # fmt: skip
+    declared,
+    gateways,
+    network,
+    nodes,
+    probes,
+    routing,
+    service,
+    services,
+    tables,
+    workloads,
+)
 
 Kind = names.Kind
 
@@ -40,8 +51,10 @@ class Names(msgspec.Struct, frozen=True, order=True):
 
 
 # Gateways share clusters of their own: they choose the protocol towards a pod, a pod's proxy keeps its pod's.
-_GATEWAYS = "gateway/"
+_GATEWAYS = "gateways"  # no client's id: those have a slash
 
+# Who shares what namespaces see: all nodes, and whoever asks for no client's sake; and all gateways.
+_SHARED = ("", _GATEWAYS)
 _OF_NODES = (names.APPLICATION, names.APPLICATION_TLS, names.PASSTHROUGH)
 _PER_CLIENT = {names.LISTENER, names.SECRET, names.OPAQUE, names.FILTER}
 _OF_GATEWAY = (Kind.GATEWAY_ROUTES + "/", Kind.LISTENER_ROUTES + "/")
@@ -76,9 +89,6 @@ def resource(db: graph.Db, key: Key) -> xds.Encoded | None:
     return None if message is None else _encoded(key, message)
 
 
-# Who shares what namespaces see: all nodes, and whoever asks for no client's sake; and all gateways.
-_SHARED = ("", _GATEWAYS)
-
 
 def _encoded(key: Key, message: Message) -> xds.Encoded:
     return xds.encode(key.type_url, key.name, message.SerializeToString(deterministic=True))
@@ -87,7 +97,7 @@ def _encoded(key: Key, message: Message) -> xds.Encoded:
 def _seen(db: graph.Db, name: names.Name, key: Key) -> xds.Encoded | None:
     """What the client's namespace sees, if it has pods there; as if there were nothing otherwise."""
     if _may_see(db, key.client, name.client_namespace):
-        shared = _GATEWAYS if key.client.startswith(_GATEWAYS) and key.type_url == names.CLUSTER else ""
+        shared = _GATEWAYS if key.client.startswith("gateway/") and key.type_url == names.CLUSTER else ""
         return db.ask(resource, Key(key.type_url, key.name, shared))
     return _encoded(key, clusters.nowhere(key.name)) if key.type_url == names.CLUSTER else None
 
@@ -127,23 +137,20 @@ def _listener(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     pod = _pod(db, name.parts[0], key)
     if pod is None or not pod.served:
         return None
-    settings = _settings_for(db, pod)
+    settings = db.ask(workloads.settings, tables.ONE)
     if name.kind is Kind.INBOUND:
         http_ports = db.ask(declared.http_ports, tables.Key(pod.namespace, pod.name))
-        return listeners.inbound(pod, settings, http_ports, _probed(db, pod))
+        return listeners.inbound(pod, settings, http_ports, _plaintext(db, pod))
     return {Kind.OUTBOUND: listeners.outbound, Kind.OPAQUE: listeners.opaque}[name.kind](pod, settings)
 
 
-def _settings_for(db: graph.Db, pod: service.Workload) -> network.Settings:
-    """The mesh's settings; to a pod that leaves the mesh plaintext may come, as it will when it is released."""
-    settings = db.ask(workloads.settings, tables.ONE)
-    leaves = pod.role is not service.Role.WORKLOAD
-    return msgspec.structs.replace(settings, mode="PERMISSIVE") if leaves else settings
-
-
-def _probed(db: graph.Db, pod: service.Workload) -> listeners.Probed:
-    return listeners.Probed(
-        db.ask(nodes.sources, pod.node), db.ask(probes.of, tables.Key(pod.namespace, pod.name))
+def _plaintext(db: graph.Db, pod: service.Workload) -> filters.Plaintext:
+    """By the mesh's mode; to a pod that leaves the mesh plaintext may come, as it will when it is released."""
+    mode = db.ask(workloads.settings, tables.ONE).mode
+    return filters.Plaintext(
+        open=mode == "PERMISSIVE" or pod.role is not service.Role.WORKLOAD,
+        sources=db.ask(nodes.sources, pod.node),
+        probed=db.ask(probes.of, tables.Key(pod.namespace, pod.name)),
     )
 
 
@@ -154,12 +161,8 @@ def _slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     slot = filters.Slot(name.parts[0])
     if slot not in (filters.Slot.PLAINTEXT, filters.Slot.PLAINTEXT_HTTP):
         return filters.filled(slot, pod.uid, allow=True)
-    if _settings_for(db, pod).mode == "PERMISSIVE":
-        return filters.filled(slot, pod.uid, allow=True)
-    if slot is filters.Slot.PLAINTEXT:
-        return filters.filled(slot, pod.uid, allow=False)
-    probed = _probed(db, pod)
-    return filters.only_probes(pod.uid, probed.sources, probed.by)
+    may = filters.plaintext_requests if slot is filters.Slot.PLAINTEXT_HTTP else filters.plaintext_connections
+    return may(pod.uid, _plaintext(db, pod))
 
 
 def _gateway(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -283,7 +286,7 @@ def _pods(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     return typed_struct_pb2.TypedStruct(type_url="retic.dev/pods", value=value)
 
 
-def _listed(db: graph.Db, pod: service.Workload) -> dict[str, object]:
+def _listed(db: graph.Db, pod: service.Workload) -> dict[str, Any]:
     probed = db.ask(probes.of, tables.Key(pod.namespace, pod.name))
     return {
         "uid": pod.uid,

@@ -4,8 +4,6 @@ Probes with a `host` of their own go elsewhere and are left out, as are ports th
 cannot make such a probe either.
 """
 
-import urllib.parse
-
 import msgspec
 
 from retic import graph
@@ -32,6 +30,10 @@ class Probes(msgspec.Struct, frozen=True):
     def ports(self) -> tuple[int, ...]:
         """Every port that is probed, in order."""
         return tuple(sorted({g.port for g in self.gets} | {*self.grpc, *self.tcp}))
+
+
+# What Go leaves as it stands in a path (net/url, shouldEscape and validEncoded).
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/%:@!$&'()*+,;=-._~[]")
 
 
 @graph.query
@@ -79,6 +81,6 @@ def target(path: str) -> str:
     """What the kubelet writes in its request line for a probe's `path` (net/url's RequestURI): no fragment, a slash
     at the beginning, escaped where it has to be, the query as it stands."""
     whole, _, query = path.partition("#")[0].partition("?")
-    escaped = urllib.parse.quote(whole, safe="/%:@!$&'()*+,;=-._~[]")
+    escaped = "".join(chr(b) if b in _PLAIN else f"%{b:02X}" for b in whole.encode())
     escaped = escaped if escaped.startswith("/") else f"/{escaped}"
     return f"{escaped}?{query}" if query else escaped

@@ -1,13 +1,16 @@
 """Golden folders of the translation: from manifests and names to findings and resources, as text.
 
 A case is a folder: `in.yaml` (manifests), `render` (a client id and a resource name in each line), and what
-is expected: `findings.yaml` and `xds/NAME.yaml`. There is no code in a case.
+is expected: `findings.yaml` and `xds/NAME.yaml`, or `xds/CLIENT~NAME.yaml` for a name that an earlier line has
+already. `settings.yaml` holds what differs from the mesh's defaults (`mesh.network.Settings`). There is no code in a
+case.
 """
 
 import json
 import pathlib
 from typing import Any
 
+import msgspec
 import yaml
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
@@ -25,7 +28,7 @@ from xds.type.v3 import typed_struct_pb2
 from retic import graph, wiring, xds
 from retic.envoy import clusters, filters, managers, names, resources, tls
 from retic.explain import places
-from retic.mesh import faults
+from retic.mesh import faults, network
 from retic.sources import manifests
 
 _CLASSES: dict[str, type[Message]] = {
@@ -39,13 +42,20 @@ _CLASSES: dict[str, type[Message]] = {
 }
 
 
+def _settings(file: pathlib.Path) -> network.Settings:
+    told = yaml.safe_load(file.read_text()) if file.exists() else {}
+    return msgspec.convert(told, network.Settings)
+
+
 class Case:
     """One folder."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
         self.loaded = manifests.load([folder / "in.yaml"])
-        self.db: graph.Graph = wiring.offline([located.object for located in self.loaded.objects])
+        self.db: graph.Graph = wiring.offline(
+            [located.object for located in self.loaded.objects], _settings(folder / "settings.yaml")
+        )
 
     def expected(self) -> dict[str, str]:
         """What the folder holds now, by path within it."""
@@ -55,13 +65,17 @@ class Case:
     def actual(self) -> dict[str, str]:
         """What it should hold, made anew."""
         answer = {"findings.yaml": self._findings()}
-        for name, message in self.messages():
+        for client, name, message in self._rendered():
             text = _dump(json_format.MessageToDict(message, preserving_proto_field_name=True))
-            answer[f"xds/{name.replace('/', '~').replace(':', '_')}.yaml"] = text
+            path = f"xds/{_file(name)}.yaml"
+            answer[f"xds/{_file(client)}~{_file(name)}.yaml" if path in answer else path] = text
         return answer
 
     def messages(self) -> list[tuple[str, Message]]:
         """The resources that `render` names. ValueError for one that does not exist."""
+        return [(name, message) for _, name, message in self._rendered()]
+
+    def _rendered(self) -> list[tuple[str, str, Message]]:
         answer = []
         for line in (self.folder / "render").read_text().split("\n"):
             if not line.strip():
@@ -76,7 +90,7 @@ class Case:
                 raise ValueError(f"{self.folder.name}: {client} has no resource {name}")
             message = _CLASSES[parsed.type_url]()
             discovery_pb2.Resource.FromString(encoded.resource).resource.Unpack(message)
-            answer.append((name, message))
+            answer.append((client, name, message))
         return answer
 
     def _findings(self) -> str:
@@ -118,6 +132,10 @@ def _validatable(cluster: cluster_pb2.Cluster) -> cluster_pb2.Cluster:
         cluster.eds_cluster_config.eds_config.CopyFrom(tls.ads())
         cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
     return cluster
+
+
+def _file(name: str) -> str:
+    return name.replace("/", "~").replace(":", "_")
 
 
 def _carrier(name: str, routes: route_pb2.RouteConfiguration) -> listener_pb2.Listener:

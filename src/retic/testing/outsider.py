@@ -26,9 +26,14 @@ class Somewhere:
     def __init__(self, pid: int) -> None:
         self.pid = pid
 
+    @property
+    def line(self) -> list[str]:
+        """What a command line begins with to run here."""
+        return _enter(self.pid)
+
     def popen(self, *argv: str) -> "subprocess.Popen[str]":
         """Start a command in the namespace, with the test's own view of files."""
-        line = [*_enter(self.pid), *argv]
+        line = [*self.line, *argv]
         return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, *argv: str, seconds: float = 60) -> str:
