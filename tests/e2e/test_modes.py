@@ -281,7 +281,8 @@ def _there_and_back(modes, inside, beside, node):
     tls = beside.say(address, 8443, text="GET / HTTP/1.0\r\n\r\n", tls=True)
     assert tls["lines"][0].startswith("HTTP/1.0 200"), "TLS of the application's own passes"
     counted = {k: v for k, v in modes.mesh.stats("node-1").items() if ".strict." in k and k.endswith("shadow_denied")}
-    assert len(counted) == 2, "of requests and of connections"
+    assert len(counted) == 2, f"of requests and of connections: {counted}"
+    print(f"what STRICT would refuse: {counted}")
     assert all(counted.values()), counted
     assert "200" in node.say(address, 8443, text="GET / HTTP/1.0\r\n\r\n", tls=True)["lines"][0]
     beside.hold("lines", address, 7001)
@@ -304,7 +305,7 @@ def forged():
     return {"x-forwarded-client-cert": FORGED, "X_Forwarded_Client_Cert": FORGED, "x-retic-ip": "admin"}
 
 
-def test_pods_become_captured_and_released_under_load(modes):
+def test_pods_become_captured_and_released_under_load(modes, inside):
     """Whether pods are reached by mTLS or in plaintext changes for every cluster at once, and no request is lost."""
     modes.set(mode="PERMISSIVE")
     kinds = {
@@ -312,10 +313,13 @@ def test_pods_become_captured_and_released_under_load(modes):
         "HTTP/1, a connection each": ["http://web/", "--new-connections"],
         "by address": [f"http://{modes.address}:8080/"],
     }
+    inside.hold("older", "web", 7001)
+    inside.talk("older", "")
     running_load = load.Load(modes.mesh, 25, pod="caller", kinds=kinds, node="node-2")
     try:
         for enrolment in ("labelled", "all", "labelled", "all"):
             modes.set(enrolment=enrolment)
+            assert inside.talk("older", "still\n").endswith("still\n"), "a connection that is open goes on"
             secured = modes.mesh.stats("node-1").get("http.plaintext.downstream_rq_total", 0)
             print(f"{enrolment}: {secured} requests in plaintext so far")
         assert running_load.running(), "the load went on throughout"

@@ -19,7 +19,7 @@ KEPT_SUFFIXES = (
     "upstream_rq_total", "upstream_rq_active", "upstream_rq_pending_overflow", "upstream_rq_retry",
     "upstream_rq_timeout", "membership_total", "membership_healthy", "ssl.handshake", "ssl.session_reused",
     "ssl.connection_error", "ssl.fail_verify_error", "ssl.fail_verify_no_cert", "ssl.fail_verify_san",
-    "rbac.allowed", "rbac.denied", "original_dst_host_invalid",
+    "rbac.allowed", "rbac.denied", "shadow_denied", "original_dst_host_invalid",
 )  # fmt: skip
 # and by its beginning:
 KEPT_PREFIXES = ("server.", "listener_manager.", "cluster_manager.", "control_plane.", "overload.", "retic.")
