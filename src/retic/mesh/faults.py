@@ -1,7 +1,7 @@
 """Faults of meaning, object by object: what is well formed and yet does not do what its author expects."""
 
 from retic import findings, graph
-from retic.mesh import fields, gateways, network, routing, rules, service, services, tables
+from retic.mesh import fields, gateways, labels, network, routing, rules, service, services, tables
 from retic.objects import gateway, routes
 
 Faults = tuple[findings.Fault, ...]
@@ -22,6 +22,12 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
             return _slice(db, ref, key)
         case "Service":
             return _service(db, ref, key)
+        case "Namespace":
+            return tuple(labels.namespace(db, ref))
+        case "Pod":
+            return tuple(labels.pod(db, ref))
+        case "Node":
+            return tuple(labels.node(db, ref))
     return ()
 
 

@@ -32,8 +32,9 @@ class Probes(msgspec.Struct, frozen=True):
         return tuple(sorted({g.port for g in self.gets} | {*self.grpc, *self.tcp}))
 
 
-# What Go leaves as it stands in a path (net/url, shouldEscape and validEncoded).
-_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/%:@!$&'()*+,;=-._~[]")
+# What Go leaves as it stands in a path (net/url): these, and the second as well unless something has to be escaped.
+_ALWAYS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/%:@$&+,;=-._~")
+_ALONE = frozenset(b"!'()*[]")
 
 
 @graph.query
@@ -79,8 +80,12 @@ def _port(container: pods.Container, wanted: int | str) -> list[int]:
 
 def target(path: str) -> str:
     """What the kubelet writes in its request line for a probe's `path` (net/url's RequestURI): no fragment, a slash
-    at the beginning, escaped where it has to be, the query as it stands."""
+    at the beginning, no host, escaped where it has to be, the query as it stands."""
     whole, _, query = path.partition("#")[0].partition("?")
-    escaped = "".join(chr(b) if b in _PLAIN else f"%{b:02X}" for b in whole.encode())
+    if whole.startswith("//"):
+        whole = "/" + whole[2:].partition("/")[2]
+    text = whole.encode()
+    plain = _ALWAYS | _ALONE if _ALWAYS | _ALONE >= set(text) else _ALWAYS
+    escaped = "".join(chr(b) if b in plain else f"%{b:02X}" for b in text)
     escaped = escaped if escaped.startswith("/") else f"/{escaped}"
     return f"{escaped}?{query}" if query else escaped

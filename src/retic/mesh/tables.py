@@ -17,6 +17,9 @@ GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
 SERVICE_LABEL = "kubernetes.io/service-name"
 CONTROLLER = "retic.dev/gateway-controller"
 MESH_LABEL = "retic.dev/mesh"
+# On Nodes of networks where a kubelet's connections to its pods come from yet another address: IPv4 addresses, with
+# commas between them.
+PROBE_SOURCES = "retic.dev/probe-sources"
 # The condition in a pod's status which says that its node's proxy takes its connections.
 CAPTURED = "retic.dev/Captured"
 
@@ -170,9 +173,19 @@ def changes(ref: findings.Ref, value: objects.Object | None) -> list[graph.Chang
 
 def _reduced(value: objects.Object) -> objects.Object:
     metadata = msgspec.structs.replace(value.metadata, generation=None, owner_references=())
+    if isinstance(value, core.Node):
+        return _reduced_node(value)
     if not isinstance(value, pods.Pod):
         return msgspec.structs.replace(value, metadata=metadata)
     return msgspec.structs.replace(value, metadata=metadata, status=_reduced_status(value.status or pods.PodStatus()))
+
+
+def _reduced_node(node: core.Node) -> core.Node:
+    """Only where it is: a node's other annotations and its status change all the time."""
+    said = {k: v for k, v in node.metadata.annotations.items() if k == PROBE_SOURCES}
+    about = meta.Metadata(name=node.metadata.name, labels=node.metadata.labels, annotations=said)
+    spec = core.NodeSpec(pod_cidr=node.spec.pod_cidr, pod_cidrs=node.spec.pod_cidrs)
+    return core.Node(metadata=about, spec=spec, status=node.status)
 
 
 def _reduced_status(status: pods.PodStatus) -> pods.PodStatus:
