@@ -7,7 +7,7 @@ import pytest
 import structlog
 from cryptography import x509
 
-from retic.identity import attest, authority, certificate, client, peer, server, service, spiffe
+from retic.identity import attest, authority, certificate, client, current, peer, server, service, spiffe
 from retic.testing import clock, upstream
 
 NODE = spiffe.Node("cluster.local", "node-1")
@@ -208,7 +208,7 @@ async def test_the_servers_certificate_is_renewed_while_it_serves(tmp_path):
     """Whoever connects after half-life sees another certificate; nothing is restarted."""
     time = clock.Fake(datetime.datetime.now(datetime.UTC))
     signer = authority.open_own(tmp_path, "cluster.local", lifetime=datetime.timedelta(days=4), time=time)
-    own = server._Certificate(signer)
+    own = server._Certificate(current.Current(signer))
     own.initial()
     assert own.fetch() is None
     time.advance(2 * 86400)

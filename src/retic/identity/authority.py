@@ -8,6 +8,7 @@ import datetime
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -23,10 +24,17 @@ MIN_LIFETIME = datetime.timedelta(seconds=30)
 _PEM = serialization.Encoding.PEM
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+# A request for a key on P-384 or of RSA with 4096 bits has less than 2 KiB of PEM.
+LONGEST_REQUEST = 8 * 1024
+Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class RefusedRequestError(ValueError):
     """A signing request that is not signed. The message says why, and holds no secret."""
+
+
+class StaleError(RuntimeError):
+    """Nothing can be signed at the moment; it is not the request's fault."""
 
 
 class Authority:
@@ -35,7 +43,7 @@ class Authority:
     def __init__(
         self,
         trust_domain: str,
-        key: ec.EllipticCurvePrivateKey,
+        key: Key,
         chain: Sequence[x509.Certificate],
         roots: Sequence[x509.Certificate],
         *,
@@ -66,12 +74,13 @@ class Authority:
         """The roots that everybody in the trust domain trusts, as PEM, one after the other."""
         return b"".join(root.public_bytes(_PEM) for root in self._roots)
 
-    def sign(self, request_pem: bytes, identity: spiffe.Id) -> bytes:
-        """A certificate chain (PEM, leaf first) for the identity and the request's key.
+    def sign(self, request_pem: bytes, identity: spiffe.Id, *, pod: str = "") -> bytes:
+        """A certificate chain (PEM, leaf first) for the identity and the request's key, bound to a pod's uid.
 
         RefusedRequestError when the request is damaged, its key weak, or it names anything else.
         """
-        return self.issue(_check(request_pem, identity), identity)
+        key = _check(request_pem, identity)
+        return self.issue(key, identity, dns=[certificate.pod_name(pod)] if pod else ())
 
     def issue(
         self,
@@ -82,7 +91,8 @@ class Authority:
     ) -> bytes:
         """A certificate chain (PEM, leaf first) for a key that is known to be its holder's.
 
-        `dns` is for the control plane's own certificate only: gRPC compares host names, not URIs.
+        `dns` is for the control plane's own certificate, since gRPC compares host names and not URIs, and for
+        the pods that agents' are bound to.
         """
         if identity.trust_domain != self.trust_domain:
             raise RefusedRequestError(f"{identity} is not of the trust domain {self.trust_domain}")
@@ -124,6 +134,8 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 def _check(request_pem: bytes, identity: spiffe.Id) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
     """The request's key, once everything about the request is as it must be."""
+    if len(request_pem) > LONGEST_REQUEST:
+        raise RefusedRequestError(f"a signing request has at most {LONGEST_REQUEST} bytes, not {len(request_pem)}")
     try:
         request = x509.load_pem_x509_csr(request_pem)
         key = request.public_key()
@@ -195,7 +207,7 @@ def open_intermediate(
 
 
 def self_signed(
-    trust_domain: str, key: ec.EllipticCurvePrivateKey, now: datetime.datetime
+    trust_domain: str, key: Key, now: datetime.datetime
 ) -> x509.Certificate:
     """A root for the trust domain, which stands in it as its URI (X509-SVID, section 3.1)."""
     organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain[:64])
@@ -225,8 +237,22 @@ def write_private(file: pathlib.Path, data: bytes) -> None:
     draft.replace(file)
 
 
-def _load_key(file: pathlib.Path) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(file.read_bytes(), None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{file}: the authority's key must be ECDSA (P-256)")
-    return key
+def load_key(pem: bytes) -> Key:
+    """An authority's private key. ValueError when it is none, encrypted, or of a kind that proxies do not verify."""
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        # What cryptography says may quote the text, and the text is a key.
+        raise ValueError("the authority's key cannot be read: give one in PEM, not encrypted") from error
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, _CURVES):
+        return key
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
+        return key
+    raise ValueError("the authority's key must be ECDSA on P-256 or P-384, or RSA with at least 2048 bits")
+
+
+def _load_key(file: pathlib.Path) -> Key:
+    try:
+        return load_key(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error

@@ -1,6 +1,7 @@
 """Keys, signing requests and what is read from certificates; refuses to sign: that is the authority's."""
 
 import datetime
+import re
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -9,6 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from retic.identity import spiffe
 
 BACKDATE = datetime.timedelta(minutes=5)  # certificates begin that long before they are made: clocks differ
+# An agent's certificate says which pod it was made for by a DNS name below this one: X509-SVID allows one URI, the
+# SPIFFE id, and any number of DNS names (section 2). The name is nobody's address.
+POD_SUFFIX = ".pod.retic.internal"
+_UID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -29,6 +34,13 @@ def request(key: ec.EllipticCurvePrivateKey, identity: spiffe.Id) -> bytes:
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     signed = builder.add_extension(name, critical=True).sign(key, hashes.SHA256())
     return signed.public_bytes(serialization.Encoding.PEM)
+
+
+def pod_name(uid: str) -> str:
+    """The DNS name that binds a certificate to the pod of that uid. InvalidIdError for what can be no uid."""
+    if not _UID.fullmatch(uid):
+        raise spiffe.InvalidIdError(f"{uid[:80]!r} is no pod's uid")
+    return uid + POD_SUFFIX
 
 
 def identity_of(certificate: x509.Certificate) -> spiffe.Id:

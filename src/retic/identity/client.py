@@ -1,6 +1,6 @@
 """The other end of the service: ask an authority for certificates over gRPC. Keeps nothing."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -44,6 +44,12 @@ class Channel:
     async def bundle(self) -> service.Bundle:
         """The trust domain's roots. grpc.aio.AioRpcError when unreachable."""
         return await self._call("Bundle", service.BundleRequest(), service.Bundle)
+
+    def roots(self) -> "grpc.aio.StreamStreamCall[bytes, bytes]":
+        """The stream Roots. Payloads are those of `service`: Bundle comes, Holds goes."""
+        method: Any = self.channel.stream_stream(f"/{service.NAME}/Roots", _same, _same)
+        made: grpc.aio.StreamStreamCall[bytes, bytes] = method()  # the stubs want an iterator: we write
+        return made
 
     async def _call(self, method: str, asked: msgspec.Struct, answer: type[A]) -> A:
         call = self.channel.unary_unary(f"/{service.NAME}/{method}", _same, _same)

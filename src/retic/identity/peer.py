@@ -5,13 +5,16 @@ gRPC has verified the chain, the signatures and the dates before a call begins.
 
 from collections.abc import Iterable, Mapping
 
-from retic.identity import spiffe
+from retic.identity import attest, certificate, spiffe
 
 _NAMES = "x509_subject_alternative_name"
 
 
-class UnknownPeerError(PermissionError):
+class UnknownPeerError(attest.RefusedError):
     """The peer has no certificate of a kind that is let in. The message may be shown to it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, attest.Reason.PEER)
 
 
 def identity(auth: Mapping[str, Iterable[bytes]], trust_domain: str) -> spiffe.Id:
@@ -37,3 +40,13 @@ def client(auth: Mapping[str, Iterable[bytes]], trust_domain: str) -> spiffe.Cli
     if not isinstance(found, spiffe.Node | spiffe.Gateway):
         raise UnknownPeerError(f"{found} is neither a node nor a gateway")
     return found
+
+
+def bearer(auth: Mapping[str, Iterable[bytes]], trust_domain: str) -> attest.Bearer:
+    """As `client`, with the pod that the certificate is bound to."""
+    found = client(auth, trust_domain)
+    suffix = certificate.POD_SUFFIX.encode()
+    pods = [name.removesuffix(suffix) for name in auth.get(_NAMES, ()) if name.endswith(suffix)]
+    if len(pods) > 1:
+        raise UnknownPeerError("the client certificate is bound to more than one pod")
+    return attest.Bearer(found.client_id, pods[0].decode("ascii", "replace") if pods else "")

@@ -12,7 +12,7 @@ from typing import Any, cast
 import grpc
 from cryptography import x509
 
-from retic.identity import authority, certificate, spiffe
+from retic.identity import authority, certificate, current, spiffe
 
 # gRPC compares a server's certificate with a host name; URIs are not looked at. The authority puts this
 # name into the control plane's certificate and into no other, so it proves as much as the SPIFFE id.
@@ -40,17 +40,18 @@ SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
 # For the port that anybody may call who reaches it: a token and a signing request are some hundred bytes, and a
 # longer message is refused before it is read into memory.
 LONGEST_ENROLMENT = 64 * 1024
+MOST_ENROLMENTS = 512  # calls at one time on that port; who comes beyond is told to come back
 ENROLMENT_OPTIONS = (("grpc.max_receive_message_length", LONGEST_ENROLMENT), *SERVER_OPTIONS[1:])
 
 
 class _Certificate:
     """The control plane's certificate of the moment. Called from gRPC's threads."""
 
-    def __init__(self, signer: authority.Authority) -> None:
+    def __init__(self, signer: current.Current) -> None:
         self._signer = signer
         self._lock = threading.Lock()
         self._renew_at = signer.time.now()
-        self._bundle = b""
+        self._made_by: authority.Authority | None = None
 
     def initial(self) -> grpc.ServerCertificateConfiguration:
         with self._lock:
@@ -59,21 +60,20 @@ class _Certificate:
     def fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """A new one when due, else None: the one before stays."""
         with self._lock:
-            due = self._signer.time.now() >= self._renew_at or self._signer.bundle() != self._bundle
+            due = self._signer.time.now() >= self._renew_at or self._signer.signer is not self._made_by
             return self._make() if due else None
 
     def _make(self) -> grpc.ServerCertificateConfiguration:
-        key = certificate.new_key()
-        identity = spiffe.Control(self._signer.trust_domain)
-        chain = self._signer.issue(key.public_key(), identity, dns=(HOST,))
+        key, signer = certificate.new_key(), self._signer.signer
+        chain = signer.issue(key.public_key(), spiffe.Control(signer.trust_domain), dns=(HOST,))
         self._renew_at = certificate.renew_at(x509.load_pem_x509_certificate(chain))
-        self._bundle = self._signer.bundle()
+        self._made_by = signer
         return grpc.ssl_server_certificate_configuration(
-            [(certificate.key_pem(key), chain)], root_certificates=self._bundle
+            [(certificate.key_pem(key), chain)], root_certificates=signer.bundle()
         )
 
 
-def credentials(signer: authority.Authority, *, require_client: bool) -> grpc.ServerCredentials:
+def credentials(signer: current.Current, *, require_client: bool) -> grpc.ServerCredentials:
     """What `add_secure_port` wants. With `require_client` who has no certificate of ours gets no call in."""
     own = _Certificate(signer)
     fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", own.fetch)  # the stubs forget None

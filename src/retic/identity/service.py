@@ -1,11 +1,12 @@
-"""The gRPC service retic.v1.Authority: Enroll, Sign, Bundle. Payloads are msgspec JSON.
+"""The gRPC service retic.v1.Authority: Enroll, Sign, Bundle, Roots. Payloads are msgspec JSON.
 
 Python's gRPC asks for client certificates always or never, so the service is on two ports: Enroll, whose
-callers have no certificate yet, where none is asked for; Sign where one is required; Bundle, which is
-public, on both. Refuses to decide who may have what: `attest` does.
+callers have no certificate yet, where none is asked for; Sign and Roots where one is required; Bundle, which
+is public, on both. Refuses to decide who may have what: `attest` does.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -13,7 +14,7 @@ import grpc.aio
 import msgspec
 import structlog
 
-from retic.identity import attest, authority, peer, spiffe
+from retic.identity import attest, authority, counts, current, holdings, peer, spiffe
 
 NAME = "retic.v1.Authority"
 _log = structlog.get_logger("retic.identity")
@@ -42,16 +43,24 @@ class BundleRequest(msgspec.Struct, frozen=True):
 
 
 class Signed(msgspec.Struct, frozen=True):
-    """A certificate chain, leaf first, and the roots of the trust domain; both PEM."""
+    """A certificate chain, leaf first, and the roots of the trust domain with their serial; both PEM."""
 
     certificate: str
     bundle: str
+    serial: int = 0
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """The roots of the trust domain, PEM."""
+    """The roots of the trust domain, PEM. Of two bundles the one with the greater serial is the newer."""
 
     bundle: str
+    serial: int = 0
+
+
+class Holds(msgspec.Struct, frozen=True):
+    """What a client says on the stream Roots: the SHA-256, in hex, of the bundle that it and its Envoy go by."""
+
+    held: str
 
 
 Q = TypeVar("Q", bound=msgspec.Struct)
@@ -59,65 +68,125 @@ Call: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class Service:
-    """The three methods over one authority. `enrolment()` and `signing()` are what the two ports serve."""
+    """The methods over one authority. `enrolment()` and `signing()` are what the two ports serve.
+
+    `counts` says what was signed and refused, `holdings` which client goes by which bundle.
+    """
 
     def __init__(
-        self, signer: authority.Authority, may_enroll: attest.MayEnroll, may_hold: attest.MayHold
+        self, signer: current.Current, may_enroll: attest.MayEnroll, may_hold: attest.MayHold
     ) -> None:
         self._signer = signer
         self._may_enroll = may_enroll
         self._may_hold = may_hold
+        self.counts = counts.Counts()
+        self.holdings = holdings.Holdings()
 
     def enrolment(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
         """Enroll and Bundle: for the port that asks for no client certificate."""
         return grpc.method_handlers_generic_handler(
             NAME,
-            {"Enroll": _unary(EnrollRequest, self._enroll), "Bundle": _unary(BundleRequest, self._bundle)},
+            {
+                "Enroll": self._unary(EnrollRequest, self._enroll),
+                "Bundle": self._unary(BundleRequest, self._bundle),
+            },
         )
 
     def signing(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
-        """Sign and Bundle: for the port that requires client certificates."""
+        """Sign, Roots and Bundle: for the port that requires client certificates."""
         return grpc.method_handlers_generic_handler(
-            NAME, {"Sign": _unary(SignRequest, self._sign), "Bundle": _unary(BundleRequest, self._bundle)}
+            NAME,
+            {
+                "Sign": self._unary(SignRequest, self._sign),
+                "Bundle": self._unary(BundleRequest, self._bundle),
+                "Roots": grpc.stream_stream_rpc_method_handler(self._roots),
+            },
         )
 
-    async def _enroll(self, asked: EnrollRequest, _call: Call) -> Signed:
+    async def _enroll(self, asked: EnrollRequest, call: Call) -> Signed:
         identity = spiffe.client(self._signer.trust_domain, asked.client_id)
-        await self._may_enroll.check(asked.client_id, asked.token)
-        return self._signed(asked.request, identity)
+        pod = await self._may_enroll.check(asked.client_id, asked.token, call.peer())
+        return self._signed(asked.request, identity, pod)
 
     async def _sign(self, asked: SignRequest, call: Call) -> Signed:
-        caller = peer.client(call.auth_context(), self._signer.trust_domain)
+        bearer = peer.bearer(call.auth_context(), self._signer.trust_domain)
         identity = spiffe.parse(asked.identity)
-        if identity != caller:
-            if not isinstance(identity, spiffe.Workload):
-                raise attest.RefusedError(f"{caller.client_id} may not hold {identity}")
-            await self._may_hold.check(caller.client_id, str(identity))
-        return self._signed(asked.request, identity)
+        own = identity == spiffe.client(self._signer.trust_domain, bearer.client_id)
+        if not own and not isinstance(identity, spiffe.Workload):
+            raise attest.RefusedError(f"{bearer.client_id} may not hold {identity}")
+        await self._may_hold.check(bearer, str(identity))
+        return self._signed(asked.request, identity, bearer.pod if own else "")
 
     async def _bundle(self, _asked: BundleRequest, _call: Call) -> Bundle:
-        return Bundle(self._signer.bundle().decode())
+        return _told(self._signer.roots)
 
-    def _signed(self, request: str, identity: spiffe.Id) -> Signed:
-        chain = self._signer.sign(request.encode(), identity)
-        _log.info("certificate signed", identity=str(identity))
-        return Signed(certificate=chain.decode(), bundle=self._signer.bundle().decode())
-
-
-def _unary(
-    asked: type[Q], answer: Callable[[Q, Call], Awaitable[msgspec.Struct]]
-) -> "grpc.RpcMethodHandler[bytes, bytes]":
-    """The method with its payloads decoded, and its refusals as gRPC statuses."""
-
-    async def serve(data: bytes, call: Call) -> bytes:
+    async def _roots(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
+        """The bundle, now and when it changes; the client says what it goes by, now and when that changes."""
         try:
-            return msgspec.json.encode(await answer(msgspec.json.decode(data, type=asked), call))
-        except PermissionError as error:
-            code, text = grpc.StatusCode.PERMISSION_DENIED, str(error)
-        except (msgspec.DecodeError, spiffe.InvalidIdError, authority.RefusedRequestError) as error:
-            code, text = grpc.StatusCode.INVALID_ARGUMENT, str(error)
-        _log.warning("certificate refused", reason=text, peer=call.peer())
-        await call.abort(code, text)
-        raise AssertionError("abort always raises")
+            bearer = peer.bearer(call.auth_context(), self._signer.trust_domain)
+        except attest.RefusedError as error:
+            await self._abort(call, error)
+            return
+        with self.holdings.of(bearer) as held:
+            reader = asyncio.create_task(_read(requests, held))
+            try:
+                async for roots in self._signer.follow():
+                    yield msgspec.json.encode(_told(roots))
+            finally:
+                reader.cancel()
 
-    return grpc.unary_unary_rpc_method_handler(serve)
+    def _signed(self, request: str, identity: spiffe.Id, pod: str) -> Signed:
+        chain = self._signer.sign(request.encode(), identity, pod=pod)
+        self.counts.signed += 1
+        _log.info("certificate signed", identity=str(identity), pod=pod)
+        told = _told(self._signer.roots)
+        return Signed(certificate=chain.decode(), bundle=told.bundle, serial=told.serial)
+
+    def _unary(
+        self, asked: type[Q], answer: Callable[[Q, Call], Awaitable[msgspec.Struct]]
+    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """The method with its payloads decoded, and its refusals counted, logged, and as gRPC statuses."""
+
+        async def serve(data: bytes, call: Call) -> bytes:
+            try:
+                return msgspec.json.encode(await answer(msgspec.json.decode(data, type=asked), call))
+            except _REFUSALS as error:
+                await self._abort(call, error)
+                raise AssertionError("abort always raises") from None
+
+        return grpc.unary_unary_rpc_method_handler(serve)
+
+    async def _abort(self, call: Call, error: Exception) -> None:
+        if isinstance(error, attest.RefusedError):
+            reason = error.reason
+        elif isinstance(error, authority.StaleError):
+            reason = attest.Reason.UNAVAILABLE
+        else:
+            reason = attest.Reason.MALFORMED
+        self.counts.refuse(reason)
+        _log.warning("certificate refused", kind=reason.value, reason=str(error), peer=call.peer())
+        await call.abort(_STATUS.get(reason, grpc.StatusCode.PERMISSION_DENIED), str(error))
+
+
+# UnicodeEncodeError: JSON can carry halves of surrogate pairs, which no text of ours has.
+_REFUSALS = (
+    attest.RefusedError, authority.StaleError, msgspec.DecodeError, spiffe.InvalidIdError,
+    authority.RefusedRequestError, UnicodeEncodeError,
+)  # fmt: skip
+_STATUS = {
+    attest.Reason.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
+    attest.Reason.BUSY: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    attest.Reason.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+def _told(roots: current.Roots) -> Bundle:
+    return Bundle(roots.bundle.decode(), roots.serial)
+
+
+async def _read(requests: AsyncIterator[bytes], held: holdings.Entry) -> None:
+    async for data in requests:
+        try:
+            held.say(msgspec.json.decode(data, type=Holds).held)
+        except msgspec.DecodeError:
+            continue  # of a newer version: what it does not say in our words it does not hold

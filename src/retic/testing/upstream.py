@@ -14,7 +14,7 @@ import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import Message
 
-from retic.identity import attest, authority, peer, server, service
+from retic.identity import attest, authority, current, peer, server, service
 
 TOKEN_KEY = b"k" * 32
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -26,16 +26,18 @@ class Holds:
     def __init__(self) -> None:
         self.table: dict[str, set[str]] = {}
 
-    async def check(self, client_id: str, spiffe_id: str) -> None:
-        """RefusedError unless the table says so."""
-        if spiffe_id not in self.table.get(client_id, set()):
-            raise attest.RefusedError(f"{client_id} runs no pod of {spiffe_id}")
+    async def check(self, holder: attest.Bearer, spiffe_id: str) -> None:
+        """RefusedError unless it is the holder's own or the table says so."""
+        own = spiffe_id.endswith(f"/retic/{holder.client_id}")
+        if not own and spiffe_id not in self.table.get(holder.client_id, set()):
+            raise attest.RefusedError(f"{holder.client_id} runs no pod of {spiffe_id}")
 
 
 class Control:
     """`requests` is every request of every stream, in order; `streams` counts the streams.
 
-    Given `discovery`, these handlers are served instead of its own ADS.
+    Given `discovery`, these handlers are served instead of its own ADS; given `may_enroll` or `may_hold`, they
+    are asked instead of the token key and the table.
     """
 
     def __init__(
@@ -44,9 +46,13 @@ class Control:
         trust_domain: str = "cluster.local",
         *,
         discovery: "tuple[grpc.GenericRpcHandler[bytes, bytes], ...]" = (),
+        may_enroll: attest.MayEnroll | None = None,
+        may_hold: attest.MayHold | None = None,
     ) -> None:
+        self.may_enroll, self.may_hold = may_enroll, may_hold
+        self.certificates: service.Service | None = None
         self.discovery = discovery
-        self.authority = authority.open_own(folder, trust_domain)
+        self.authority = current.Current(authority.open_own(folder, trust_domain))
         self.holds = Holds()
         self.requests: list[discovery_pb2.DeltaDiscoveryRequest] = []
         self.clients: list[str] = []
@@ -60,7 +66,9 @@ class Control:
 
     async def start(self) -> None:
         """Listen on 127.0.0.1: on free ports at first, on the same ones later."""
-        known = service.Service(self.authority, attest.LocalTokens(TOKEN_KEY), self.holds)
+        known = self.certificates = service.Service(
+            self.authority, self.may_enroll or attest.LocalTokens(TOKEN_KEY), self.may_hold or self.holds
+        )
         method = grpc.stream_stream_rpc_method_handler(
             self._discover,
             request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString,

@@ -44,10 +44,12 @@ class Holders:
     def __init__(self, db: graph.Graph) -> None:
         self._db = db
 
-    async def check(self, client_id: str, spiffe_id: str) -> None:
-        """RefusedError unless such a pod is there, or becomes known within a few seconds."""
-        wanted = spiffe.parse(spiffe_id)
+    async def check(self, holder: attest.Bearer, spiffe_id: str) -> None:
+        """RefusedError unless it is the client's own, or such a pod is there or becomes known within seconds."""
+        wanted, client_id = spiffe.parse(spiffe_id), holder.client_id
         if not isinstance(wanted, spiffe.Workload):
+            if wanted == spiffe.client(wanted.trust_domain, client_id):
+                return
             raise attest.RefusedError(f"{spiffe_id} is no workload's identity")
         account = mesh_service.Account(wanted.namespace, wanted.account)
         try:

@@ -12,7 +12,7 @@ from retic.control import config as settings
 from retic.control import server as control
 from retic.control import service as control_service
 from retic.envoy import resources
-from retic.identity import attest, authority
+from retic.identity import attest, authority, current
 from retic.identity import server as identity_server
 from retic.identity import service as identity_service
 from retic.mesh import network, tables
@@ -72,15 +72,19 @@ async def _serve(
     config: settings.Config, db: graph.Graph, discovery: ads.Server
 ) -> "list[grpc.aio.Server]":
     """Two ports: one that requires a client certificate, one for those who have none yet."""
-    signer = authority.open_own(
+    own = authority.open_own(
         config.folder / "ca", config.trust_domain, lifetime=datetime.timedelta(seconds=config.lifetime)
     )
+    signer = current.Current(own)
     tokens = attest.LocalTokens((config.folder / "token.key").read_bytes())
     certificates = identity_service.Service(signer, tokens, inputs.Holders(db))
     main = grpc.aio.server(options=identity_server.SERVER_OPTIONS)
     main.add_generic_rpc_handlers((*discovery.handlers(), certificates.signing()))
     main.add_secure_port(config.listen, identity_server.credentials(signer, require_client=True))
-    enrolment = grpc.aio.server(options=identity_server.ENROLMENT_OPTIONS)
+    enrolment = grpc.aio.server(
+        options=identity_server.ENROLMENT_OPTIONS,
+        maximum_concurrent_rpcs=identity_server.MOST_ENROLMENTS,
+    )
     enrolment.add_generic_rpc_handlers((certificates.enrolment(),))
     enrolment.add_secure_port(config.enrol, identity_server.credentials(signer, require_client=False))
     for server in (main, enrolment):
