@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from retic import objects, wiring
 from retic import graph as graphs
+from retic import objects, wiring
 from retic.identity import certificate, client, spiffe
 from retic.kube import bound, review, tokens
 from retic.mesh import network, tables

@@ -117,7 +117,7 @@ async def test_a_forged_node_name(rig):
     assert bound["node"]["name"] == "n1"
     other = {**bound, "node": {"name": "n2"}}
     await refused(
-        Caller(rig, "node/n1").enroll(enrolling.altered(token, **{"kubernetes.io": other})), DENIED, "API server refuses"
+        Caller(rig, "node/n1").enroll(enrolling.altered(token, **{"kubernetes.io": other})), DENIED, "server refuses"
     )
     await refused(
         Caller(rig, "node/n2").enroll(enrolling.altered(token, **{"kubernetes.io": other})), DENIED, "runs on node n1"
@@ -208,7 +208,7 @@ async def test_a_legacy_token_in_a_secret(rig):
         "kubernetes.io/serviceaccount/secret.name": "old",
     }  # fmt: skip
     token = await rig.token(agent)
-    gone = {name: None for name in enrolling.claims(token)}
+    gone = dict.fromkeys(enrolling.claims(token))
     legacy = rig.forged(token, **{**gone, **bound})
     await refused(Caller(rig, "node/n1").enroll(legacy), DENIED, "")
     assert sum(rig.refused.values()) == 1

@@ -4,7 +4,6 @@ The order at a start: what is on disk serves Envoy first; the control plane is a
 """
 
 import asyncio
-import contextlib
 import shutil
 import time as _time
 from types import ModuleType
@@ -12,7 +11,6 @@ from typing import cast
 
 import grpc
 import grpc.aio
-import msgspec
 import structlog
 from envoy.config.core.v3 import base_pb2
 
@@ -27,12 +25,12 @@ from retic.node import (
     pods,
     redirect,
     relay,
+    roots,
     secrets,
     trust,
     upstream,
 )
 
-BUNDLE_SECONDS = 600.0  # how often the roots are asked for beside every certificate's answer
 BUNDLE = "bundle.pem"
 _log = structlog.get_logger("retic.node")
 
@@ -67,6 +65,11 @@ class Agent:
             self._cache, secrets.Secrets(self._keys, own, self._trust), self._upstream,
             # A gateway's listeners have no neighbours.
             connections=envoy.connections() if own is None else 0,
+            taken=self._envoy_changed,
+        )  # fmt: skip
+        self._roots = roots.Roots(
+            self._trust, self._channel, self._public,
+            lambda: self._relay.goes_by(secrets.ROOT, self._trust.version), self._time,
         )  # fmt: skip
         self.pods = pods.Pods(
             folder / "pods.json", settings.trust_domain, self._keys, cast("pods.Redirect", rules),
@@ -83,7 +86,7 @@ class Agent:
         await self._relay.start(self._settings.socket("xds"))
         tasks = [
             asyncio.create_task(self._upstream.run(self._relay), name="upstream"),
-            asyncio.create_task(self._learn_roots(), name="roots"),
+            asyncio.create_task(self._roots.run(), name="roots"),
         ]
         await self.envoy.start()
         tasks.append(asyncio.create_task(self.envoy.run(), name="envoy"))
@@ -110,7 +113,7 @@ class Agent:
 
     async def _enroll(self, _identity: spiffe.Id, request: bytes) -> service.Signed:
         token = self._settings.token_file.read_text().strip()
-        channel = client.Channel(self._settings.enrol_address, self._trust.roots)
+        channel = self._public()
         try:
             return self._learnt(await channel.enroll(self._settings.id, token, request))
         finally:
@@ -125,32 +128,34 @@ class Agent:
             await channel.close()
 
     def _learnt(self, answer: service.Signed) -> service.Signed:
-        self._trust.learn(answer.bundle.encode())
+        """The answer. BehindError for one whose signer may be on its way out, unknown to who signed."""
+        self._trust.learn(answer.bundle.encode(), answer.serial)
         return answer
 
-    async def _learn_roots(self) -> None:
-        while True:
-            await self._time.sleep(BUNDLE_SECONDS)
-            channel = client.Channel(self._settings.enrol_address, self._trust.roots)
-            try:
-                self._trust.learn((await channel.bundle()).bundle.encode())
-            except (grpc.RpcError, ValueError, msgspec.DecodeError) as error:
-                _log.info("roots not asked for", reason=keys.reason(error))
-            finally:
-                with contextlib.suppress(grpc.RpcError):
-                    await channel.close()
-
-    def _connect(self) -> grpc.aio.Channel | None:
+    def _channel(self) -> client.Channel | None:
+        """To the control plane, with the agent's certificate; None as yet."""
         own = self._own.get(self._settings.identity)
         if own is None:
             return None
-        return client.Channel(self._settings.control, self._trust.roots, own.key, own.chain).channel
+        return client.Channel(self._settings.control, self._trust.roots, own.key, own.chain)
+
+    def _public(self) -> client.Channel:
+        """To the port that asks for no certificate."""
+        return client.Channel(self._settings.enrol_address, self._trust.roots)
+
+    def _connect(self) -> grpc.aio.Channel | None:
+        found = self._channel()
+        return found.channel if found else None
 
     async def _opaque(self, message: bytes | None) -> None:
         await self.pods.set_opaque(opaque.destinations(message))
 
     def _bundle_changed(self) -> None:
         self._relay.identity_changed(secrets.ROOT)
+        self._roots.look()
+
+    def _envoy_changed(self) -> None:
+        self._roots.look()
 
     def _own_changed(self, identity: spiffe.Id) -> None:
         self._key_changed(identity)

@@ -29,12 +29,19 @@ class Relay:
     """Serves Envoy's discovery; fulfils `upstream.Listener`."""
 
     def __init__(
-        self, kept: cache.Cache, own: secrets.Secrets, above: upstream.Upstream, *, connections: int = 0
+        self,
+        kept: cache.Cache,
+        own: secrets.Secrets,
+        above: upstream.Upstream,
+        *,
+        connections: int = 0,
+        taken: Callable[[], None] = lambda: None,
     ) -> None:
         self._cache = kept
         self._secrets = own
         self._upstream = above
         self._connections = connections
+        self._taken = taken
         self._session: session.Session | None = None
         self._watches: dict[str, session.Watch] = {}
         self._takers: dict[str, Take] = {}
@@ -93,6 +100,10 @@ class Relay:
         if self._session:
             self._session.identity_changed(name)
 
+    def goes_by(self, name: str, version: str) -> bool:
+        """Whether Envoy is there and goes by that version of a Secret answered here, or by none of that name."""
+        return self._session is not None and self._session.goes_by(name, version)
+
     def arrived(self) -> None:
         """A pod's network namespace has come."""
         if self._session:
@@ -137,12 +148,13 @@ class Relay:
         self, requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest], _call: Any
     ) -> AsyncIterator[discovery_pb2.DeltaDiscoveryResponse]:
         mine = session.Session(
-            self._cache, self._secrets, self._upstream, connections=self._connections
+            self._cache, self._secrets, self._upstream, connections=self._connections, taken=self._taken
         )
         if self._session:
             self._session.end()
             self._upstream.restart()
         self._session = mine
+        self._taken()
         _log.info("Envoy connected")
         reader = asyncio.create_task(_read(requests, mine))
         try:
@@ -152,6 +164,7 @@ class Relay:
             reader.cancel()
             if self._session is mine:
                 self._session = None
+                self._taken()
                 self._upstream.restart()
                 _log.info("Envoy disconnected")
 

@@ -10,7 +10,7 @@ Listeners of pods whose network namespace is not there yet wait here: Envoy woul
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -67,10 +67,16 @@ class _Sent(msgspec.Struct, frozen=True):
 
 class Session:
     """`out` is what Envoy is to be sent; None ends the stream. `connections` are shared among listeners (`shares`);
-    with 0 none has a bound."""
+    with 0 none has a bound. `taken` is called when Envoy has a Secret that is answered here, or wants none."""
 
     def __init__(
-        self, kept: cache.Cache, own: secrets.Secrets, upstream: Upstream, *, connections: int = 0
+        self,
+        kept: cache.Cache,
+        own: secrets.Secrets,
+        upstream: Upstream,
+        *,
+        connections: int = 0,
+        taken: Callable[[], None] = lambda: None,
     ) -> None:
         self.out: asyncio.Queue[discovery_pb2.DeltaDiscoveryResponse | None] = asyncio.Queue()
         self._cache = kept
@@ -80,6 +86,8 @@ class Session:
         self._asked: set[str] = set()  # types that Envoy has asked for; others may come unasked
         self._sent: dict[str, _Sent] = {}
         self._local: dict[str, str] = {}  # Secrets answered here: name to version, "" when gone or awaited
+        self._taken: dict[str, str] = {}  # the versions of them that Envoy has
+        self._tell_taken = taken
         self._waiting: dict[str, cache.Row] = {}
         self._connections = connections
         self._listeners: set[str] = set()  # those that have a share
@@ -153,6 +161,10 @@ class Session:
         if name in self._local:
             self._answer_local(name)
 
+    def goes_by(self, name: str, version: str) -> bool:
+        """Whether Envoy has that version of a Secret answered here, or has not asked for any."""
+        return name not in self._local or self._taken.get(name) == version
+
     def end(self) -> None:
         """End Envoy's stream."""
         self.out.put_nowait(None)
@@ -193,10 +205,12 @@ class Session:
     def _subscribe_local(self, more: list[str], less: list[str], versions: Mapping[str, str]) -> None:
         for name in less:
             self._local.pop(name, None)
+            self._taken.pop(name, None)
         for name in more:
             if secrets.ours(name):
-                self._local[name] = versions.get(name, "")
+                self._local[name] = self._taken[name] = versions.get(name, "")
                 self._answer_local(name)
+        self._tell_taken()
 
     def _answer_local(self, name: str) -> None:
         answer = self._secrets.answer(name)
@@ -239,6 +253,9 @@ class Session:
 
     def _accepted(self, sent: _Sent) -> None:
         if sent.ticket is None and not sent.late:
+            if sent.type_url == xds.SECRET:
+                self._taken.update((row.name, row.version) for row in sent.rows if row.name in self._local)
+                self._tell_taken()
             return
         watch = self._watches[sent.type_url]
         watch.held.update((row.name, row.version) for row in sent.rows)

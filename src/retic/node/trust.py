@@ -7,9 +7,10 @@ from collections.abc import Callable
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from retic.identity import authority
+from retic.identity import authority, holdings
 
-GIVEN = "given.pem"  # beside what is kept: a copy of the file given at the last start
+GIVEN = "given.pem"  # beside what is kept: a copy of the file that was given last
+SERIAL = "bundle.serial"
 
 
 def is_elsewhere(given: pathlib.Path, kept: pathlib.Path) -> bool:
@@ -28,12 +29,21 @@ def is_elsewhere(given: pathlib.Path, kept: pathlib.Path) -> bool:
         return True
 
 
+class BehindError(ValueError):
+    """An answer of a control plane that does not know the newest bundle yet. Another try may meet another one."""
+
+
 class Trust:
-    """`bundle` is for Envoy; `roots` for talking to the control plane: the file's roots stay in it."""
+    """`bundle` is for Envoy; `roots` for talking to the control plane: the file's roots stay in it.
+
+    The file may be replaced while the agent runs (a cluster's ConfigMap is), and is read again whenever `roots`
+    is asked for: whoever was cut off during a whole change of roots finds the way back by it.
+    """
 
     def __init__(
         self, given: pathlib.Path, kept: pathlib.Path, changed: Callable[[], None] = lambda: None
     ) -> None:
+        self._file = given
         self._given = given.read_bytes()
         self._kept = kept
         self._changed = changed
@@ -41,6 +51,7 @@ class Trust:
         if not kept.exists():
             authority.write_private(kept, self._given)
         self._bundle = kept.read_bytes()
+        self._serial = _serial(kept.with_name(SERIAL))
 
     @property
     def bundle(self) -> bytes:
@@ -53,18 +64,49 @@ class Trust:
         return hashlib.blake2b(self._bundle, digest_size=8).hexdigest()
 
     @property
+    def digest(self) -> str:
+        """What the bundle is called towards the control plane."""
+        return holdings.digest(self._bundle)
+
+    @property
     def roots(self) -> bytes:
         """Whoever's certificate leads to one of these is the control plane."""
+        self._read_again()
         certificates = x509.load_pem_x509_certificates(self._given + b"\n" + self._bundle)
         return b"".join(
             one.public_bytes(serialization.Encoding.PEM) for one in dict.fromkeys(certificates)
         )
 
-    def learn(self, bundle: bytes) -> None:
-        """Take what the control plane says. ValueError when it is no certificates."""
-        if bundle == self._bundle:
-            return
-        x509.load_pem_x509_certificates(bundle)
-        authority.write_private(self._kept, bundle)
-        self._bundle = bundle
-        self._changed()
+    def learn(self, bundle: bytes, serial: int = 0) -> None:
+        """Take what the control plane says. ValueError when it is no certificates, BehindError when it is older
+        than what was learnt before. A serial of 0 says nothing of age."""
+        if 0 < serial < self._serial:
+            raise BehindError("this control plane knows an older trust bundle than is in use here")
+        changed = bundle != self._bundle
+        if changed:
+            x509.load_pem_x509_certificates(bundle)
+            authority.write_private(self._kept, bundle)
+            self._bundle = bundle
+        if serial > self._serial:
+            authority.write_private(self._kept.with_name(SERIAL), str(serial).encode())
+            self._serial = serial
+        if changed:
+            self._changed()
+
+    def _read_again(self) -> None:
+        try:
+            found = self._file.read_bytes()
+            if found == self._given:
+                return
+            x509.load_pem_x509_certificates(found)
+        except (OSError, ValueError):
+            return  # being replaced, or broken: the last good one stays
+        self._given = found
+        authority.write_private(self._kept.with_name(GIVEN), found)
+
+
+def _serial(file: pathlib.Path) -> int:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return 0
