@@ -16,24 +16,25 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from retic import graph as graphs
 from retic import objects, wiring
 from retic.identity import certificate, client, spiffe
-from retic.kube import bound, review, tokens
+from retic.kube import agents, bound, review, tokens
 from retic.mesh import network, tables
 from retic.sources import api
 from retic.testing import upstream
 
 AUDIENCE = "retic.dev"
+__all__ = ["agents", "client"]
 
 
 class Rig:
     """A cluster's API, the graph of its pods, and an authority on real ports of 127.0.0.1."""
 
-    def __init__(self, cluster, folder, keys):
+    def __init__(self, cluster, folder, keys, signer=None):
         self.cluster, self.keys = cluster, keys
         self.db = wiring.mesh(network.Settings())
         self.reviews = review.Reviews(cluster, time.monotonic)
         self.tokens = tokens.Tokens(self.reviews, self.db, "cluster.local")
         self.bound = bound.Bound(wiring.Holders(self.db), self.db, "cluster.local")
-        self.control = upstream.Control(folder / "ca", may_enroll=self.tokens, may_hold=self.bound)
+        self.control = upstream.Control(folder / "ca", may_enroll=self.tokens, may_hold=self.bound, signer=signer)
 
     @property
     def refused(self):

@@ -38,7 +38,11 @@ class StaleError(RuntimeError):
 
 
 class Authority:
-    """Signs with one key. `chain` leads from the signer to (not including) a root; `roots` are trusted."""
+    """Signs with one key. `chain` leads from the signer to (not including) a root; `roots` are trusted.
+
+    The signer is the first of the chain, or without a chain the first of the roots, unless given. ValueError when
+    the key is not the signer's.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Authority:
         chain: Sequence[x509.Certificate],
         roots: Sequence[x509.Certificate],
         *,
+        signer: x509.Certificate | None = None,
         lifetime: datetime.timedelta = DAY,
         time: clock.Clock | None = None,
     ) -> None:
@@ -55,7 +60,7 @@ class Authority:
         self.trust_domain = spiffe.check_trust_domain(trust_domain)
         self.lifetime = lifetime
         self._key = key
-        self._signer = chain[0] if chain else roots[0]
+        self._signer = signer or (chain[0] if chain else roots[0])
         self._chain = tuple(chain)
         self._roots = tuple(roots)
         self._time = time or clock.System()

@@ -51,7 +51,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 def fingerprint(chain: bytes) -> str:
-    """The name of a signer: the SHA-256 of its certificate chain (PEM, its own first), in hex."""
+    """The name of a signer: the SHA-256 of its certificates (PEM, its own first), in hex."""
     return hashlib.sha256(chain).hexdigest()
 
 

@@ -37,7 +37,7 @@ class Control:
     """`requests` is every request of every stream, in order; `streams` counts the streams.
 
     Given `discovery`, these handlers are served instead of its own ADS; given `may_enroll` or `may_hold`, they
-    are asked instead of the token key and the table.
+    are asked instead of the token key and the table; given `signer`, it signs instead of an authority in `folder`.
     """
 
     def __init__(
@@ -48,11 +48,12 @@ class Control:
         discovery: "tuple[grpc.GenericRpcHandler[bytes, bytes], ...]" = (),
         may_enroll: attest.MayEnroll | None = None,
         may_hold: attest.MayHold | None = None,
+        signer: current.Current | None = None,
     ) -> None:
         self.may_enroll, self.may_hold = may_enroll, may_hold
         self.certificates: service.Service | None = None
         self.discovery = discovery
-        self.authority = current.Current(authority.open_own(folder, trust_domain))
+        self.authority = signer or current.Current(authority.open_own(folder, trust_domain))
         self.holds = Holds()
         self.requests: list[discovery_pb2.DeltaDiscoveryRequest] = []
         self.clients: list[str] = []
