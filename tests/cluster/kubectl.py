@@ -16,7 +16,7 @@ class Kubectl:
 
     def __init__(self, kubeconfig: pathlib.Path, namespace: str) -> None:
         self.namespace = namespace
-        self._words = [places.binary("kubectl"), f"--kubeconfig={kubeconfig}", f"--namespace={namespace}"]
+        self._words = [places.kubectl(), f"--kubeconfig={kubeconfig}", f"--namespace={namespace}"]
 
     def run(self, *words: str, given: str | None = None, seconds: float = 120) -> str:
         """What it prints. Raises AssertionError with its complaint where it fails."""

@@ -20,7 +20,6 @@ RUNTIME = (
     Package("runc", "runc"),
     Package("containernetworking-plugins", "/usr/lib/cni/bridge"),
     Package("iptables", "iptables"),
-    Package("conntrack", "conntrack"),
     Package("nftables", "nft"),
     Package("iproute2", "ip"),
     Package("util-linux", "nsenter"),
@@ -54,8 +53,7 @@ def install(packages: tuple[Package, ...], run: steps.Steps) -> bool:
         raise steps.FailedError(f"please install: {' '.join(names)} (named as in Debian)")
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     run.command("apt-get", "update", "-q", env=quiet)
-    # A service manager, where one runs, would start a containerd of the machine's own: the cluster starts its own.
-    run.command("apt-get", "install", "-y", "--no-install-recommends", *names, env={**quiet, "RUNLEVEL": "1"})
+    run.command("apt-get", "install", "-y", "--no-install-recommends", *names, env=quiet)
     if left := missing(packages):
         raise steps.FailedError(f"installing {' '.join(left)} changed nothing: is it in the machine's PATH?")
     return True

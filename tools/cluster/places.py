@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -21,6 +22,12 @@ def binaries() -> pathlib.Path:
 def binary(name: str) -> str:
     """The path of one of them, for a command line."""
     return str(binaries() / name)
+
+
+def kubectl() -> str:
+    """The one that was built here; for a cluster that somebody else made, where there is none, the machine's."""
+    own = binary("kubectl")
+    return own if pathlib.Path(own).exists() else shutil.which("kubectl") or own
 
 
 def run() -> pathlib.Path:

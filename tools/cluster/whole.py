@@ -39,6 +39,8 @@ def given() -> pathlib.Path | None:
 def up() -> None:
     """Build what is missing and start the cluster; nothing where it runs, or where KUBECONFIG names another."""
     if other := given():
+        if not shutil.which(places.kubectl()):
+            raise steps.FailedError("KUBECONFIG is set, and tests of that cluster need kubectl, which is not in PATH")
         print(f"cluster: KUBECONFIG is set: using the cluster of {other}; nothing is built", file=sys.stderr)
         return
     if os.geteuid() != 0:
