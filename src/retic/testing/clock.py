@@ -7,7 +7,9 @@ START = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 
 
 class Fake:
-    """Fulfils `retic.identity.clock.Clock`. `waiting` tells a test that somebody sleeps, and until when."""
+    """Fulfils `retic.identity.clock.Clock` and `retic.kube.lease.Clock`.
+
+    `waiting` tells a test that somebody sleeps, and until when."""
 
     def __init__(self, start: datetime.datetime = START) -> None:
         self._now = start
@@ -21,6 +23,10 @@ class Fake:
     def now(self) -> datetime.datetime:
         """The time a test has set, in UTC."""
         return self._now
+
+    def seconds(self) -> float:
+        """The same time as seconds, for clocks that only count."""
+        return self._now.timestamp()
 
     async def sleep(self, seconds: float) -> None:
         """Wait until `advance` has moved the clock that far; at once when `seconds` is not positive."""
