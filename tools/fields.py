@@ -7,7 +7,7 @@ tests take `SAID` as the list of manifests that must have a finding.
 
 # What a finding of that code says of the field: always, or where its value asks for more than happens.
 SAID: dict[str, dict[str, str]] = {
-    "Node": {"RT0503": "spec"},
+    "NodeSpec": {"RT0503": "taints unschedulable"},
     "ConfigMap": {"RT0507": "immutable"},
     "Secret": {"RT0507": "immutable"},
     "ServiceSpec": {
@@ -81,6 +81,7 @@ SILENT: tuple[tuple[str, dict[str, str]], ...] = (
         "a cluster writes it, manifests do not",
         {
             "Metadata": "selfLink resourceVersion managedFields deletionGracePeriodSeconds",
+            "NodeSpec": "configSource externalID podCIDR podCIDRs providerID",
             "TargetRef": "apiVersion fieldPath resourceVersion",
             "VolumeClaimTemplate": "apiVersion kind status",
         },

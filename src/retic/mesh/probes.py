@@ -85,7 +85,7 @@ def target(path: str) -> str:
     if whole.startswith("//"):
         whole = "/" + whole[2:].partition("/")[2]
     text = whole.encode()
-    plain = _ALWAYS | _ALONE if _ALWAYS | _ALONE >= set(text) else _ALWAYS
+    plain = _ALWAYS | _ALONE if set(text) <= _ALWAYS | _ALONE else _ALWAYS
     escaped = "".join(chr(b) if b in plain else f"%{b:02X}" for b in text)
     escaped = escaped if escaped.startswith("/") else f"/{escaped}"
     return f"{escaped}?{query}" if query else escaped
