@@ -34,6 +34,20 @@ def test_the_commands_are_these():
     assert known == set(COMMANDS)
 
 
+def test_the_authority_of_a_cluster_has_two():
+    assert retic("ca", "--help").stdout.count("Replace the root by a new one") == 1
+    for command in ("rotate", "status"):
+        done = retic("ca", command, "--help")
+        assert f"retic ca {command}" in done.stdout.partition("Examples:")[2]
+
+
+def test_no_cluster_to_rotate_on(tmp_path):
+    done = retic("ca", "rotate", "--kubeconfig", str(tmp_path / "none"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("retic: ")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_has_its_options_and_examples(command):
     done = retic(command, "--help")

@@ -384,6 +384,7 @@ async def test_a_rotation_with_agents_and_two_controllers(place, cluster, apiser
         tasks.append(running_agent)
     try:
         async with running(place, *controllers, missing=missing):
+            await controllers[0].step(missing)
             await wait.until_async(lambda: confirmed(missing, place), "both agents have confirmed", 20)
             old = await place.bundle()
             await ordering.rotate(cluster, place.namespace)
@@ -452,7 +453,7 @@ async def agent(place, rigs, rig, node, tmp_path):
     await caller.enroll(await rig.token(pod))
     (tmp_path / f"{node}.pem").write_bytes(rig.control.authority.bundle())
     made = Follower()
-    made.trust = trust.Trust(tmp_path / f"{node}.pem", tmp_path / f"{node}.kept", lambda: made.roots.look())
+    made.trust = trust.Trust(tmp_path / f"{node}.pem", tmp_path / f"{node}.kept", lambda: made.roots.look())  # noqa: PLW0108
 
     def channel():
         key = certificate.key_pem(caller.key)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from retic.cli import ca
+
 DEFAULT = "retic"
 
 app = typer.Typer(
@@ -19,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(ca.app)
 _state = {"debug": bool(os.environ.get("RETIC_DEBUG"))}
 
 

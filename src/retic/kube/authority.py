@@ -99,12 +99,13 @@ class Authority:
     async def run(self, changes: "asyncio.Event | None" = None) -> None:
         """Follow the objects for ever: at `changes`, and every now and then."""
         changes = changes or asyncio.Event()
+        moving = min(LOOK_MOVING, self._slack / 4)  # twice before what was seen is too old to sign by
         while True:
             changes.clear()
-            pause = LOOK_MOVING
+            pause = moving
             try:
                 await self.look()
-                pause = LOOK if self._steady else LOOK_MOVING
+                pause = LOOK if self._steady else moving
             except api.Error as error:
                 _log.warning("the root cannot be read", reason=str(error))
             await self._sleep(pause, changes)

@@ -4,7 +4,7 @@ import asyncio
 import collections
 import hashlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -19,12 +19,6 @@ AT_ONCE = 8
 _PREFIX = "authentication.kubernetes.io/"
 
 
-class Asks(Protocol):
-    """What is needed of an API server's client."""
-
-    async def create(self, path: str, body: dict[str, Any], /) -> dict[str, Any]: ...
-
-
 class Reviewed(msgspec.Struct, frozen=True):
     """Whose a good token is. `account` is NAMESPACE/NAME; `node` is "" with API servers before 1.30."""
 
@@ -37,7 +31,7 @@ class Reviewed(msgspec.Struct, frozen=True):
 class Reviews:
     """Asks, and keeps answers by the token's hash for some seconds. `now` in seconds, of any beginning."""
 
-    def __init__(self, cluster: Asks, now: Callable[[], float], *, audience: str = AUDIENCE) -> None:
+    def __init__(self, cluster: api.Api, now: Callable[[], float], *, audience: str = AUDIENCE) -> None:
         self._cluster = cluster
         self._now = now
         self._audience = audience

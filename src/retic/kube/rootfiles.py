@@ -6,7 +6,7 @@ second.
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -18,14 +18,6 @@ SECRET, CONFIG_MAP, BUNDLE = "retic-ca", "retic-root", "root.pem"
 OWN = "retic.dev/root"  # on the Secret: the fingerprint of the chain that we have put there ourselves
 STATE = "retic.dev/rotation"  # on the ConfigMap
 REQUEST = "retic.dev/rotate"  # on the ConfigMap, by the command: any word; another word, another order
-
-
-class Cluster(Protocol):
-    """What is needed of an API server's client."""
-
-    async def get(self, path: str, /, **params: Any) -> dict[str, Any]: ...
-    async def create(self, path: str, body: Mapping[str, Any], /) -> dict[str, Any]: ...
-    async def replace(self, path: str, body: Mapping[str, Any], /) -> dict[str, Any]: ...
 
 
 class Told(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -101,7 +93,7 @@ def annotations(value: Mapping[str, Any] | None) -> dict[str, str]:
 class Files:
     """The two objects of one namespace."""
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(self, cluster: api.Api, namespace: str) -> None:
         self._cluster = cluster
         self._base = f"/api/v1/namespaces/{namespace}"
 
