@@ -28,10 +28,13 @@ class Rules:
     """The redirection, only remembered."""
 
     def __init__(self):
-        self.enrolled, self.released, self.opaque = [], [], {}
+        self.enrolled, self.released, self.opaque, self.switched = [], [], {}, []
 
     def enrol(self, netns_path, config):
         self.enrolled.append(netns_path)
+
+    def switch(self, netns_path, config):
+        self.switched.append((netns_path, config.to))
 
     def release(self, netns_path):
         self.released.append(netns_path)

@@ -156,7 +156,8 @@ def test_a_file_that_missed_a_rotation_is_not_another_mesh(tmp_path):
 def test_envoy_accepts_the_bootstrap(settings, tmp_path):
     file = tmp_path / "envoy.json"
     settings.folder.mkdir()
-    file.write_bytes(bootstrap.make(settings, connections=1000))
+    sockets = {"admin": tmp_path / "admin.sock", "discovery": tmp_path / "xds.sock"}
+    file.write_bytes(bootstrap.make(settings, connections=1000, **sockets))
     done = subprocess.run(
         [envoy.binary(), "--mode", "validate", "-c", file], capture_output=True, text=True, check=False
     )

@@ -3,7 +3,8 @@
 from envoy.config.cluster.v3 import circuit_breaker_pb2
 from google.protobuf import duration_pb2, wrappers_pb2
 
-# Ports inside every pod's network namespace. Redirection and the refusal of endpoints use the same three.
+# Ports inside every pod's network namespace. Redirection and the refusal of endpoints use the same three, and a
+# second set that agents put in their place while an Envoy is replaced (ADR 13).
 OUTBOUND_PORT = 15001
 OPAQUE_PORT = 15002
 INBOUND_PORT = 15006

@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
-# The proxy's own ports inside every pod (docs/concepts.md, Redirection), and the second set of them, which the next
-# proxy takes while the one before still has connections. An endpoint there would loop.
-PROXY_PORTS = frozenset({15001, 15002, 15006, 15011, 15012, 15016})
+# The proxy's own ports inside every pod (docs/concepts.md, Redirection), two sets of three, which an Envoy and
+# its successor use in turn. An endpoint there would loop.
+PROXY_PORTS = frozenset({15001, 15002, 15006, 15101, 15102, 15106})
 
 # Ports whose servers speak first, so that looking for HTTP would only delay them: SMTP, submission, POP3,
 # IMAP, MySQL, PostgreSQL's own negotiation aside, FTP, SSH, Telnet, Galera, AMQP is client-first.

@@ -1,6 +1,8 @@
 """`python -m retic.node --config agent.json`: runs one agent until SIGTERM or SIGINT.
 
-SIGUSR1 ends the agent and leaves its Envoy running, for the next agent to adopt; so does a kill -9.
+With `handover_seconds` it goes on so long, for a successor to take over; a second SIGTERM ends it at once.
+SIGUSR1 ends the agent and leaves its Envoy running, for the next agent to adopt; so does a kill -9. SIGHUP has
+Envoy replaced, without a connection lost.
 """
 
 import argparse
@@ -41,18 +43,33 @@ def main() -> int:
 
 
 async def _run(settings: config.Config) -> None:
-    stop, leave = asyncio.Event(), asyncio.Event()
+    stop, leave, at_once = asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if stop.is_set():
+            at_once.set()
+        stop.set()
+
+    def leave_envoy() -> None:
+        leave.set()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGUSR1, _set, leave, stop)
+        loop.add_signal_handler(number, end)
+    loop.add_signal_handler(signal.SIGUSR1, leave_envoy)
     with contextlib.suppress(asyncio.CancelledError):
-        await agent.Agent(settings).run(stop, leave)
-
-
-def _set(*events: asyncio.Event) -> None:
-    for event in events:
-        event.set()
+        again = True
+        while again:
+            made = agent.Agent(settings)
+            loop.add_signal_handler(signal.SIGHUP, made.proxies.replace_soon, "SIGHUP")
+            running = asyncio.create_task(made.run(stop, leave))
+            ending = asyncio.create_task(at_once.wait())
+            await asyncio.wait([running, ending], return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                running.cancel()
+            ending.cancel()
+            again = await running
 
 
 def _log_json() -> None:

@@ -1,4 +1,4 @@
-"""One agent put together: its identity, its pods' keys, discovery's relay, its Envoy, the CNI socket.
+"""One agent put together: its identity, its pods' keys, discovery's relay, its Envoys, its sockets.
 
 The order at a start: what is on disk serves Envoy first; the control plane is asked after.
 """
@@ -6,6 +6,7 @@ The order at a start: what is on disk serves Envoy first; the control plane is a
 import asyncio
 import shutil
 import time as _time
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import cast
 
@@ -17,16 +18,19 @@ from envoy.config.core.v3 import base_pb2
 from retic.identity import client, clock, service, spiffe
 from retic.node import (
     cache,
-    cni,
     config,
     envoy,
     keys,
     opaque,
     pods,
+    proxies,
+    proxy,
     redirect,
     relay,
     roots,
     secrets,
+    slots,
+    tenure,
     trust,
     upstream,
 )
@@ -59,57 +63,84 @@ class Agent:
         self._own = keys.Keys(kept / "own", self._enroll, time=self._time, changed=self._own_changed)
         self._keys = keys.Keys(kept / "keys", self._sign, time=self._time, changed=self._key_changed)
         self._cache = cache.Cache(kept / "answers.sqlite")
-        self._upstream = upstream.Upstream(_node(settings), self._connect, self._time)
         own = self._own if settings.role is config.Role.GATEWAY else None
-        self._relay = relay.Relay(
-            self._cache, secrets.Secrets(self._keys, own, self._trust), self._upstream,
-            # A gateway's listeners have no neighbours.
-            connections=envoy.connections() if own is None else 0,
-            taken=self._envoy_changed,
-        )  # fmt: skip
-        self._roots = roots.Roots(
-            self._trust, self._channel, self._public,
-            lambda: self._relay.goes_by(secrets.ROOT, self._trust.version), self._time,
-        )  # fmt: skip
+        self._secrets = secrets.Secrets(self._keys, own, self._trust)
+        self._roots = roots.Roots(self._trust, self._channel, self._public, self._trusting, self._time)
         self.pods = pods.Pods(
             folder / "pods.json", settings.trust_domain, self._keys, cast("pods.Redirect", rules),
-            settings.redirection, arrived=self._relay.arrived,
+            settings.redirection, arrived=self._arrived,
         )  # fmt: skip
-        self.envoy = envoy.Envoy(settings, self._time)
+        self._slots = slots.Slots(folder)
+        self.proxies = proxies.Proxies(settings, self._slots, self.pods, self._make, self._moved, self._time)
 
-    async def run(self, stop: asyncio.Event, leave_envoy: asyncio.Event) -> None:
-        """Run until `stop` is set; then end Envoy too, unless `leave_envoy` is set."""
-        started = _time.monotonic()
+    @property
+    def envoy(self) -> envoy.Envoy:
+        """The Envoy that pods are redirected to."""
+        return self.proxies.current.envoy
+
+    async def run(self, stop: asyncio.Event, leave_envoy: asyncio.Event) -> bool:
+        """Run until `stop` is set, or what comes of it (`tenure`); then end Envoy too, unless `leave_envoy` is set.
+
+        Whether the agent is to begin anew: as another `Agent`, in the same folder.
+        """
         self._own.keep([self._settings.identity])
-        self.pods.restore(self._settings.identities)
-        await self._relay.watch(opaque.TYPE_URL, opaque.NAME, self._opaque)
-        await self._relay.start(self._settings.socket("xds"))
+        term = tenure.Tenure(self._settings, self._slots, self.pods, self.proxies)
         tasks = [
-            asyncio.create_task(self._upstream.run(self._relay), name="upstream"),
+            asyncio.create_task(self._life(term, stop, leave_envoy), name="life"),
             asyncio.create_task(self._roots.run(), name="roots"),
         ]
-        await self.envoy.start()
-        tasks.append(asyncio.create_task(self.envoy.run(), name="envoy"))
-        server = await cni.serve(self._settings.socket("cni"), self.pods)
-        _log.info("agent started", id=self._settings.id, seconds=round(_time.monotonic() - started, 3))
-        waiting = asyncio.create_task(stop.wait())
         try:
-            done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([self.proxies.broken, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            server.close()
-            self._settings.socket("cni").unlink(missing_ok=True)
-            for task in (waiting, *tasks):
+            term.close()
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(waiting, *tasks, return_exceptions=True)
-            if not leave_envoy.is_set():
-                await self.envoy.stop()
-            await self._relay.close()
+            self.proxies.broken.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.proxies.close(leave_envoy=leave_envoy.is_set())
+            self._slots.close()
             await self._keys.close()
             await self._own.close()
             self._cache.close()
             _log.info("agent stopped", id=self._settings.id, envoy_left=leave_envoy.is_set())
+        return term.again and not stop.is_set()
+
+    async def _life(self, term: tenure.Tenure, stop: asyncio.Event, leave_envoy: asyncio.Event) -> None:
+        started = _time.monotonic()
+        beginning, stopped = asyncio.create_task(term.begin()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([beginning, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if not beginning.done():
+                return
+            beginning.result()
+        finally:
+            for task in (beginning, stopped):
+                task.cancel()
+            await asyncio.gather(beginning, stopped, return_exceptions=True)
+        _log.info("agent started", id=self._settings.id, seconds=round(_time.monotonic() - started, 3))
+        watching = asyncio.create_task(self.proxies.watch())
+        try:
+            await term.end(stop, leave_envoy)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    def _make(
+        self, slot: slots.Slot, loaded: Iterable[str], failed: Callable[[BaseException], None]
+    ) -> proxy.Proxy:
+        above = upstream.Upstream(_node(self._settings), self._connect, self._time)
+        # A gateway's listeners have no neighbours.
+        most = envoy.connections() if self._settings.role is config.Role.NODE else 0
+        serving = relay.Relay(
+            self._cache, self._secrets, above, connections=most, at=slot.ports, loaded=loaded,
+            taken=self._roots.look,
+        )
+        return proxy.Proxy(slot, envoy.Envoy(self._settings, slot, self._time), serving, above, failed)
+
+    async def _moved(self, to: proxy.Proxy) -> None:
+        await to.relay.watch(opaque.TYPE_URL, opaque.NAME, self._opaque)
 
     async def _enroll(self, _identity: spiffe.Id, request: bytes) -> service.Signed:
         token = self._settings.token_file.read_text().strip()
@@ -150,20 +181,31 @@ class Agent:
     async def _opaque(self, message: bytes | None) -> None:
         await self.pods.set_opaque(opaque.destinations(message))
 
+    def _arrived(self) -> None:
+        for one in self.proxies.all():
+            one.relay.arrived()
+
     def _bundle_changed(self) -> None:
-        self._relay.identity_changed(secrets.ROOT)
+        self._secret_changed(secrets.ROOT)
         self._roots.look()
 
-    def _envoy_changed(self) -> None:
-        self._roots.look()
+    def _trusting(self) -> bool:
+        """Whether each of our Envoys goes by the newest bundle: of two, the one that drains has connections still."""
+        each = self.proxies.all()
+        return bool(each) and all(one.relay.goes_by(secrets.ROOT, self._trust.version) for one in each)
 
     def _own_changed(self, identity: spiffe.Id) -> None:
         self._key_changed(identity)
-        self._upstream.restart()
+        for one in self.proxies.all():
+            one.upstream.restart()
 
     def _key_changed(self, identity: spiffe.Id) -> None:
-        self._relay.identity_changed(str(identity))
-        self._relay.identity_changed(secrets.SERVER + str(identity))
+        self._secret_changed(str(identity))
+        self._secret_changed(secrets.SERVER + str(identity))
+
+    def _secret_changed(self, name: str) -> None:
+        for one in self.proxies.all():
+            one.relay.identity_changed(name)
 
 
 def _node(settings: config.Config) -> base_pb2.Node:

@@ -1,6 +1,7 @@
 """The bootstrap of an agent's Envoy, as JSON: it knows its agent's socket and limits, nothing of the mesh."""
 
 import json
+import pathlib
 from typing import Any
 
 from retic.node import config, shares
@@ -25,8 +26,13 @@ KEPT_SUFFIXES = (
 KEPT_PREFIXES = ("server.", "listener_manager.", "cluster_manager.", "control_plane.", "overload.", "retic.")
 
 
-def make(settings: config.Config, *, connections: int) -> bytes:
-    """The bootstrap. `connections` is the most that all listeners together accept at a time."""
+def make(
+    settings: config.Config, *, admin: pathlib.Path, discovery: pathlib.Path, connections: int
+) -> bytes:
+    """The bootstrap. `admin` and `discovery` are sockets: one that Envoy opens, and its agent's.
+
+    `connections` is the most that all listeners together accept at a time.
+    """
     node: dict[str, Any] = {"id": settings.id, "cluster": settings.role.value}
     if settings.zone:
         node["locality"] = {"zone": settings.zone}
@@ -34,11 +40,11 @@ def make(settings: config.Config, *, connections: int) -> bytes:
         {
             "node": node,
             "admin": {
-                "address": {"pipe": {"path": str(settings.socket("admin")), "mode": 0o600}},
+                "address": {"pipe": {"path": str(admin), "mode": 0o600}},
                 "ignore_global_conn_limit": True,
             },
             "dynamic_resources": _discovery(),
-            "static_resources": {"clusters": [_agent(str(settings.socket("xds")))]},
+            "static_resources": {"clusters": [_agent(str(discovery))]},
             "stats_config": _stats(),
             "overload_manager": _overload(settings.heap_bytes, connections),
             "layered_runtime": {"layers": [_shares()]},

@@ -2,20 +2,19 @@
 
 `{"add": POD}` answers `{"ok": true}` once the pod is captured, `{"del": {"uid"}}` once it is released,
 `{"list": true}` `{"pods": [...]}`, `{"identities": [ID...]}` once the agent holds these too; what fails
-answers `{"error": TEXT}`. The socket's mode (0600, in a folder of 0700) is its whole access control.
+answers `{"error": TEXT}`. While another agent takes over, requests wait, and are passed on to it. The socket's
+mode (0600, in a folder of 0700) is its whole access control.
 """
 
 import asyncio
-import os
 import pathlib
 
 import msgspec
 import structlog
 
 from retic.identity import spiffe
-from retic.node import pods
+from retic.node import gate, pods, sockets
 
-LINE_BYTES = 1 << 20
 _log = structlog.get_logger("retic.node")
 
 
@@ -36,19 +35,18 @@ async def serve(socket: pathlib.Path, known: pods.Pods) -> asyncio.Server:
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                writer.write(msgspec.json.encode(await _answer(line, known)) + b"\n")
+                try:
+                    answer = msgspec.json.encode(await _answer(line, known)) + b"\n"
+                except gate.SupersededError:  # whoever serves at the path by now has the pods
+                    answer = await sockets.pass_on(socket, line)
+                writer.write(answer)
                 await writer.drain()
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             _log.warning("a CNI connection ended", reason=str(error))
         finally:
             writer.close()
 
-    socket.unlink(missing_ok=True)
-    before = os.umask(0o177)
-    try:
-        return await asyncio.start_unix_server(connected, str(socket), limit=LINE_BYTES)
-    finally:
-        os.umask(before)
+    return await sockets.serve(socket, connected)
 
 
 async def _answer(line: bytes, known: pods.Pods) -> dict[str, object]:
@@ -61,12 +59,15 @@ async def _answer(line: bytes, known: pods.Pods) -> dict[str, object]:
         elif request.identities is not None:
             await known.set_identities(request.identities)
         elif request.list:
-            return {"pods": known.all()}
+            async with known.gate:
+                return {"pods": known.all()}
         else:
             return {"error": 'write {"add": ...}, {"del": ...}, {"list": true} or {"identities": [...]}'}
     except (msgspec.DecodeError, spiffe.InvalidIdError, pods.EnrolError) as error:
         _log.warning("a CNI request failed", reason=str(error))
         return {"error": str(error)}
+    except gate.SupersededError:
+        raise
     except Exception as error:
         _log.exception("a CNI request failed")
         return {"error": f"the agent failed: {error!r}"}

@@ -23,6 +23,10 @@ class Config(msgspec.Struct, frozen=True):
 
     `logs` is by default the folder `logs` two above `folder`. `heap_bytes` bounds Envoy's heap.
     `identities` are SPIFFE ids to hold whatever the pods: a gateway's.
+
+    An Envoy that was replaced has `drain_seconds` for its connections to end; then they are cut. On SIGTERM a
+    node's agent goes on for up to `handover_seconds`, for its successor to take over. An Envoy that holds more
+    than `reclaim_share` of `heap_bytes` is replaced; 0: never.
     """
 
     id: str
@@ -43,6 +47,9 @@ class Config(msgspec.Struct, frozen=True):
     logs: pathlib.Path | None = None
     heap_bytes: int = 2 << 30
     identities: tuple[str, ...] = ()
+    drain_seconds: float = 600.0
+    handover_seconds: float = 0.0
+    reclaim_share: float = 0.8
 
     @property
     def identity(self) -> spiffe.Client:
@@ -69,10 +76,15 @@ class Config(msgspec.Struct, frozen=True):
 
     def socket(self, name: str) -> pathlib.Path:
         """The path of one of the agent's sockets. ValueError when Linux could not take it."""
-        path = self.folder / f"{name}.sock"
-        if len(str(path).encode()) > MAX_SOCKET_PATH:
-            raise ValueError(f"{path} is longer than {MAX_SOCKET_PATH} bytes: choose a shorter state folder")
-        return path
+        return socket_path(self.folder, name)
+
+
+def socket_path(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """FOLDER/NAME.sock. ValueError when Linux could not take it."""
+    path = folder / f"{name}.sock"
+    if len(str(path).encode()) > MAX_SOCKET_PATH:
+        raise ValueError(f"{path} is longer than {MAX_SOCKET_PATH} bytes: choose a shorter state folder")
+    return path
 
 
 def decode_path(wanted: type, value: object) -> pathlib.Path:
@@ -87,6 +99,8 @@ def load(file: pathlib.Path) -> Config:
     config = msgspec.json.decode(file.read_bytes(), type=Config, dec_hook=decode_path)
     if config.concurrency < 1:
         raise ValueError("concurrency must be at least 1")
+    if min(config.drain_seconds, config.handover_seconds) < 0 or not 0 <= config.reclaim_share < 1:
+        raise ValueError("drain_seconds and handover_seconds are 0 or more, reclaim_share from 0 to below 1")
     if not config.folder.is_absolute():
         raise ValueError(f"folder must be an absolute path, not {config.folder}")
     _ = config.identity, config.enrol_address, [spiffe.parse(one) for one in config.identities]

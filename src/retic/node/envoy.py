@@ -1,8 +1,9 @@
 """The Envoy of an agent: started, restarted when it ends, and adopted when the agent itself was restarted.
 
 Envoy is in a session of its own and outlives its agent. A running one is adopted when its pid file names it
-by pid and start time, it answers on its admin socket, and it runs on the same bootstrap and binary;
-otherwise it is replaced.
+by pid and start time, and it answers on its admin socket; one that does not answer is ended, and started again.
+When it runs on another bootstrap or binary than it should, it is `outdated`: on a node another one takes its
+place while it still serves (`proxies`), at a gateway it is ended and started.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ import msgspec
 import structlog
 
 from retic.identity import authority, clock
-from retic.node import admin, bootstrap, config, proc
+from retic.node import admin, bootstrap, config, proc, slots
 
 OLDEST = (1, 40)  # before, a worker could stay behind in another pod's network namespace
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds between restarts
@@ -71,31 +72,34 @@ def check_version(path: pathlib.Path) -> str:
 
 
 class Envoy:
-    """One agent's Envoy."""
+    """The Envoy of one slot."""
 
-    def __init__(self, settings: config.Config, time: clock.Clock) -> None:
+    def __init__(self, settings: config.Config, slot: slots.Slot, time: clock.Clock) -> None:
         self._settings = settings
+        self._slot = slot
         self._time = time
         self._binary = binary(settings.envoy)
         self._pidfd: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
-        self._pid_file = settings.folder / "envoy.pid"
-        self._bootstrap = settings.folder / "envoy.json"
+        self._bootstrap = slot.folder / "envoy.json"
+        self._content = bootstrap.make(
+            settings, admin=slot.socket("admin"), discovery=slot.socket("xds"), connections=connections()
+        )
+        self._made_of = ""
         self.pid = 0
+        self.outdated = False
 
     async def start(self) -> None:
         """Adopt the running one, else start one. UnusableEnvoyError when that is impossible."""
         version = await asyncio.to_thread(check_version, self._binary)
-        content = bootstrap.make(self._settings, connections=connections())
-        arguments = f"{self._binary} {self._binary.stat().st_mtime_ns} {self._settings.concurrency}"
-        self._made_of = hashlib.sha256(content + arguments.encode()).hexdigest()
-        if await self._adopt():
-            _log.info("Envoy adopted", pid=self.pid, version=version)
-            return
-        _raise_limits()
-        authority.write_private(self._bootstrap, content)
+        if await self.adopt():
+            if not self.outdated or self._settings.role is config.Role.NODE:
+                _log.info("Envoy adopted", pid=self.pid, version=version, outdated=self.outdated)
+                return
+            _log.warning("a running Envoy is ended and started", pid=self.pid)
+            await self.stop()
         self._spawn()
-        _log.info("Envoy started", pid=self.pid, version=version)
+        _log.info("Envoy started", pid=self.pid, version=version, slot=self._slot.name)
 
     async def run(self) -> None:
         """Restart Envoy whenever it ends, with growing pauses when it does not last."""
@@ -118,31 +122,37 @@ class Envoy:
         if self._pidfd is not None:
             await proc.stop(self._pidfd, STOP_SECONDS)
             self._reap()
-        self._pid_file.unlink(missing_ok=True)
+        self._slot.pid_file.unlink(missing_ok=True)
 
-    async def _adopt(self) -> bool:
+    async def adopt(self) -> bool:
+        """Whether one runs, and is ours from now on; one that does not answer is ended."""
+        self._made_of = self._recipe()
         try:
-            kept = msgspec.json.decode(self._pid_file.read_bytes(), type=_PidFile)
+            kept = msgspec.json.decode(self._slot.pid_file.read_bytes(), type=_PidFile)
         except (FileNotFoundError, msgspec.DecodeError):
             return False
         pidfd = proc.open_if(kept.pid, kept.started)
         if pidfd is None:
             return False
         try:
-            await admin.get(self._settings.socket("admin"), "/server_info")
-            answers = True
+            await admin.get(self._slot.socket("admin"), "/server_info")
         except admin.AdminError:
-            answers = False
-        if not answers or kept.made_of != self._made_of:
-            _log.warning("a running Envoy is replaced", pid=kept.pid, answers=answers)
+            _log.warning("a running Envoy does not answer and is ended", pid=kept.pid)
             await proc.stop(pidfd, STOP_SECONDS)
             os.close(pidfd)
             return False
-        self._pidfd, self.pid = pidfd, kept.pid
+        self._pidfd, self.pid, self.outdated = pidfd, kept.pid, kept.made_of != self._made_of
         return True
 
+    def _recipe(self) -> str:
+        arguments = f"{self._binary} {self._binary.stat().st_mtime_ns} {self._settings.concurrency}"
+        return hashlib.sha256(self._content + arguments.encode()).hexdigest()
+
     def _spawn(self) -> None:
-        self._settings.socket("admin").unlink(missing_ok=True)
+        _raise_limits()
+        self._made_of, self.outdated = self._recipe(), False
+        authority.write_private(self._bootstrap, self._content)
+        self._slot.socket("admin").unlink(missing_ok=True)
         command = [
             str(self._binary),
             "--config-path", str(self._bootstrap),
@@ -160,7 +170,7 @@ class Envoy:
         self._pidfd = os.pidfd_open(self.pid)
         with contextlib.suppress(ProcessLookupError):  # ended already: there is nothing to adopt
             kept = _PidFile(self.pid, proc.start_time(self._pidfd), self._made_of)
-            authority.write_private(self._pid_file, msgspec.json.encode(kept))
+            authority.write_private(self._slot.pid_file, msgspec.json.encode(kept))
 
     def _reap(self) -> int | None:
         if self._pidfd is not None:

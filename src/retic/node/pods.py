@@ -2,6 +2,8 @@
 
 A pod counts as captured when its identity has a certificate, its rules are set, and Envoy accepts on the
 three ports inside it. Until then its traffic goes nowhere: the rules come before the listeners.
+
+There is one redirection for all pods: to the ports of one Envoy. `switch` turns it to those of the next.
 """
 
 import asyncio
@@ -14,9 +16,8 @@ import msgspec
 import structlog
 
 from retic.identity import authority, spiffe
-from retic.node import keys, listening, redirect
+from retic.node import gate, keys, listening, ports, redirect
 
-PORTS = frozenset({redirect.OUTBOUND, redirect.OPAQUE, redirect.INBOUND})
 ADD_SECONDS = 30.0
 LOOK = 0.02  # seconds between looks at the namespace's sockets; the kernel tells nobody of a new listener
 _log = structlog.get_logger("retic.node")
@@ -26,10 +27,16 @@ class EnrolError(Exception):
     """A pod that could not be enrolled. The message is for who runs the pod."""
 
 
+class SwitchError(Exception):
+    """The redirection was not turned; it is as it was before. The message names the pods and says why."""
+
+
 class Redirect(Protocol):
     """The module `redirect`, or a fake of it."""
 
     def enrol(self, netns_path: str, config: redirect.Config) -> None: ...
+
+    def switch(self, netns_path: str, config: redirect.Config) -> None: ...
 
     def release(self, netns_path: str) -> None: ...
 
@@ -54,7 +61,10 @@ class _File(msgspec.Struct, frozen=True):
 
 
 class Pods:
-    """Enrols and releases. `rules` sets the redirection, `held` holds the keys; `arrived` hears of each new pod."""
+    """Enrols and releases. `rules` sets the redirection, `held` holds the keys; `arrived` hears of each new pod.
+
+    While `gate` is closed, who wants to change the pods waits; SupersededError once another agent has them.
+    """
 
     def __init__(
         self,
@@ -78,6 +88,12 @@ class Pods:
         self._extra: tuple[spiffe.Id, ...] = ()
         self._opaque: frozenset[tuple[str, int]] = frozenset()
         self._locks: dict[str, asyncio.Lock] = {}
+        self.gate = gate.Gate()
+
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """The identities that are held whatever the pods."""
+        return tuple(map(str, self._extra))
 
     def all(self) -> list[Pod]:
         """The pods, by namespace and name."""
@@ -95,9 +111,22 @@ class Pods:
         except msgspec.DecodeError as error:
             _log.error("pods.json cannot be read; pods must be enrolled again", reason=str(error))
             kept = _File()
-        self._pods = {pod.uid: pod for pod in kept.pods if pathlib.Path(pod.netns).exists()}
-        self._extra = tuple(map(spiffe.parse, dict.fromkeys((*kept.identities, *always))))
+        self.learn(kept.pods, (*kept.identities, *always))
         self._save()
+
+    def learn(
+        self, known: Iterable[Pod], identities: Iterable[str], *, at: ports.Ports | None = None
+    ) -> None:
+        """Know these pods, as far as their namespaces still exist, and hold these identities; write nothing.
+
+        `at` are the ports to which they are redirected now.
+        """
+        if at is not None:
+            self._redirection = msgspec.structs.replace(self._redirection, to=at)
+        self._pods = {pod.uid: pod for pod in known if pathlib.Path(pod.netns).exists()}
+        self._extra = tuple(map(spiffe.parse, dict.fromkeys(identities)))
+        self._keep()
+        self._arrived()
 
     async def add(self, pod: Pod) -> None:
         """Enrol; returns once the pod is captured. EnrolError when that fails or takes over 30 s.
@@ -105,7 +134,7 @@ class Pods:
         A pod that fails is still remembered, so that its key is there at the next attempt; `delete` ends it.
         """
         identity = self._identity(pod)
-        async with self._locks.setdefault(pod.uid, asyncio.Lock()):
+        async with self.gate, self._locks.setdefault(pod.uid, asyncio.Lock()):
             self._pods[pod.uid] = msgspec.structs.replace(pod, captured=False)
             self._save()
             self._arrived()
@@ -116,7 +145,7 @@ class Pods:
                     step = "its rules could not be set"
                     await asyncio.to_thread(self._rules.enrol, pod.netns, self._redirection)
                     step = "Envoy has no listeners in it"
-                    await self._accepting(pod.netns)
+                    await self._accepting(pod.netns, self._redirection.to)
                     step = "its opaque destinations could not be set"
                     await self._follow_opaque(pod)
             except TimeoutError:
@@ -130,7 +159,7 @@ class Pods:
 
     async def delete(self, uid: str) -> None:
         """Release the pod; nothing when it is not known."""
-        async with self._locks.setdefault(uid, asyncio.Lock()):
+        async with self.gate, self._locks.setdefault(uid, asyncio.Lock()):
             pod = self._pods.pop(uid, None)
             if pod is None:
                 self._locks.pop(uid, None)
@@ -149,8 +178,9 @@ class Pods:
         InvalidIdError for what is no workload's id; EnrolError when it takes over 30 s.
         """
         wanted = tuple(spiffe.parse(text) for text in identities)
-        self._extra = wanted
-        self._save()
+        async with self.gate:
+            self._extra = wanted
+            self._save()
         for identity in wanted:
             try:
                 await asyncio.wait_for(self._keys.ready(identity), ADD_SECONDS)
@@ -174,6 +204,61 @@ class Pods:
         if refused:
             raise redirect.RedirectionError("; ".join(refused))
 
+    async def switch(self, to: ports.Ports, seconds: float = ADD_SECONDS) -> None:
+        """Turn the redirection to the Envoy at these ports, once that accepts in every pod. All pods or none.
+
+        SwitchError when it does not accept within so many seconds, or rules are refused. A pod where no Envoy
+        accepts, neither there nor at the other ports, is not waited for.
+        """
+        before = self._redirection.to
+        await self.served(to, seconds)
+        try:
+            await self.point(to, asyncio.get_running_loop().time() + seconds)
+        except SwitchError:
+            with contextlib.suppress(SwitchError):
+                await self.point(before)
+            raise
+
+    async def served(self, to: ports.Ports, seconds: float) -> None:
+        """Wait until an Envoy accepts at these ports in every pod. SwitchError when it does not in that time."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        for pod in self.all():
+            await self._served(pod, to, deadline)
+
+    async def point(self, to: ports.Ports, deadline: float | None = None) -> None:
+        """Set the rules of all pods anew, to these ports, where by the loop's time `deadline` Envoy must accept.
+
+        SwitchError when a captured pod refuses them; the others have them all the same.
+        """
+        self._redirection = msgspec.structs.replace(self._redirection, to=to)
+        refused: list[str] = []
+        for uid in list(self._pods):
+            async with self._locks.setdefault(uid, asyncio.Lock()):
+                pod = self._pods.get(uid)
+                if pod is None or not pathlib.Path(pod.netns).exists():
+                    continue
+                try:
+                    if deadline is not None:
+                        await self._served(pod, to, deadline)
+                    await asyncio.to_thread(self._rules.switch, pod.netns, self._redirection)
+                except (OSError, redirect.RedirectionError, SwitchError) as error:
+                    if pod.captured and pathlib.Path(pod.netns).exists():
+                        refused.append(f"pod {pod.namespace}/{pod.name}: {error}")
+        if refused:
+            raise SwitchError("; ".join(refused))
+
+    async def _served(self, pod: Pod, to: ports.Ports, deadline: float) -> None:
+        """Wait until Envoy accepts at these ports of the pod, or no Envoy does any more. SwitchError: too late."""
+        if not pod.captured:
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                with contextlib.suppress(OSError), self._look(pod.netns) as tables:
+                    while (found := listening.ports(tables)) & ports.EVERY and not found >= to.all:  # noqa: ASYNC110
+                        await asyncio.sleep(LOOK)
+        except TimeoutError:
+            raise SwitchError(f"the next Envoy has no listeners in pod {pod.namespace}/{pod.name}") from None
+
     async def _follow_opaque(self, pod: Pod) -> None:
         """Mark the pod as captured once it has the set of the moment, which may change meanwhile."""
         applied: frozenset[tuple[str, int]] = frozenset()
@@ -182,10 +267,14 @@ class Pods:
             await asyncio.to_thread(self._rules.set_opaque, pod.netns, applied)
         self._pods[pod.uid] = msgspec.structs.replace(pod, captured=True)
 
-    async def _accepting(self, netns: str) -> None:
+    async def _accepting(self, netns: str, at: ports.Ports) -> None:
         with self._look(netns) as tables:
-            while not listening.ports(tables) >= PORTS:  # noqa: ASYNC110
+            while not listening.ports(tables) >= at.all:  # noqa: ASYNC110
                 await asyncio.sleep(LOOK)
+
+    def save(self) -> None:
+        """Write down what `learn` was told."""
+        self._save()
 
     def _identity(self, pod: Pod) -> spiffe.Workload:
         return spiffe.Workload(self._trust_domain, pod.namespace, pod.service_account)
@@ -193,4 +282,7 @@ class Pods:
     def _save(self) -> None:
         kept = _File(tuple(self._pods.values()), tuple(map(str, self._extra)))
         authority.write_private(self._file, msgspec.json.encode(kept))
+        self._keep()
+
+    def _keep(self) -> None:
         self._keys.keep({*map(self._identity, self._pods.values()), *self._extra})

@@ -18,9 +18,8 @@ from pathlib import Path
 import msgspec
 from pyroute2 import IPRoute
 
-from retic.node import inside
+from retic.node import inside, ports
 
-OUTBOUND, OPAQUE, INBOUND = 15001, 15002, 15006
 UPSTREAM_MARK, APPLICATION_MARK = 0x539, 0x53A
 _TABLE = 100
 _SBIN = "/usr/sbin:/sbin"  # not on the PATH of Debian's ordinary users
@@ -39,6 +38,7 @@ class Config(msgspec.Struct, frozen=True):
     hours: int = 6
     new_per_second: int = 50
     burst: int = 512
+    to: ports.Ports = ports.FIRST
 
 
 class RedirectionError(Exception):
@@ -51,6 +51,15 @@ def enrol(netns_path: str, config: Config) -> None:
     RedirectionError when a part fails: the pod must then get no traffic.
     """
     inside.network_namespace(netns_path, lambda: _enrol(config))
+
+
+def switch(netns_path: str, config: Config) -> None:
+    """Replace the rules of a captured namespace, atomically: from now on new connections go to `config.to`.
+
+    What the rules remember stays: connections stay where they are, opaque destinations and those that the pod has
+    reached for are known. RedirectionError when the namespace is not captured, or nft refuses.
+    """
+    inside.network_namespace(netns_path, lambda: load("flush table inet retic\n" + _rules(config)))
 
 
 def release(netns_path: str) -> None:
@@ -79,7 +88,7 @@ def _enrol(config: Config) -> None:
             Path(f"/proc/sys/net/ipv4/{name}").write_text(value)
         except OSError as error:
             raise RedirectionError(f"cannot set net.ipv4.{name}: {error.strerror}") from error
-    load(_rules(config))
+    load("add table inet retic\ndelete table inet retic\n" + _rules(config))
 
 
 def _routes() -> None:
@@ -113,11 +122,11 @@ def load(text: str) -> None:
 
 _RULES = string.Template(
     """
-add table inet retic
-delete table inet retic
 table inet retic {
   set opaque { type ipv4_addr . inet_service; }
   set seen { type ipv4_addr . inet_service; size $destinations; flags dynamic, timeout; timeout ${hours}h; }
+  # Sets and this one outlive their rules (`switch`).
+  limit fresh { rate over $rate/second burst $burst packets; }
 
   chain raw_output {
     type filter hook output priority raw; policy accept;
@@ -146,7 +155,7 @@ table inet retic {
   chain destination {
     ip daddr $dns tcp dport 53 accept
     ip daddr . tcp dport @seen update @seen { ip daddr . tcp dport } accept
-    limit rate over $rate/second burst $burst packets reject with tcp reset
+    limit name "fresh" reject with tcp reset
     add @seen { ip daddr . tcp dport } accept
     # The set is full.
     reject with tcp reset
@@ -176,7 +185,8 @@ table inet retic {
     type filter hook input priority filter; policy accept;
     # Conntrack takes a stray segment for a connection older than enrolment, and would then let the SYN of the
     # same address and ports through to the application as it is: no SYN gets in that was not redirected.
-    iifname != "lo" $first tcp dport != $inbound reject with tcp reset
+    # Either set of ports will do: a packet may meet the rules of before and of after a switch.
+    iifname != "lo" $first tcp dport != $inbounds reject with tcp reset
   }
 }
 """
@@ -188,7 +198,8 @@ def _rules(config: Config) -> str:
         app=f"{APPLICATION_MARK:#x}",
         up=f"{UPSTREAM_MARK:#x}",
         marks=f"{{ {UPSTREAM_MARK:#x}, {APPLICATION_MARK:#x} }}",
-        proxy=f"{{ {OUTBOUND}, {OPAQUE}, {INBOUND} }}",
+        proxy=f"{{ {', '.join(map(str, sorted(ports.EVERY)))} }}",
+        inbounds=f"{{ {ports.FIRST.inbound}, {ports.SECOND.inbound} }}",
         mesh=f"{{ {', '.join(config.mesh_networks)} }}",
         ports=f"{{ {', '.join(map(str, config.server_first_ports))} }}",
         first="tcp flags & (fin | syn | rst | ack) == syn",
@@ -197,7 +208,7 @@ def _rules(config: Config) -> str:
         hours=config.hours,
         rate=config.new_per_second,
         burst=config.burst,
-        outbound=OUTBOUND,
-        opaque=OPAQUE,
-        inbound=INBOUND,
+        outbound=config.to.outbound,
+        opaque=config.to.opaque,
+        inbound=config.to.inbound,
     )

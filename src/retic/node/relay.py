@@ -1,13 +1,14 @@
-"""Discovery for Envoy on a unix socket: one session at a time, and the agent's own watches beside it.
+"""Discovery for one Envoy on a unix socket: one session at a time, and the agent's own watches beside it.
 
-A second stream of Envoy replaces the first. The agent itself may watch single resources too (`watch`): they
-come over the same stream and never reach Envoy.
+While an Envoy is replaced its agent has two relays, each with a stream to the control plane. A second stream of
+Envoy replaces the first. The agent itself may watch single resources too (`watch`): they come over the same stream
+and never reach Envoy.
 """
 
 import asyncio
 import os
 import pathlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import grpc
@@ -16,8 +17,9 @@ import structlog
 from envoy.service.discovery.v3 import discovery_pb2
 from google.rpc import status_pb2
 
+from retic import xds
 from retic.identity import server
-from retic.node import cache, secrets, session, upstream
+from retic.node import cache, ports, secrets, session, upstream
 
 _INVALID_ARGUMENT = 3  # google.rpc.Code
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -26,25 +28,23 @@ _log = structlog.get_logger("retic.node")
 
 
 class Relay:
-    """Serves Envoy's discovery; fulfils `upstream.Listener`."""
+    """Serves Envoy's discovery; fulfils `upstream.Listener`. The keywords are those of `session.Session`."""
 
     def __init__(
-        self,
-        kept: cache.Cache,
-        own: secrets.Secrets,
-        above: upstream.Upstream,
-        *,
-        connections: int = 0,
-        taken: Callable[[], None] = lambda: None,
-    ) -> None:
+        self, kept: cache.Cache, own: secrets.Secrets, above: upstream.Upstream, *, connections: int = 0,
+        at: ports.Ports = ports.FIRST, loaded: Iterable[str] = (), taken: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._cache = kept
         self._secrets = own
         self._upstream = above
         self._connections = connections
+        self._at = at
+        self._loaded = tuple(loaded)
         self._taken = taken
         self._session: session.Session | None = None
         self._watches: dict[str, session.Watch] = {}
         self._takers: dict[str, Take] = {}
+        self._forgotten: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: grpc.aio.Server | None = None
 
@@ -95,6 +95,20 @@ class Relay:
                 _log.warning("a kept resource is of no use", type=type_url, reason=str(error))
         self._upstream.ask(type_url, [name], [])
 
+    def forget(self) -> None:
+        """Watch nothing for the agent itself any more: another relay does."""
+        for type_url, watch in self._watches.items():
+            self._upstream.ask(type_url, [], sorted(watch.names))
+        self._forgotten.update(self._takers)
+        self._watches.clear()
+        self._takers.clear()
+
+    @property
+    def clusters(self) -> frozenset[str]:
+        """The clusters that Envoy has asked for and has."""
+        watch = self._session.watches().get(xds.CLUSTER) if self._session else None
+        return frozenset(watch.names & watch.held.keys()) if watch else frozenset()
+
     def identity_changed(self, name: str) -> None:
         """A Secret answered here has come, changed or gone."""
         if self._session:
@@ -115,17 +129,20 @@ class Relay:
 
     def respond(self, response: discovery_pb2.DeltaDiscoveryResponse, ticket: session.Ticket) -> None:
         """An answer of upstream, to whom it is for."""
+        if ticket.type_url in self._forgotten:
+            return
         if ticket.type_url in self._takers:
-            task = asyncio.create_task(self._take(response, ticket))
+            watch, take = self._watches[ticket.type_url], self._takers[ticket.type_url]
+            task = asyncio.create_task(self._take(response, ticket, watch, take))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         elif self._session:
             self._session.respond(response, ticket)
 
     async def _take(
-        self, response: discovery_pb2.DeltaDiscoveryResponse, ticket: session.Ticket
-    ) -> None:
-        watch, take = self._watches[ticket.type_url], self._takers[ticket.type_url]
+        self, response: discovery_pb2.DeltaDiscoveryResponse, ticket: session.Ticket,
+        watch: session.Watch, take: Take,
+    ) -> None:  # fmt: skip
         try:
             for one in response.resources:
                 await take(one.resource.value)
@@ -148,8 +165,9 @@ class Relay:
         self, requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest], _call: Any
     ) -> AsyncIterator[discovery_pb2.DeltaDiscoveryResponse]:
         mine = session.Session(
-            self._cache, self._secrets, self._upstream, connections=self._connections, taken=self._taken
-        )
+            self._cache, self._secrets, self._upstream, connections=self._connections, at=self._at,
+            loaded=self._loaded, taken=self._taken,
+        )  # fmt: skip
         if self._session:
             self._session.end()
             self._upstream.restart()

@@ -6,7 +6,8 @@ age fast), and whenever the control plane is away, from the cache; everything el
 upstream sent is acknowledged upstream when Envoy has acknowledged it, never before; a NACK goes up as it is.
 Nothing is removed from Envoy because upstream failed to answer.
 
-Listeners of pods whose network namespace is not there yet wait here: Envoy would refuse them for good.
+Listeners of pods whose network namespace is not there yet wait here: Envoy would refuse them for good. Those that
+are passed on have the ports that this Envoy uses; the cache and the control plane know the first set only.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.rpc import status_pb2
 
 from retic import xds
-from retic.node import cache, places, secrets, shares
+from retic.node import cache, places, ports, secrets, shares
 
 REFUSED = "refused"  # told upstream as the version of what Envoy refused and may have kept all the same
 _log = structlog.get_logger("retic.node")
@@ -67,17 +68,13 @@ class _Sent(msgspec.Struct, frozen=True):
 
 class Session:
     """`out` is what Envoy is to be sent; None ends the stream. `connections` are shared among listeners (`shares`);
-    with 0 none has a bound. `taken` is called when Envoy has a Secret that is answered here, or wants none."""
+    with 0 none has a bound. `loaded` are clusters that Envoy is to have from the beginning, unasked. `taken` is called
+    when Envoy has a Secret that is answered here, or wants none."""
 
     def __init__(
-        self,
-        kept: cache.Cache,
-        own: secrets.Secrets,
-        upstream: Upstream,
-        *,
-        connections: int = 0,
-        taken: Callable[[], None] = lambda: None,
-    ) -> None:
+        self, kept: cache.Cache, own: secrets.Secrets, upstream: Upstream, *, connections: int = 0,
+        at: ports.Ports = ports.FIRST, loaded: Iterable[str] = (), taken: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self.out: asyncio.Queue[discovery_pb2.DeltaDiscoveryResponse | None] = asyncio.Queue()
         self._cache = kept
         self._secrets = own
@@ -90,6 +87,8 @@ class Session:
         self._tell_taken = taken
         self._waiting: dict[str, cache.Row] = {}
         self._connections = connections
+        self._at = at
+        self._loaded = tuple(loaded)
         self._listeners: set[str] = set()  # those that have a share
         self._count = 0
 
@@ -128,6 +127,8 @@ class Session:
                 watch.held.pop(name, None)
         elif first and not more:
             more = [xds.WILDCARD]  # xDS protocol, "Wildcard subscriptions": nothing named means everything
+            if request.type_url == xds.CLUSTER:
+                more += self._loaded
         self._subscribe(request.type_url, watch, more, less, first)
 
     def respond(self, response: discovery_pb2.DeltaDiscoveryResponse, ticket: Ticket) -> None:
@@ -234,7 +235,8 @@ class Session:
             type_url=type_url, nonce=str(self._count), removed_resources=removed
         )
         for row in rows:
-            response.resources.add().MergeFromString(row.body)
+            body = ports.moved(row.body, self._at) if type_url == xds.LISTENER else row.body
+            response.resources.add().MergeFromString(body)
         self._sent[response.nonce] = _Sent(type_url, tuple(rows), tuple(removed), ticket, late)
         self.out.put_nowait(response)
 
