@@ -2,13 +2,20 @@
 
 import asyncio
 import contextlib
+import json
 import os
+import sys
 
 import msgspec
+import node_resources as resources
 
 from retic.identity import attest
-from retic.node import agent, config
+from retic.node import admin, agent, config
 from retic.testing import upstream
+
+PORTS = {"outbound": 15001, "opaque": 15002, "inbound": 15006, "mtls": 15100}
+LISTENERS = {f"{name}/u1" for name in PORTS}
+CART = "spiffe://cluster.local/ns/shop/sa/cart"
 
 
 def make_settings(control, tmp_path, **fields):
@@ -44,9 +51,10 @@ class Rules:
 
 
 @contextlib.asynccontextmanager
-async def running(settings, rules=None, *, leave=False):
+async def running(settings, rules=None, *, leave=False, prepare=lambda made: None):
     """The agent, in this process, until the block ends."""
     made = agent.Agent(settings, rules=rules or Rules())
+    prepare(made)
     stop, left = asyncio.Event(), asyncio.Event()
     if leave:
         left.set()
@@ -68,3 +76,44 @@ def alive(pid):
 def end(pid):
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, 9)
+
+
+async def ask(path, **request):
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(json.dumps(request).encode() + b"\n")
+    answer = json.loads(await reader.readline())
+    writer.close()
+    return answer
+
+
+def pod(netns, uid="u1", account="cart"):
+    named = {"uid": uid, "namespace": "shop", "name": uid, "ip": "10.244.1.2"}
+    return {**named, "service_account": account, "netns": netns}
+
+
+def publish(control, netns, identity=CART):
+    """A pod's three listeners, and one more with mTLS on a port that the rules do not guard."""
+    control.holds.table["node/node-1"] = {CART}
+    control.put(resources.CLUSTER, "nowhere", resources.cluster(), "1")
+    for name, port in PORTS.items():
+        made = resources.listener(f"{name}/u1", netns, port, identity if name == "mtls" else "")
+        control.put(resources.LISTENER, f"{name}/u1", made, "1")
+
+
+async def seen(agent_folder):
+    """The listeners that Envoy has active, by name."""
+    try:
+        dump = json.loads(await admin.get(agent_folder / "admin.sock", "/listeners?format=json"))
+    except admin.AdminError:
+        return set()
+    return {one["name"] for one in dump.get("listener_statuses", [])}
+
+
+async def start_process(settings, tmp_path):
+    """The agent as a process of its own, its log in the test's folder."""
+    file = tmp_path / "agent.json"
+    file.write_bytes(msgspec.json.encode(settings, enc_hook=str))
+    with (tmp_path / "agent.log").open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "retic.node", "--config", str(file), stdout=log, stderr=log
+        )

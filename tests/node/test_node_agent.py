@@ -5,53 +5,30 @@ import json
 import signal
 import socket
 import ssl
-import sys
 
-import msgspec
 import node_resources as resources
 import pytest
 from cryptography import x509
-from node_rig import Rules, alive, end, make_settings, running
+from node_rig import (
+    CART,
+    LISTENERS,
+    PORTS,
+    Rules,
+    alive,
+    ask,
+    end,
+    make_settings,
+    pod,
+    publish,
+    running,
+    seen,
+    start_process,
+)
 from xds.type.v3 import typed_struct_pb2
 
 from retic.identity import certificate, spiffe
-from retic.node import admin, envoy, inside, opaque
+from retic.node import envoy, inside, opaque, slots
 from retic.testing import clock, upstream, wait
-
-PORTS = {"outbound": 15001, "opaque": 15002, "inbound": 15006, "mtls": 15100}
-LISTENERS = {f"{name}/u1" for name in PORTS}
-CART = "spiffe://cluster.local/ns/shop/sa/cart"
-
-
-async def ask(path, **request):
-    reader, writer = await asyncio.open_unix_connection(str(path))
-    writer.write(json.dumps(request).encode() + b"\n")
-    answer = json.loads(await reader.readline())
-    writer.close()
-    return answer
-
-
-def pod(netns, uid="u1", account="cart"):
-    named = {"uid": uid, "namespace": "shop", "name": uid, "ip": "10.244.1.2"}
-    return {**named, "service_account": account, "netns": netns}
-
-
-def publish(control, netns, identity=CART):
-    """A pod's three listeners, and one more with mTLS on a port that the rules do not guard."""
-    control.holds.table["node/node-1"] = {CART}
-    control.put(resources.CLUSTER, "nowhere", resources.cluster(), "1")
-    for name, port in PORTS.items():
-        made = resources.listener(f"{name}/u1", netns, port, identity if name == "mtls" else "")
-        control.put(resources.LISTENER, f"{name}/u1", made, "1")
-
-
-async def seen(agent_folder):
-    """The listeners that Envoy has active, by name."""
-    try:
-        dump = json.loads(await admin.get(agent_folder / "admin.sock", "/listeners?format=json"))
-    except admin.AdminError:
-        return set()
-    return {one["name"] for one in dump.get("listener_statuses", [])}
 
 
 def peer_names(netns, control, tmp_path):
@@ -99,9 +76,10 @@ async def test_a_pod_is_captured_with_its_identity(control, settings, netns, tmp
         listed = await ask(settings.folder / "cni.sock", list=True)
         assert [(one["uid"], one["captured"]) for one in listed["pods"]] == [("u1", True)]
         pid = agent.envoy.pid
-        for name in ("cni", "xds", "admin"):
+        for name in ("cni", "agent", "a/xds", "a/admin", "admin"):
             assert oct((settings.folder / f"{name}.sock").stat().st_mode)[-3:] == "600"
-        assert oct(settings.folder.stat().st_mode)[-3:] == "700"
+        for folder in (settings.folder, settings.folder / "a"):
+            assert oct(folder.stat().st_mode)[-3:] == "700"
         assert await ask(settings.folder / "cni.sock", **{"del": {"uid": "u1"}}) == {"ok": True}
         assert rules.released == [netns]
     assert not alive(pid)
@@ -266,16 +244,6 @@ async def test_another_own_certificate_means_another_stream_and_nothing_sent_twi
         assert dict(resumed[-1].initial_resource_versions) == dict.fromkeys(LISTENERS, "1")
 
 
-async def start_process(settings, tmp_path):
-    """The agent as a process of its own, its log in the test's folder."""
-    file = tmp_path / "agent.json"
-    file.write_bytes(msgspec.json.encode(settings, enc_hook=str))
-    with (tmp_path / "agent.log").open("ab") as log:
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "retic.node", "--config", str(file), stdout=log, stderr=log
-        )
-
-
 async def test_a_pod_whose_identity_is_refused_is_not_enrolled(control, settings, netns, monkeypatch):
     monkeypatch.setattr("retic.node.pods.ADD_SECONDS", 1.0)
     rules = Rules()
@@ -301,7 +269,9 @@ async def test_an_envoy_that_does_not_last_is_restarted_with_growing_pauses(cont
     settings = make_settings(control, tmp_path, envoy=str(broken))
     settings.folder.mkdir()
     time = clock.Fake()
-    made = envoy.Envoy(settings, time)
+    slot = slots.Slots(settings.folder).all[0]
+    assert slot.claim()
+    made = envoy.Envoy(settings, slot, time)
     await made.start()
     task = asyncio.create_task(made.run())
     pauses = []
@@ -314,18 +284,7 @@ async def test_an_envoy_that_does_not_last_is_restarted_with_growing_pauses(cont
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await made.stop()
-
-
-async def test_an_envoy_on_another_bootstrap_is_replaced(control, settings, tmp_path):
-    async with running(settings, leave=True) as agent:
-        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket")
-        before = agent.envoy.pid
-    assert alive(before)
-    changed = make_settings(control, tmp_path, zone="z2")
-    async with running(changed) as agent:
-        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket")
-        assert agent.envoy.pid != before
-        assert not alive(before)
+    slot.give_up()
 
 
 async def test_an_old_envoy_is_refused(tmp_path):

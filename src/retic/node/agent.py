@@ -112,9 +112,9 @@ class Agent:
         beginning, stopped = asyncio.create_task(term.begin()), asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([beginning, stopped], return_when=asyncio.FIRST_COMPLETED)
-            if not beginning.done():
+            if term.waiting and not beginning.done():
                 return
-            beginning.result()
+            await beginning
         finally:
             for task in (beginning, stopped):
                 task.cancel()

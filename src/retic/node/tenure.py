@@ -21,7 +21,10 @@ _log = structlog.get_logger("retic.node")
 
 
 class Tenure:
-    """`run` it. `again` says afterwards whether the agent is to begin anew."""
+    """`begin`, then `end`. `again` says afterwards whether the agent is to begin anew.
+
+    While `waiting`, it may be given up at any moment: nothing of the node is its own yet.
+    """
 
     def __init__(
         self, settings: config.Config, its_slots: slots.Slots, known: pods.Pods, its: proxies.Proxies
@@ -33,10 +36,12 @@ class Tenure:
         self._servers: dict[pathlib.Path, tuple[asyncio.Server, int]] = {}
         self._incumbent = succession.Incumbent(known, its, self._take_back)
         self.again = False
+        self.waiting = True
 
     async def begin(self) -> None:
         """Return once in charge. UnusableEnvoyError when there is no Envoy to run."""
         while True:
+            self.waiting = True
             before = await self._claim()
             if before is None:
                 return await self._first()
@@ -93,6 +98,7 @@ class Tenure:
             await asyncio.sleep(LOOK)
 
     async def _first(self) -> None:
+        self.waiting = False
         self._pods.restore(self._settings.identities)
         await self._proxies.start(self._slot)
         with contextlib.suppress(pods.SwitchError):  # those that refuse are enrolled again by whoever runs them
@@ -107,6 +113,7 @@ class Tenure:
         await self._proxies.start(self._slot, state.loaded)
         await self._proxies.ready()
         await self._pods.served(self._slot.ports, proxies.REPLACE_SECONDS)
+        self.waiting = False
         try:
             self._learn(await before.give())
         except succession.LostError as error:

@@ -60,8 +60,7 @@ class Control:
         self.streams = 0
         self.port = self.enrol_port = 0
         self._resources: dict[str, dict[str, discovery_pb2.Resource]] = {}
-        self._queues: list[asyncio.Queue[discovery_pb2.DeltaDiscoveryResponse]] = []
-        self._subscribed: dict[str, set[str]] = {}
+        self._open: list[_Stream] = []
         self._servers: list[grpc.aio.Server] = []
         self._nonce = 0
 
@@ -84,7 +83,7 @@ class Control:
         for one in self._servers:
             await one.stop(0)
         self._servers.clear()
-        self._queues.clear()
+        self._open.clear()
 
     def put(self, type_url: str, name: str, message: Message, version: str) -> None:
         """A resource is there, or changed; subscribers are sent it."""
@@ -92,14 +91,14 @@ class Control:
         resource.resource.type_url = type_url
         resource.resource.value = message.SerializeToString()
         self._resources.setdefault(type_url, {})[name] = resource
-        if self._wanted(type_url, name):
-            self._send(type_url, [resource])
+        for one in self._wanting(type_url, name):
+            self._send(one, type_url, [resource])
 
     def remove(self, type_url: str, name: str) -> None:
         """A resource is gone."""
         self._resources.get(type_url, {}).pop(name, None)
-        if self._wanted(type_url, name):
-            self._send(type_url, removed=[name])
+        for one in self._wanting(type_url, name):
+            self._send(one, type_url, removed=[name])
 
     def acknowledged(self, type_url: str) -> list[discovery_pb2.DeltaDiscoveryRequest]:
         """The ACKs of a type."""
@@ -123,25 +122,26 @@ class Control:
     ) -> AsyncIterator[discovery_pb2.DeltaDiscoveryResponse]:
         self.clients.append(peer.client(call.auth_context(), self.authority.trust_domain).client_id)
         self.streams += 1
-        self._subscribed = {}
-        queue: asyncio.Queue[discovery_pb2.DeltaDiscoveryResponse] = asyncio.Queue()
-        self._queues = [queue]
+        mine = _Stream()
+        self._open.append(mine)
 
         async def read() -> None:
             async for request in requests:
-                self._receive(request)
+                self._receive(mine, request)
 
         reader = asyncio.create_task(read())
         try:
             while True:
-                yield await queue.get()
+                yield await mine.queue.get()
         finally:
             reader.cancel()
+            if mine in self._open:
+                self._open.remove(mine)
 
-    def _receive(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
+    def _receive(self, mine: "_Stream", request: discovery_pb2.DeltaDiscoveryRequest) -> None:
         self.requests.append(request)
-        first = request.type_url not in self._subscribed
-        names = self._subscribed.setdefault(request.type_url, set())
+        first = request.type_url not in mine.subscribed
+        names = mine.subscribed.setdefault(request.type_url, set())
         names.difference_update(request.resource_names_unsubscribe)
         names.update(request.resource_names_subscribe)
         if not request.resource_names_subscribe:
@@ -153,17 +153,25 @@ class Control:
         changed = [one for one in found if held.get(one.name) != one.version]
         gone = [name for name in held if name not in there]
         if changed or gone or first:
-            self._send(request.type_url, changed, gone)
+            self._send(mine, request.type_url, changed, gone)
 
-    def _wanted(self, type_url: str, name: str) -> bool:
-        return bool({name, "*"} & self._subscribed.get(type_url, set()))
+    def _wanting(self, type_url: str, name: str) -> "list[_Stream]":
+        return [one for one in self._open if {name, "*"} & one.subscribed.get(type_url, set())]
 
     def _send(
-        self, type_url: str, resources: list[discovery_pb2.Resource] = [], removed: list[str] = []  # noqa: B006
-    ) -> None:
+        self, to: "_Stream", type_url: str,
+        resources: list[discovery_pb2.Resource] = [], removed: list[str] = [],  # noqa: B006
+    ) -> None:  # fmt: skip
         self._nonce += 1
         response = discovery_pb2.DeltaDiscoveryResponse(
             type_url=type_url, nonce=str(self._nonce), resources=resources, removed_resources=removed
         )
-        for queue in self._queues:
-            queue.put_nowait(response)
+        to.queue.put_nowait(response)
+
+
+class _Stream:
+    """One stream: what is to be sent on it, and the names that it asked for by type."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[discovery_pb2.DeltaDiscoveryResponse] = asyncio.Queue()
+        self.subscribed: dict[str, set[str]] = {}
