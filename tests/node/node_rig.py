@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
+import subprocess
 import sys
 
 import msgspec
 import node_resources as resources
 
 from retic.identity import attest
-from retic.node import admin, agent, config
+from retic.node import admin, agent, config, inside
 from retic.testing import upstream
 
 PORTS = {"outbound": 15001, "opaque": 15002, "inbound": 15006, "mtls": 15100}
@@ -117,3 +119,20 @@ async def start_process(settings, tmp_path):
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "retic.node", "--config", str(file), stdout=log, stderr=log
         )
+
+
+def connect(netns, port, host="127.0.0.1"):
+    """A connection to the pod's own Envoy, which echoes."""
+    return inside.network_namespace(netns, lambda: socket.create_connection((host, port), 5))
+
+
+def call_out(netns):
+    """A connection to some address of the mesh, which the rules redirect to the pod's Envoy."""
+    name = os.path.basename(netns)
+    subprocess.run(["ip", "-n", name, "addr", "replace", "10.244.1.2/16", "dev", "lo"], check=True)
+    return connect(netns, 80, "10.244.9.9")
+
+
+def echoes(held, text=b"hello"):
+    held.sendall(text)
+    return held.recv(100) == text

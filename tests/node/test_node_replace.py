@@ -5,7 +5,21 @@ import json
 
 import msgspec
 import pytest
-from node_rig import Rules, alive, ask, end, make_settings, pod, publish, running, seen, start_process
+from node_rig import (
+    Rules,
+    alive,
+    ask,
+    call_out,
+    connect,
+    echoes,
+    end,
+    make_settings,
+    pod,
+    publish,
+    running,
+    seen,
+    start_process,
+)
 
 from retic.node import listening, ports, proxies
 from retic.testing import clock, wait
@@ -14,20 +28,6 @@ from retic.testing import clock, wait
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
     monkeypatch.setattr("retic.node.drain.LOOK", 0.05)
-
-
-def connect(netns, port):
-    """A connection to the pod's own Envoy, which echoes."""
-    import socket
-
-    from retic.node import inside
-
-    return inside.network_namespace(netns, lambda: socket.create_connection(("127.0.0.1", port), 5))
-
-
-def echoes(held, text=b"hello"):
-    held.sendall(text)
-    return held.recv(100) == text
 
 
 async def enrolled(settings, netns):
@@ -177,7 +177,7 @@ async def test_an_agent_killed_while_its_envoy_drains_knows_both_again(control, 
     try:
         await enrolled(settings, netns)
         before = current(settings)
-        held = connect(netns, ports.FIRST.outbound)
+        held = call_out(netns)
         assert await ask(settings.folder / "agent.sock", replace=True) == {"ok": True}
         after = current(settings)
         first.kill()
