@@ -19,6 +19,10 @@ class Answer(msgspec.Struct):
     body: bytearray = msgspec.field(default_factory=bytearray)
 
 
+_GOAWAY = 7  # RFC 9113, section 6.8
+_HEAD = 9  # bytes of a frame before its payload
+
+
 class Connection(asyncio.Protocol):
     """Made by `connect`. Bodies are not sent, only received."""
 
@@ -27,6 +31,7 @@ class Connection(asyncio.Protocol):
         self._wire = h2.connection.H2Connection(config=config)
         self._answers: dict[int, Answer] = {}
         self._lost: Exception | None = None
+        self._received = bytearray()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,7 +57,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            events = self._wire.receive_data(data)
+            events = self._wire.receive_data(self._without_goaway(data))
         except h2.exceptions.ProtocolError:
             self.close()
             return
@@ -77,9 +82,22 @@ class Connection(asyncio.Protocol):
                 answer = self._answers.pop(number, None)
                 if answer and not answer.done.done():
                     answer.done.set_exception(record.Failed("stream reset"))
-            case h2.events.ConnectionTerminated():
-                # Streams in flight may still end; the next request takes a new connection.
+
+    def _without_goaway(self, data: bytes) -> bytes:
+        """The whole frames received so far. Of a GOAWAY h2 is not told: it would refuse whatever comes after,
+        but streams in flight still end. The next request takes a new connection."""
+        self._received += data
+        frames = bytearray()
+        while len(self._received) >= _HEAD:
+            size = _HEAD + int.from_bytes(self._received[:3], "big")
+            if len(self._received) < size:
+                break
+            if self._received[3] == _GOAWAY:
                 self._lost = EOFError()
+            else:
+                frames += self._received[:size]
+            del self._received[:size]
+        return bytes(frames)
 
     async def request(
         self, method: str, path: str, authority: str = "h2", headers: tuple[tuple[str, str], ...] = ()
