@@ -84,6 +84,9 @@ def test_connections_that_last_stay_with_the_envoy_that_has_them(rough, under_lo
     for node, before in zip(NODES, was, strict=True):
         wait.until(lambda: slots(rough, node)[1] != before, f"{node} has another Envoy", 20, every=0.1)  # noqa: B023
     assert "has connections still" in say(rough, "node-1", replace=True)["error"]
+    assert ("draining", "node-1") in load.processes(rough)
+    load.kill(pids[0])  # the next one knows both Envoys again
+    load.new_pid(rough, "agent", "node-1", pids[0])
     assert running.running()
     results = running.results()
     print(f"\nwith lasting connections: {figures(results)}")
@@ -97,18 +100,40 @@ def test_envoys_are_replaced_again_and_again_without_a_request_lost(rough, under
     load.settled(rough)
     running = under_load(seconds=14, kinds=FREE)
     times = dict.fromkeys(NODES, 0)
-    while running.running():
+
+    def step():
         for node in NODES:
             was = slots(rough, node)[1]
             answer = say(rough, node, replace=True)
-            assert answer == {"ok": True} or "has connections still" in answer["error"]
+            assert answer == {"ok": True} or "has connections still" in answer["error"], answer
             assert (slots(rough, node)[1] != was) == (answer == {"ok": True})
             times[node] += answer == {"ok": True}
+        return not running.running()
+
+    wait.until(step, "the load has ended", 40, every=0.5)
     results = running.results()
     print(f"\n{times} replacements: {figures(results)}; {seconds_taken(rough)}")
     assert times["node-1"] >= 2
     assert sum(times.values()) >= 3
     assert lost(results) == {}
+
+
+def test_an_agent_killed_in_the_midst_of_a_replacement(rough, under_load):
+    load.settled(rough)
+    drained(rough, "node-1")
+    running = under_load(seconds=4)
+    before = load.processes(rough)["agent", "node-1"]
+    was = slots(rough, "node-1")[1]
+    os.kill(before, signal.SIGHUP)
+    wait.until(lambda: len(slots(rough, "node-1")[0]) == 2, "the next Envoy is there", 20)
+    load.kill(before)
+    load.new_pid(rough, "agent", "node-1", before)
+    assert running.running()
+    results = running.results()
+    print(f"\nagent killed meanwhile: {figures(results)}")
+    assert lost(results) == {}
+    drained(rough, "node-1")
+    assert slots(rough, "node-1")[1] == was, "the pods stayed with the one before, or came back to it"
 
 
 def test_the_next_agent_takes_the_node_over_and_gives_it_back(rough, under_load):

@@ -76,8 +76,8 @@ async def test_a_pod_is_captured_with_its_identity(control, settings, netns, tmp
         listed = await ask(settings.folder / "cni.sock", list=True)
         assert [(one["uid"], one["captured"]) for one in listed["pods"]] == [("u1", True)]
         pid = agent.envoy.pid
-        for name in ("cni", "agent", "a/xds", "a/admin", "admin"):
-            assert oct((settings.folder / f"{name}.sock").stat().st_mode)[-3:] == "600"
+        for name in ("cni.sock", "agent.sock", "a/xds", "a/admin", "admin.sock"):
+            assert oct((settings.folder / name).stat().st_mode)[-3:] == "600"
         for folder in (settings.folder, settings.folder / "a"):
             assert oct(folder.stat().st_mode)[-3:] == "700"
         assert await ask(settings.folder / "cni.sock", **{"del": {"uid": "u1"}}) == {"ok": True}

@@ -76,12 +76,11 @@ class Config(msgspec.Struct, frozen=True):
 
     def socket(self, name: str) -> pathlib.Path:
         """The path of one of the agent's sockets. ValueError when Linux could not take it."""
-        return socket_path(self.folder, name)
+        return fitting(self.folder / f"{name}.sock")
 
 
-def socket_path(folder: pathlib.Path, name: str) -> pathlib.Path:
-    """FOLDER/NAME.sock. ValueError when Linux could not take it."""
-    path = folder / f"{name}.sock"
+def fitting(path: pathlib.Path) -> pathlib.Path:
+    """The path of a socket. ValueError when Linux could not take it."""
     if len(str(path).encode()) > MAX_SOCKET_PATH:
         raise ValueError(f"{path} is longer than {MAX_SOCKET_PATH} bytes: choose a shorter state folder")
     return path

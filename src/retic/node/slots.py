@@ -1,6 +1,6 @@
 """Where an agent keeps its Envoys: two slots, `a` and `b`, each with a set of ports, a folder, and a lock.
 
-    FOLDER/a, FOLDER/b     envoy.json, envoy.pid, admin.sock, xds.sock of the Envoy there; `lock`
+    FOLDER/a, FOLDER/b     envoy.json, envoy.pid of the Envoy there, its sockets `admin` and `xds`; `lock`
     FOLDER/envoy           link to the slot that pods are redirected to
     FOLDER/admin.sock, FOLDER/envoy.pid    links into it, for whoever wants "the" Envoy
 
@@ -16,7 +16,7 @@ import pathlib
 from retic.node import config, ports
 
 _CURRENT = "envoy"
-_LINKS = ("admin.sock", "envoy.pid")
+_LINKS = {"admin.sock": "admin", "envoy.pid": "envoy.pid"}
 
 
 class Slot:
@@ -35,7 +35,7 @@ class Slot:
 
     def socket(self, name: str) -> pathlib.Path:
         """The path of one of its sockets. ValueError when Linux could not take it."""
-        return config.socket_path(self.folder, name)
+        return config.fitting(self.folder / name)
 
     def claim(self) -> bool:
         """Whether the slot is ours now; not while another agent has it."""
@@ -79,8 +79,8 @@ class Slots:
     def make_current(self, slot: Slot) -> None:
         """Say so, in one step."""
         _link(self._folder / _CURRENT, slot.name)
-        for name in _LINKS:
-            _link(self._folder / name, f"{_CURRENT}/{name}")
+        for name, target in _LINKS.items():
+            _link(self._folder / name, f"{_CURRENT}/{target}")
 
     def close(self) -> None:
         """Give both up."""

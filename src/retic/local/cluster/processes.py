@@ -29,6 +29,10 @@ def own(folder: pathlib.Path) -> list[dict[str, Any]]:
         pid = _envoy(file)
         if pid:
             answer.append({"role": "envoy", "name": file.parent.name, "pid": pid})
+        # The one before, which keeps the connections that it has until they end.
+        for other in sorted(file.parent.glob("[ab]/envoy.pid")):
+            if (draining := _envoy(other)) not in (0, pid):
+                answer.append({"role": "draining", "name": file.parent.name, "pid": draining})
     return answer
 
 
