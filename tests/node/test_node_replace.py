@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 
 import msgspec
 import pytest
@@ -21,7 +22,7 @@ from node_rig import (
     start_process,
 )
 
-from retic.node import listening, ports, proxies
+from retic.node import envoy, listening, ports, proxies, redirect
 from retic.testing import clock, wait
 
 
@@ -104,6 +105,28 @@ async def test_an_envoy_on_another_bootstrap_is_replaced_while_it_serves(control
         held.close()
         await ended(before)
         assert not agent.envoy.outdated
+
+
+async def test_another_binary_at_the_same_place_is_a_reason_to_replace(control, tmp_path, netns):
+    binary = tmp_path / "envoy"
+    binary.write_text(f"#!/bin/sh\nexec {envoy.binary()} \"$@\"\n")
+    binary.chmod(0o755)
+    publish(control, netns)
+    time = clock.Fake()
+    settings = make_settings(control, tmp_path, envoy=str(binary))
+    async with running(settings, prepare=lambda made: setattr(made.proxies, "_time", time)) as agent:
+        await enrolled(settings, netns)
+        before = agent.envoy.pid
+        binary.rename(tmp_path / "away")
+        assert not agent.envoy.outdated, "in the midst of an upgrade"
+        (tmp_path / "away").rename(binary)
+        os.utime(binary)
+        assert agent.envoy.outdated
+        await wait.until_async(lambda: time.waiting, "a pause")
+        time.advance(proxies.LOOK_SECONDS)
+        await wait.until_async(lambda: agent.envoy.pid != before, "another Envoy", 20)
+        assert not agent.envoy.outdated
+        await ended(before)
 
 
 async def test_much_memory_is_a_reason_to_replace_once_in_a_while(control, tmp_path, netns):
@@ -222,3 +245,38 @@ async def test_a_killed_envoy_comes_back_where_the_pods_are_redirected_to(contro
         await wait.until_async(lambda: listened(netns) == ports.SECOND.all, "its listeners", 20)
 
 
+
+
+async def test_an_agent_killed_while_it_turned_the_redirection_has_it_point_to_a_living_envoy(
+    control, settings, netns, tmp_path
+):
+    """The rules point to ports where nobody listens; the folder says which Envoy the pods belong to."""
+    publish(control, netns)
+    first = await start_process(settings, tmp_path)
+    second = None
+    try:
+        await enrolled(settings, netns)
+        before = current(settings)
+        redirect.switch(netns, msgspec.structs.replace(settings.redirection, to=ports.SECOND))
+        with pytest.raises(ConnectionRefusedError):
+            call_out(netns)
+        first.kill()
+        await first.wait()
+        second = await start_process(settings, tmp_path)
+
+        def works():
+            try:
+                with call_out(netns) as fresh:
+                    return echoes(fresh)
+            except OSError:
+                return False
+
+        await wait.until_async(works, "new connections work", 20)
+        assert current(settings) == before
+        second.terminate()
+        assert await asyncio.wait_for(second.wait(), 20) == 0
+    finally:
+        for process in filter(None, (first, second)):
+            if process.returncode is None:
+                process.kill()
+        end(before)

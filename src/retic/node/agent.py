@@ -123,6 +123,8 @@ class Agent:
         watching = asyncio.create_task(self.proxies.watch())
         try:
             await term.end(stop, leave_envoy)
+            if leave_envoy.is_set():  # then nobody turns it back
+                await self.proxies.settle()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

@@ -85,9 +85,16 @@ class Envoy:
         self._content = bootstrap.make(
             settings, admin=slot.socket("admin"), discovery=slot.socket("xds"), connections=connections()
         )
-        self._made_of = ""
+        self._made_of = ""  # what runs
         self.pid = 0
-        self.outdated = False
+
+    @property
+    def outdated(self) -> bool:
+        """Whether what runs is not what would be started now. While there is no binary, nothing would be."""
+        try:
+            return bool(self._made_of) and self._made_of != self._recipe()
+        except OSError:
+            return False
 
     async def start(self) -> None:
         """Adopt the running one, else start one. UnusableEnvoyError when that is impossible."""
@@ -126,7 +133,6 @@ class Envoy:
 
     async def adopt(self) -> bool:
         """Whether one runs, and is ours from now on; one that does not answer is ended."""
-        self._made_of = self._recipe()
         try:
             kept = msgspec.json.decode(self._slot.pid_file.read_bytes(), type=_PidFile)
         except (FileNotFoundError, msgspec.DecodeError):
@@ -141,7 +147,7 @@ class Envoy:
             await proc.stop(pidfd, STOP_SECONDS)
             os.close(pidfd)
             return False
-        self._pidfd, self.pid, self.outdated = pidfd, kept.pid, kept.made_of != self._made_of
+        self._pidfd, self.pid, self._made_of = pidfd, kept.pid, kept.made_of
         return True
 
     def _recipe(self) -> str:
@@ -150,7 +156,7 @@ class Envoy:
 
     def _spawn(self) -> None:
         _raise_limits()
-        self._made_of, self.outdated = self._recipe(), False
+        self._made_of = self._recipe()
         authority.write_private(self._bootstrap, self._content)
         self._slot.socket("admin").unlink(missing_ok=True)
         command = [

@@ -203,6 +203,11 @@ class Proxies:
         before.slot.give_up()
         self.draining.remove(before)
 
+    async def settle(self) -> None:
+        """Wait until the redirection is not being turned, here or by another agent."""
+        async with self.busy:
+            pass
+
     async def superseded(self) -> None:
         """Another agent's Envoy has the pods: let ours drain, and return when the last has ended."""
         before, self._current = self.current, None
