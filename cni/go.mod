@@ -1,0 +1,3 @@
+module retic.dev/retic-cni
+
+go 1.24
