@@ -6,7 +6,7 @@ import grpc
 import grpc.aio
 import msgspec
 
-from retic.identity import server, service
+from retic.identity import report, server, service
 
 A = TypeVar("A", bound=msgspec.Struct)
 SECONDS = 10.0  # the most that one call may take
@@ -51,7 +51,11 @@ class Channel:
         made: grpc.aio.StreamStreamCall[bytes, bytes] = method()  # the stubs want an iterator: we write
         return made
 
-    async def _call(self, method: str, asked: msgspec.Struct, answer: type[A]) -> A:
-        call = self.channel.unary_unary(f"/{service.NAME}/{method}", _same, _same)
+    async def report(self, said: report.Report) -> report.Noted:
+        """Tell what this node has captured. grpc.aio.AioRpcError when refused or unreachable."""
+        return await self._call("Report", said, report.Noted, of=report.NAME)
+
+    async def _call(self, method: str, asked: msgspec.Struct, answer: type[A], *, of: str = service.NAME) -> A:
+        call = self.channel.unary_unary(f"/{of}/{method}", _same, _same)
         data: bytes = await call(msgspec.json.encode(asked), timeout=SECONDS)
         return msgspec.json.decode(data, type=answer)

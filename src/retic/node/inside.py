@@ -1,5 +1,6 @@
 """Doing something inside another network namespace, on a thread of its own, so that no other code moves."""
 
+import asyncio
 import ctypes
 import os
 import threading
@@ -32,6 +33,16 @@ def network_namespace(path: str, act: Callable[[], T]) -> T:
     if error:
         raise error[0]
     return answer[0]
+
+
+async def on_thread(act: Callable[[], T]) -> T:
+    """Run `act` on a thread to its end, also when the waiting is cancelled: nothing is left half done."""
+    doing = asyncio.ensure_future(asyncio.to_thread(act))
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        raise
 
 
 def _join(path: str) -> None:

@@ -12,9 +12,14 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 def there(resource: bytes) -> bool:
     """Whether the listener in a serialized discovery Resource can be opened; so can one without a namespace."""
+    where = path(resource)
+    return not where or _mounted(pathlib.Path(where))
+
+
+def path(resource: bytes) -> str:
+    """The path of the namespace in which the listener in a serialized discovery Resource binds; "" for none."""
     listener = listener_pb2.Listener.FromString(discovery_pb2.Resource.FromString(resource).resource.value)
-    path = listener.address.socket_address.network_namespace_filepath
-    return not path or _mounted(pathlib.Path(path))
+    return listener.address.socket_address.network_namespace_filepath
 
 
 def _mounted(path: pathlib.Path) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from retic.identity import authority, spiffe
-from retic.node import gate, keys, listening, ports, redirect
+from retic.node import gate, inside, keys, listening, passage, ports, redirect
 
 ADD_SECONDS = 30.0
 LOOK = 0.02  # seconds between looks at the namespace's sockets; the kernel tells nobody of a new listener
@@ -43,8 +43,18 @@ class Redirect(Protocol):
     def set_opaque(self, netns_path: str, destinations: Iterable[tuple[str, int]]) -> None: ...
 
 
+class Passage(Protocol):
+    """The part of the module `passage` that is needed here, or a fake of it."""
+
+    def guard(self, netns_path: str) -> None: ...
+
+    def unguard(self, netns_path: str) -> None: ...
+
+
 class Pod(msgspec.Struct, frozen=True):
-    """A pod as the CNI request names it. `netns` is the path where its network namespace is bound."""
+    """A pod as the CNI request names it. `netns` is the path where its network namespace is bound; `sandbox` the
+    runtime's id of it, or a text that has it as a part, "" when nobody knows. `leaving`: its new connections are not
+    redirected any more, and those from before go on."""
 
     uid: str
     namespace: str
@@ -53,6 +63,8 @@ class Pod(msgspec.Struct, frozen=True):
     service_account: str
     netns: str
     captured: bool = False
+    sandbox: str = ""
+    leaving: bool = False
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -61,7 +73,8 @@ class _File(msgspec.Struct, frozen=True):
 
 
 class Pods:
-    """Enrols and releases. `rules` sets the redirection, `held` holds the keys; `arrived` hears of each new pod.
+    """Enrols and releases. `rules` sets the redirection, `held` holds the keys; `arrived` hears of each new pod,
+    `changed` of each that is captured now or no longer; `there` says which of the pods known still have a namespace.
 
     While `gate` is closed, who wants to change the pods waits; SupersededError once another agent has them.
     """
@@ -75,6 +88,9 @@ class Pods:
         redirection: redirect.Config,
         *,
         arrived: Callable[[], None] = lambda: None,
+        changed: Callable[[], None] = lambda: None,
+        there: Callable[[Iterable[Pod]], Iterable[Pod]] | None = None,
+        way: Passage = passage,
         look: Callable[[str], contextlib.AbstractContextManager[tuple[int, ...]]] = listening.opened,
     ) -> None:
         self._file = file
@@ -83,6 +99,9 @@ class Pods:
         self._rules = rules
         self._redirection = redirection
         self._arrived = arrived
+        self._changed = changed
+        self._there = there or _mounted
+        self._way = way
         self._look = look
         self._pods: dict[str, Pod] = {}
         self._extra: tuple[spiffe.Id, ...] = ()
@@ -98,6 +117,10 @@ class Pods:
     def all(self) -> list[Pod]:
         """The pods, by namespace and name."""
         return sorted(self._pods.values(), key=lambda pod: (pod.namespace, pod.name, pod.uid))
+
+    def get(self, uid: str) -> Pod | None:
+        """The pod of that uid, if it is known."""
+        return self._pods.get(uid)
 
     def restore(self, always: Iterable[str] = ()) -> None:
         """Know the pods again that pods.json names and whose namespaces still exist.
@@ -123,13 +146,15 @@ class Pods:
         """
         if at is not None:
             self._redirection = msgspec.structs.replace(self._redirection, to=at)
-        self._pods = {pod.uid: pod for pod in known if pathlib.Path(pod.netns).exists()}
+        self._pods = {pod.uid: pod for pod in self._there(known)}
         self._extra = tuple(map(spiffe.parse, dict.fromkeys(identities)))
         self._keep()
         self._arrived()
 
-    async def add(self, pod: Pod) -> None:
+    async def add(self, pod: Pod, *, running: bool = False) -> None:
         """Enrol; returns once the pod is captured. EnrolError when that fails or takes over 30 s.
+
+        A pod that is `running` loses no connection meanwhile: its traffic goes on as it was until Envoy listens.
 
         A pod that fails is still remembered, so that its key is there at the next attempt; `delete` ends it.
         """
@@ -142,8 +167,14 @@ class Pods:
             try:
                 async with asyncio.timeout(ADD_SECONDS):
                     await self._keys.ready(identity)
+                    if running:
+                        step = "Envoy has no listeners in it"
+                        await inside.on_thread(lambda: self._way.guard(pod.netns))
+                        await self._accepting(pod.netns, self._redirection.to)
                     step = "its rules could not be set"
-                    await asyncio.to_thread(self._rules.enrol, pod.netns, self._redirection)
+                    await inside.on_thread(lambda: self._rules.enrol(pod.netns, self._redirection))
+                    if running:
+                        await inside.on_thread(lambda: self._way.unguard(pod.netns))
                     step = "Envoy has no listeners in it"
                     await self._accepting(pod.netns, self._redirection.to)
                     step = "its opaque destinations could not be set"
@@ -155,16 +186,32 @@ class Pods:
             except (OSError, redirect.RedirectionError) as error:
                 raise EnrolError(f"pod {pod.namespace}/{pod.name} is not enrolled: {error}") from error
             self._save()
+        self._changed()
         _log.info("pod enrolled", namespace=pod.namespace, name=pod.name, identity=str(identity))
+
+    def uncapture(self, uid: str, *, leaving: bool = False) -> None:
+        """The pod counts as captured no longer; its identity stays, and its rules unless it is `leaving`."""
+        pod = self._pods.get(uid)
+        if pod is not None and (pod.captured or pod.leaving != leaving):
+            self._pods[uid] = msgspec.structs.replace(pod, captured=False, leaving=leaving)
+            self._save()
+            self._changed()
+
+    def forget(self, uid: str) -> Pod | None:
+        """Know the pod no longer, and leave its rules as they are. The pod, if it was known."""
+        pod = self._pods.pop(uid, None)
+        if pod is not None:
+            self._save()
+            self._changed()
+        return pod
 
     async def delete(self, uid: str) -> None:
         """Release the pod; nothing when it is not known."""
         async with self.gate, self._locks.setdefault(uid, asyncio.Lock()):
-            pod = self._pods.pop(uid, None)
+            pod = self.forget(uid)
             if pod is None:
                 self._locks.pop(uid, None)
                 return
-            self._save()
             try:
                 await asyncio.to_thread(self._rules.release, pod.netns)
             except (OSError, redirect.RedirectionError) as error:  # mostly: the namespace went before
@@ -235,7 +282,7 @@ class Pods:
         for uid in list(self._pods):
             async with self._locks.setdefault(uid, asyncio.Lock()):
                 pod = self._pods.get(uid)
-                if pod is None or not pathlib.Path(pod.netns).exists():
+                if pod is None or pod.leaving or not pathlib.Path(pod.netns).exists():
                     continue
                 try:
                     if deadline is not None:
@@ -267,6 +314,13 @@ class Pods:
             await asyncio.to_thread(self._rules.set_opaque, pod.netns, applied)
         self._pods[pod.uid] = msgspec.structs.replace(pod, captured=True)
 
+    async def closed(self, netns: str, seconds: float) -> None:
+        """Wait until nobody accepts on the proxy's ports in the namespace, no longer than that. OSError."""
+        with self._look(netns) as tables, contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while listening.ports(tables) & ports.EVERY:  # noqa: ASYNC110
+                    await asyncio.sleep(LOOK)
+
     async def _accepting(self, netns: str, at: ports.Ports) -> None:
         with self._look(netns) as tables:
             while not listening.ports(tables) >= at.all:  # noqa: ASYNC110
@@ -286,3 +340,7 @@ class Pods:
 
     def _keep(self) -> None:
         self._keys.keep({*map(self._identity, self._pods.values()), *self._extra})
+
+
+def _mounted(kept: Iterable[Pod]) -> list[Pod]:
+    return [pod for pod in kept if pathlib.Path(pod.netns).exists()]

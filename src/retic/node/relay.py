@@ -33,6 +33,7 @@ class Relay:
     def __init__(
         self, kept: cache.Cache, own: secrets.Secrets, above: upstream.Upstream, *, connections: int = 0,
         at: ports.Ports = ports.FIRST, loaded: Iterable[str] = (), taken: Callable[[], None] = lambda: None,
+        keeps: Callable[[str], bool] = lambda _: False,
     ) -> None:  # fmt: skip
         self._cache = kept
         self._secrets = own
@@ -41,9 +42,10 @@ class Relay:
         self._at = at
         self._loaded = tuple(loaded)
         self._taken = taken
+        self._keeps = keeps
         self._session: session.Session | None = None
         self._watches: dict[str, session.Watch] = {}
-        self._takers: dict[str, Take] = {}
+        self._takers: dict[str, dict[str, Take]] = {}
         self._forgotten: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: grpc.aio.Server | None = None
@@ -82,11 +84,11 @@ class Relay:
     async def watch(self, type_url: str, name: str, take: Take) -> None:
         """Watch one resource for the agent itself: `take` gets its message's bytes, None when removed.
 
-        What `take` raises refuses the resource. The last good one is taken at once, from disk. One per type.
+        What `take` raises refuses the resource. The last good one is taken at once, from disk.
         """
-        watch = self._watches[type_url] = session.Watch()
+        watch = self._watches.setdefault(type_url, session.Watch())
         watch.names.add(name)
-        self._takers[type_url] = take
+        self._takers.setdefault(type_url, {})[name] = take
         for row in self._cache.get(type_url, [name]):
             try:
                 await take(discovery_pb2.Resource.FromString(row.body).resource.value)
@@ -123,6 +125,11 @@ class Relay:
         if self._session:
             self._session.arrived()
 
+    def withdraw(self, netns_path: str) -> None:
+        """Close the listeners in that namespace now; they wait until the namespace comes again."""
+        if self._session:
+            self._session.withdraw(netns_path)
+
     def watches(self) -> Mapping[str, session.Watch]:
         """What upstream is asked for: Envoy's and the agent's own."""
         return {**(self._session.watches() if self._session else {}), **self._watches}
@@ -132,8 +139,8 @@ class Relay:
         if ticket.type_url in self._forgotten:
             return
         if ticket.type_url in self._takers:
-            watch, take = self._watches[ticket.type_url], self._takers[ticket.type_url]
-            task = asyncio.create_task(self._take(response, ticket, watch, take))
+            watch, takers = self._watches[ticket.type_url], dict(self._takers[ticket.type_url])
+            task = asyncio.create_task(self._take(response, ticket, watch, takers))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         elif self._session:
@@ -141,24 +148,25 @@ class Relay:
 
     async def _take(
         self, response: discovery_pb2.DeltaDiscoveryResponse, ticket: session.Ticket,
-        watch: session.Watch, take: Take,
+        watch: session.Watch, takers: Mapping[str, Take],
     ) -> None:  # fmt: skip
         try:
             for one in response.resources:
-                await take(one.resource.value)
-                watch.held[one.name] = one.version
+                if take := takers.get(one.name):
+                    await take(one.resource.value)
+                    watch.held[one.name] = one.version
+                    row = cache.Row(one.name, one.version, one.SerializeToString(), False)
+                    self._cache.put(ticket.type_url, [row])
             for name in response.removed_resources:
-                await take(None)
-                watch.held.pop(name, None)
+                if take := takers.get(name):
+                    await take(None)
+                    watch.held.pop(name, None)
+                    self._cache.put(ticket.type_url, (), [name])
         except Exception as error:
             _log.warning("a resource of the agent's own was refused", type=ticket.type_url, reason=str(error))
             detail = status_pb2.Status(code=_INVALID_ARGUMENT, message=str(error))
             self._upstream.nack(ticket, detail)
             return
-        rows = [
-            cache.Row(one.name, one.version, one.SerializeToString(), False) for one in response.resources
-        ]
-        self._cache.put(ticket.type_url, rows, response.removed_resources)
         self._upstream.ack(ticket)
 
     async def _serve(
@@ -166,7 +174,7 @@ class Relay:
     ) -> AsyncIterator[discovery_pb2.DeltaDiscoveryResponse]:
         mine = session.Session(
             self._cache, self._secrets, self._upstream, connections=self._connections, at=self._at,
-            loaded=self._loaded, taken=self._taken,
+            loaded=self._loaded, taken=self._taken, keeps=self._keeps,
         )  # fmt: skip
         if self._session:
             self._session.end()

@@ -7,7 +7,9 @@ upstream sent is acknowledged upstream when Envoy has acknowledged it, never bef
 Nothing is removed from Envoy because upstream failed to answer.
 
 Listeners of pods whose network namespace is not there yet wait here: Envoy would refuse them for good. Those that
-are passed on have the ports that this Envoy uses; the cache and the control plane know the first set only.
+are passed on have the ports that this Envoy uses; the cache and the control plane know the first set only. Those of
+a pod that goes are withdrawn at once (`withdraw`), and those of a pod that is being taken out of the mesh stay until
+then, whatever upstream says: rules in the pod still lead to them.
 """
 
 import asyncio
@@ -69,11 +71,13 @@ class _Sent(msgspec.Struct, frozen=True):
 class Session:
     """`out` is what Envoy is to be sent; None ends the stream. `connections` are shared among listeners (`shares`);
     with 0 none has a bound. `loaded` are clusters that Envoy is to have from the beginning, unasked. `taken` is called
-    when Envoy has a Secret that is answered here, or wants none."""
+    when Envoy has a Secret that is answered here, or wants none. `keeps` says of a namespace's path whether listeners
+    in it must stay for now."""
 
     def __init__(
         self, kept: cache.Cache, own: secrets.Secrets, upstream: Upstream, *, connections: int = 0,
         at: ports.Ports = ports.FIRST, loaded: Iterable[str] = (), taken: Callable[[], None] = lambda: None,
+        keeps: Callable[[str], bool] = lambda _: False,
     ) -> None:  # fmt: skip
         self.out: asyncio.Queue[discovery_pb2.DeltaDiscoveryResponse | None] = asyncio.Queue()
         self._cache = kept
@@ -86,6 +90,9 @@ class Session:
         self._taken: dict[str, str] = {}  # the versions of them that Envoy has
         self._tell_taken = taken
         self._waiting: dict[str, cache.Row] = {}
+        self._keeps = keeps
+        self._paths: dict[str, str] = {}  # of listeners that Envoy has, by name
+        self._overdue: set[str] = set()  # listeners that upstream has removed and that stay for now
         self._connections = connections
         self._at = at
         self._loaded = tuple(loaded)
@@ -119,6 +126,8 @@ class Session:
             watch.held.update(request.initial_resource_versions)
             if request.type_url == xds.LISTENER:
                 self._share_among(request.initial_resource_versions, ())
+                known = self._cache.get(xds.LISTENER, request.initial_resource_versions)
+                self._paths.update((row.name, places.path(row.body)) for row in known)
         if request.type_url == xds.SECRET:
             self._subscribe_local(more, less, request.initial_resource_versions)
             more = [name for name in more if not secrets.ours(name)]
@@ -142,7 +151,10 @@ class Session:
         ]
         removed = list(response.removed_resources)
         if ticket.type_url == xds.LISTENER:
+            staying = {name for name in removed if name in self._paths and self._keeps(self._paths[name])}
+            self._overdue = (self._overdue | staying) - {row.name for row in rows}
             rows = self._openable(rows, removed)
+            removed = [name for name in removed if name not in staying]
         self._send(ticket.type_url, rows, removed, ticket)
 
     def arrived(self) -> None:
@@ -150,6 +162,24 @@ class Session:
         for row in [row for row in self._waiting.values() if places.there(row.body)]:
             del self._waiting[row.name]
             self._send(xds.LISTENER, [row], [], None, late=True)
+
+    def withdraw(self, path: str) -> None:
+        """Close the listeners in that namespace now; `arrived` opens again those that upstream still has."""
+        names = [name for name, where in self._paths.items() if where == path]
+        for name in names:
+            row = self._latest(name)
+            if row is not None and name not in self._overdue:
+                self._waiting[name] = row
+        self._overdue.difference_update(names)
+        if names:
+            self._send(xds.LISTENER, [], names, None, late=True)
+
+    def _latest(self, name: str) -> cache.Row | None:
+        for sent in reversed(self._sent.values()):
+            for row in sent.rows:
+                if sent.type_url == xds.LISTENER and row.name == name:
+                    return row
+        return next(iter(self._cache.get(xds.LISTENER, [name])), None)
 
     def _openable(self, rows: list[cache.Row], removed: list[str]) -> list[cache.Row]:
         for name in (*removed, *(row.name for row in rows)):
@@ -230,6 +260,9 @@ class Session:
     ) -> None:  # fmt: skip
         if type_url == xds.LISTENER:
             self._share_among((row.name for row in rows), removed)
+            self._paths.update((row.name, places.path(row.body)) for row in rows)
+            for name in removed:
+                self._paths.pop(name, None)
         self._count += 1
         response = discovery_pb2.DeltaDiscoveryResponse(
             type_url=type_url, nonce=str(self._count), removed_resources=removed

@@ -14,7 +14,7 @@ import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import Message
 
-from retic.identity import attest, authority, current, peer, server, service
+from retic.identity import attest, authority, current, peer, report, server, service
 
 TOKEN_KEY = b"k" * 32
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -34,7 +34,8 @@ class Holds:
 
 
 class Control:
-    """`requests` is every request of every stream, in order; `streams` counts the streams.
+    """`requests` is every request of every stream, in order; `streams` counts the streams; `reports` are those
+    of nodes, with the node's name.
 
     Given `discovery`, these handlers are served instead of its own ADS; given `may_enroll` or `may_hold`, they
     are asked instead of the token key and the table; given `signer`, it signs instead of an authority in `folder`.
@@ -57,6 +58,7 @@ class Control:
         self.holds = Holds()
         self.requests: list[discovery_pb2.DeltaDiscoveryRequest] = []
         self.clients: list[str] = []
+        self.reports: list[tuple[str, report.Report]] = []
         self.streams = 0
         self.port = self.enrol_port = 0
         self._resources: dict[str, dict[str, discovery_pb2.Resource]] = {}
@@ -75,7 +77,10 @@ class Control:
             response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
         )
         ads = grpc.method_handlers_generic_handler(_SERVICE, {"DeltaAggregatedResources": method})
-        self.port = await self._serve(self.port, True, (known.signing(), *(self.discovery or (ads,))))
+        reports = report.service(self.authority.trust_domain, self._report)
+        self.port = await self._serve(
+            self.port, True, (known.signing(), reports, *(self.discovery or (ads,)))
+        )
         self.enrol_port = await self._serve(self.enrol_port, False, (known.enrolment(),))
 
     async def stop(self) -> None:
@@ -107,6 +112,9 @@ class Control:
     def answers(self, type_url: str) -> list[discovery_pb2.DeltaDiscoveryRequest]:
         """ACKs and NACKs of a type."""
         return [one for one in self.requests if one.type_url == type_url and one.response_nonce]
+
+    async def _report(self, node: str, said: report.Report) -> None:
+        self.reports.append((node, said))
 
     async def _serve(self, port: int, require: bool, handlers: tuple[Any, ...]) -> int:
         made = grpc.aio.server(options=server.SERVER_OPTIONS)

@@ -1,0 +1,71 @@
+"""The gRPC service retic.v1.Node: a node's agent tells which pods it has captured. Payloads are msgspec JSON.
+
+Who reports is told by the certificate alone, so a node speaks for its own pods only; which pods those are, and what
+follows from it, is for whoever takes the report.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeAlias
+
+import grpc
+import grpc.aio
+import msgspec
+import structlog
+
+from retic.identity import peer, spiffe
+
+NAME = "retic.v1.Node"
+LONGEST = 1 << 20  # bytes of one report
+_Uid: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+_Version: TypeAlias = Annotated[str, msgspec.Meta(max_length=64)]
+_log = structlog.get_logger("retic.identity")
+
+
+class Plaintext(msgspec.Struct, frozen=True):
+    """How many open connections of a captured pod pass the proxy by."""
+
+    uid: _Uid
+    connections: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All that a node has captured now, and the versions of its Envoy and agent. Bounds: 4,096 pods."""
+
+    captured: Annotated[tuple[_Uid, ...], msgspec.Meta(max_length=4096)] = ()
+    plaintext: Annotated[tuple[Plaintext, ...], msgspec.Meta(max_length=4096)] = ()
+    envoy: _Version = ""
+    retic: _Version = ""
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """The report has been taken."""
+
+
+Take: TypeAlias = Callable[[str, Report], Awaitable[None]]
+
+
+def service(trust_domain: str, take: Take) -> "grpc.GenericRpcHandler[bytes, bytes]":
+    """For the port that requires client certificates. `take` gets the node's name and its report.
+
+    Callers that are no nodes are refused (PERMISSION_DENIED), and what is no report (INVALID_ARGUMENT).
+    """
+
+    async def report(data: bytes, call: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
+        try:
+            caller = peer.client(call.auth_context(), trust_domain)
+            if not isinstance(caller, spiffe.Node):
+                raise peer.UnknownPeerError(f"{caller} is no node")
+            if len(data) > LONGEST:
+                raise msgspec.ValidationError(f"a report has at most {LONGEST} bytes, not {len(data)}")
+            await take(caller.name, msgspec.json.decode(data, type=Report))
+            return msgspec.json.encode(Noted())
+        except PermissionError as error:
+            code, text = grpc.StatusCode.PERMISSION_DENIED, str(error)
+        except msgspec.DecodeError as error:
+            code, text = grpc.StatusCode.INVALID_ARGUMENT, str(error)
+        _log.warning("report refused", reason=text, peer=call.peer())
+        await call.abort(code, text)
+        raise AssertionError("abort always raises")
+
+    method = grpc.unary_unary_rpc_method_handler(report)
+    return grpc.method_handlers_generic_handler(NAME, {"Report": method})

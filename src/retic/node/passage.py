@@ -1,0 +1,79 @@
+"""A running pod's way into the mesh and out of it, without a lost connection; `redirect` has the rules in between.
+
+In: the proxy's ports are guarded first, then Envoy listens, then the rules come. Out: no new connection is redirected
+any more, while those that exist keep what they need (the chains stay, for the kernel translates addresses only where
+there are some); when the last has ended everything is taken away.
+"""
+
+import contextlib
+import pathlib
+
+from pyroute2 import IPRoute
+
+from retic.node import inside, ports, redirect
+
+_SYN = "tcp flags & (fin | syn | rst | ack) == syn"
+_PORTS = f"{{ {', '.join(map(str, sorted(ports.EVERY)))} }}"
+_GUARD = f"""
+add table inet retic_guard
+delete table inet retic_guard
+table inet retic_guard {{
+  chain output {{
+    type filter hook output priority raw; policy accept;
+    # Nobody connects to a proxy port: what arrives there without redirection would run in circles.
+    {_SYN} tcp dport {_PORTS} reject with tcp reset
+  }}
+  chain prerouting {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname != "lo" {_SYN} tcp dport {_PORTS} drop
+  }}
+}}
+"""
+_STOP = """
+add table inet retic
+flush chain inet retic scan
+flush chain inet retic output
+flush chain inet retic prerouting
+flush chain inet retic input
+"""
+
+
+def guard(netns_path: str) -> None:
+    """Let nobody reach the proxy's ports, before there are rules. RedirectionError, OSError."""
+    inside.network_namespace(netns_path, lambda: redirect.load(_GUARD))
+
+
+def unguard(netns_path: str) -> None:
+    """Take the guard away: the rules guard by themselves."""
+    gone = "add table inet retic_guard\ndelete table inet retic_guard\n"
+    inside.network_namespace(netns_path, lambda: redirect.load(gone))
+
+
+def stop(netns_path: str) -> None:
+    """Redirect no new connection; again is the same as once, also where there are no rules.
+
+    Connections through the proxy go on. RedirectionError, OSError.
+    """
+
+    def act() -> None:
+        redirect.load(_GUARD)
+        with contextlib.suppress(redirect.RedirectionError):  # no such chain: there is nothing to stop
+            redirect.load(_STOP)
+
+    inside.network_namespace(netns_path, act)
+
+
+def clear(netns_path: str) -> None:
+    """Take away all that the mesh has set in the namespace. RedirectionError, OSError."""
+
+    def act() -> None:
+        for table in ("retic", "retic_guard"):
+            redirect.load(f"add table inet {table}\ndelete table inet {table}\n")
+        with IPRoute() as route:
+            for rule in route.get_rules(fwmark=redirect.APPLICATION_MARK):
+                route.rule("delete", fwmark=redirect.APPLICATION_MARK, priority=rule.get_attr("FRA_PRIORITY"))
+            route.flush_routes(table=100)
+        for name in ("tcp_fwmark_accept", "fwmark_reflect"):
+            pathlib.Path(f"/proc/sys/net/ipv4/{name}").write_text("0")
+
+    inside.network_namespace(netns_path, act)
