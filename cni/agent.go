@@ -21,17 +21,28 @@ const (
 // ask puts one question to the agent, with an open network namespace, and waits for its yes.
 func ask(given config, question map[string]any, namespace *os.File, patience time.Duration) error {
 	end := time.Now().Add(given.wait())
+	for {
+		again, err := askOnce(given, question, namespace, end, patience)
+		if !again || time.Now().After(end) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
+
+// askOnce also says whether another agent has taken over meanwhile, which is to be asked.
+func askOnce(given config, question map[string]any, namespace *os.File, end time.Time, patience time.Duration) (bool, error) {
 	agent, err := dial(given.Socket, min(patience, given.wait()))
 	if err != nil {
-		return fail(codeAgain, "the node's agent of the mesh is not there; try again later", err)
+		return false, fail(codeAgain, "the node's agent of the mesh is not there; try again later", err)
 	}
 	defer agent.Close()
 	if err := agent.SetDeadline(end); err != nil {
-		return fail(codeAgain, "the connection to the node's agent failed; try again later", err)
+		return false, fail(codeAgain, "the connection to the node's agent failed; try again later", err)
 	}
 	line, err := json.Marshal(question)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var rights []byte
 	if namespace != nil {
@@ -43,28 +54,29 @@ func ask(given config, question map[string]any, namespace *os.File, patience tim
 		_, err = agent.Write(line[written:])
 	}
 	if err != nil {
-		return fail(codeAgain, "the node's agent of the mesh does not listen; try again later", err)
+		return false, fail(codeAgain, "the node's agent of the mesh does not listen; try again later", err)
 	}
 	return reply(agent, given.wait())
 }
 
-func reply(agent io.Reader, waited time.Duration) error {
+func reply(agent io.Reader, waited time.Duration) (bool, error) {
 	line, err := bufio.NewReader(io.LimitReader(agent, longestLine)).ReadBytes('\n')
 	if err != nil {
-		return fail(codeAgain, "the node's agent of the mesh did not answer; try again later",
+		return false, fail(codeAgain, "the node's agent of the mesh did not answer; try again later",
 			fmt.Sprintf("within %s: %v", waited, err))
 	}
 	var said struct {
 		OK    bool   `json:"ok"`
+		Again bool   `json:"again"`
 		Error string `json:"error"`
 	}
 	if err := json.Unmarshal(line, &said); err != nil {
-		return fail(codeAgain, "the node's agent of the mesh answered nonsense", err)
+		return false, fail(codeAgain, "the node's agent of the mesh answered nonsense", err)
 	}
 	if !said.OK {
-		return fail(codeAgain, "the node's agent of the mesh says no; try again later", said.Error)
+		return said.Again, fail(codeAgain, "the node's agent of the mesh says no; try again later", said.Error)
 	}
-	return nil
+	return false, nil
 }
 
 // dial connects; an agent that is being restarted is given so much time.

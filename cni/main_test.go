@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -121,6 +122,25 @@ func TestAddFailsClosed(t *testing.T) {
 		strings.Repeat("x", longestLine+1): "did not answer",
 	} {
 		refused(t, command("ADD", "shop"), configured(newAgent(t, line).socket, previous), codeAgain, words)
+	}
+}
+
+func TestAnAgentThatHasTakenOverIsAsked(t *testing.T) {
+	made := newAgent(t, `{"again":true}`+"\n")
+	go func() {
+		<-made.asked
+		_ = os.Remove(made.socket)
+		next, err := net.ListenUnix("unix", &net.UnixAddr{Name: made.socket, Net: "unix"})
+		if err != nil {
+			return
+		}
+		client, err := next.AcceptUnix()
+		if err == nil {
+			fmt.Fprint(client, `{"ok":true}`+"\n")
+		}
+	}()
+	if status, output := call(command("ADD", "shop"), configured(made.socket, previous)); status != 0 || output != previous {
+		t.Fatalf("status %d, %s", status, output)
 	}
 }
 

@@ -18,9 +18,11 @@ from envoy.config.core.v3 import base_pb2
 from retic.identity import client, clock, service, spiffe
 from retic.node import (
     cache,
+    charge,
     config,
     envoy,
     keys,
+    listed,
     opaque,
     pods,
     proxies,
@@ -68,8 +70,11 @@ class Agent:
         self._roots = roots.Roots(self._trust, self._channel, self._public, self._trusting, self._time)
         self.pods = pods.Pods(
             folder / "pods.json", settings.trust_domain, self._keys, cast("pods.Redirect", rules),
-            settings.redirection, arrived=self._arrived,
+            settings.redirection, arrived=self._arrived, changed=self._changed, there=self._there,
         )  # fmt: skip
+        self._charge: charge.Charge | None = None
+        if settings.enrolment is config.Enrolment.CLUSTER:
+            self._charge = charge.Charge(settings, self.pods, self._withdraw, self._channel, self._time)
         self._slots = slots.Slots(folder)
         self.proxies = proxies.Proxies(settings, self._slots, self.pods, self._make, self._moved, self._time)
 
@@ -84,7 +89,7 @@ class Agent:
         Whether the agent is to begin anew: as another `Agent`, in the same folder.
         """
         self._own.keep([self._settings.identity])
-        term = tenure.Tenure(self._settings, self._slots, self.pods, self.proxies)
+        term = tenure.Tenure(self._settings, self._slots, self.pods, self.proxies, self._charge)
         tasks = [
             asyncio.create_task(self._life(term, stop, leave_envoy), name="life"),
             asyncio.create_task(self._roots.run(), name="roots"),
@@ -95,6 +100,8 @@ class Agent:
                 task.result()
         finally:
             term.close()
+            if self._charge is not None:
+                await self._charge.end()
             for task in tasks:
                 task.cancel()
             self.proxies.broken.cancel()
@@ -132,17 +139,20 @@ class Agent:
     def _make(
         self, slot: slots.Slot, loaded: Iterable[str], failed: Callable[[BaseException], None]
     ) -> proxy.Proxy:
-        above = upstream.Upstream(_node(self._settings), self._connect, self._time)
+        above = upstream.Upstream(_node(self._settings), self._connect, self._time, self._changed)
+        keeps = self._charge.members.keeps if self._charge else _keeps_none
         # A gateway's listeners have no neighbours.
         most = envoy.connections() if self._settings.role is config.Role.NODE else 0
         serving = relay.Relay(
             self._cache, self._secrets, above, connections=most, at=slot.ports, loaded=loaded,
-            taken=self._roots.look,
+            taken=self._roots.look, keeps=keeps,
         )
         return proxy.Proxy(slot, envoy.Envoy(self._settings, slot, self._time), serving, above, failed)
 
     async def _moved(self, to: proxy.Proxy) -> None:
         await to.relay.watch(opaque.TYPE_URL, opaque.NAME, self._opaque)
+        if self._charge is not None:
+            await to.relay.watch(listed.TYPE_URL, listed.NAME, self._charge.members.take)
 
     async def _enroll(self, _identity: spiffe.Id, request: bytes) -> service.Signed:
         token = self._settings.token_file.read_text().strip()
@@ -187,6 +197,17 @@ class Agent:
         for one in self.proxies.all():
             one.relay.arrived()
 
+    def _withdraw(self, netns_path: str) -> None:
+        for one in self.proxies.all():
+            one.relay.withdraw(netns_path)
+
+    def _there(self, known: Iterable[pods.Pod]) -> Iterable[pods.Pod]:
+        return self._charge.members.restore(known) if self._charge else pods.mounted(known)
+
+    def _changed(self) -> None:
+        if self._charge is not None:
+            self._charge.said.changed()
+
     def _bundle_changed(self) -> None:
         self._secret_changed(secrets.ROOT)
         self._roots.look()
@@ -208,6 +229,10 @@ class Agent:
     def _secret_changed(self, name: str) -> None:
         for one in self.proxies.all():
             one.relay.identity_changed(name)
+
+
+def _keeps_none(_path: str) -> bool:
+    return False
 
 
 def _node(settings: config.Config) -> base_pb2.Node:

@@ -2,7 +2,8 @@
 
 `{"add": POD}` with a descriptor of the namespace answers `{"ok": true, "mesh": BOOL}` once the pod is captured, or is
 not to be; `{"del": POD}` once its listeners are closed; `{"check": POD}` and `{"status": true}`; what fails answers
-`{"error": TEXT}`. Only root may ask: the socket's mode is 0600, and the kernel says who is at the other end.
+`{"error": TEXT}`, and `{"again": true}` when another agent serves at the same path now. Only root may ask: the
+socket's mode is 0600, and the kernel says who is at the other end.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import struct
 import msgspec
 import structlog
 
-from retic.node import listed, membership, pods
+from retic.node import gate, listed, membership, pods
 
 LONGEST = 64 << 10  # bytes of one line
 MOST = 512  # questions at a time; more wait to be accepted
@@ -106,6 +107,8 @@ class Attachments:
             async with asyncio.timeout(SECONDS):
                 line = await _line(asking, handed)
             return await self._obey(msgspec.json.decode(line, type=_Request), handed)
+        except gate.SupersededError:
+            return {"again": True}
         except TimeoutError:
             return {"error": f"no whole line within {SECONDS:.0f} s"}
         except (msgspec.DecodeError, pods.EnrolError, ValueError) as error:

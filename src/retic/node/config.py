@@ -18,6 +18,26 @@ class Role(enum.StrEnum):
     GATEWAY = "gateway"
 
 
+class Enrolment(enum.StrEnum):
+    """Who says which pods there are: the laptop's cluster at the agent's socket, or the control plane's list."""
+
+    LOCAL = "local"
+    CLUSTER = "cluster"
+
+
+class Cni(msgspec.Struct, frozen=True):
+    """The node's folders for network plugins, as the agent sees them, and our own plugin's file.
+
+    `socket` is the path of the agent's socket on the host.
+    """
+
+    conf: pathlib.Path
+    bin: pathlib.Path
+    plugin: pathlib.Path
+    socket: pathlib.Path
+    exclude: tuple[str, ...] = ("kube-system", "retic-system")
+
+
 class Config(msgspec.Struct, frozen=True):
     """agent.json. `control` is host:port of discovery and Sign; `enrol` of Enroll, by default the next port.
 
@@ -27,6 +47,10 @@ class Config(msgspec.Struct, frozen=True):
     An Envoy that was replaced has `drain_seconds` for its connections to end; then they are cut. On SIGTERM a
     node's agent goes on for up to `handover_seconds`, for its successor to take over. An Envoy that holds more
     than `reclaim_share` of `heap_bytes` is replaced; 0: never.
+
+    With `enrolment` cluster, `netns_dir` is this agent's to mount pods' namespaces in, `cni_socket` is where the CNI
+    plugin asks (by default `cni.sock` in `folder`), `ready_file` is there while the agent is in charge, and `cni` says
+    where the plugin is installed; without it nothing is.
     """
 
     id: str
@@ -50,6 +74,10 @@ class Config(msgspec.Struct, frozen=True):
     drain_seconds: float = 600.0
     handover_seconds: float = 0.0
     reclaim_share: float = 0.8
+    enrolment: Enrolment = Enrolment.LOCAL
+    cni_socket: pathlib.Path | None = None
+    ready_file: pathlib.Path | None = None
+    cni: Cni | None = None
 
     @property
     def identity(self) -> spiffe.Client:
@@ -74,6 +102,11 @@ class Config(msgspec.Struct, frozen=True):
         """What the rules inside pods are made from."""
         return redirect.Config(mesh_networks=(*self.pod_networks, self.service_network), dns=self.dns)
 
+    @property
+    def netns_folder(self) -> pathlib.Path:
+        """Where this agent mounts pods' namespaces on a cluster."""
+        return pathlib.Path(self.netns_dir)
+
     def socket(self, name: str) -> pathlib.Path:
         """The path of one of the agent's sockets. ValueError when Linux could not take it."""
         return fitting(self.folder / f"{name}.sock")
@@ -96,14 +129,21 @@ def decode_path(wanted: type, value: object) -> pathlib.Path:
 def load(file: pathlib.Path) -> Config:
     """The configuration in the file. ValueError (of msgspec or SPIFFE) naming what is wrong with it."""
     config = msgspec.json.decode(file.read_bytes(), type=Config, dec_hook=decode_path)
+    check(config)
+    return config
+
+
+def check(config: Config) -> None:
+    """ValueError (also of SPIFFE) naming what is wrong with it."""
     if config.concurrency < 1:
         raise ValueError("concurrency must be at least 1")
     if min(config.drain_seconds, config.handover_seconds) < 0 or not 0 <= config.reclaim_share < 1:
         raise ValueError("drain_seconds and handover_seconds are 0 or more, reclaim_share from 0 to below 1")
     if not config.folder.is_absolute():
         raise ValueError(f"folder must be an absolute path, not {config.folder}")
+    if config.enrolment is Enrolment.CLUSTER and not config.netns_folder.is_absolute():
+        raise ValueError(f"netns_dir must be an absolute path, not {config.netns_dir!r}")
     _ = config.identity, config.enrol_address, [spiffe.parse(one) for one in config.identities]
-    return config
 
 
 def envoy_log(agent: str) -> str:

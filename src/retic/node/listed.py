@@ -1,8 +1,9 @@
 """The pods of this node as the control plane sees them: a TypedStruct named `pods`.
 
-Its value is {"pods": [{"uid", "namespace", "name", "service_account", "ip", "mesh", "probes"}]}: every pod of the node
-but those in the node's own network, with `mesh` saying whether it is to be captured. `ip` is "" until the cluster
-knows it. Nothing that is not exactly so is taken, not even in part.
+Its value is {"pods": [{"uid", "namespace", "name", "service_account", "ip", "mesh", "probes"}], "network": {"pods":
+[CIDR...], "services": [CIDR...], "dns": ADDRESS}}: every pod of the node but those in the node's own network, with
+`mesh` saying whether it is to be captured. `ip` is "" until the cluster knows it. `network` may be missing: then what
+the agent was started with holds. Nothing that is not so is taken, not even in part.
 """
 
 import ipaddress
@@ -17,6 +18,7 @@ TYPE_URL = "type.googleapis.com/xds.type.v3.TypedStruct"
 NAME = "pods"
 MOST_PODS = 4096  # of one node
 MOST_PROBES = 256  # of one pod
+MOST_NETWORKS = 64
 # A uid becomes the name of a file. Kubernetes has UUIDs, and hashes for static pods.
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # RFC 1123 subdomain, as Kubernetes has it
@@ -38,8 +40,24 @@ class Entry(msgspec.Struct, frozen=True):
     probes: tuple[dict[str, Any], ...] = ()
 
 
-class _List(msgspec.Struct, frozen=True):
+class Network(msgspec.Struct, frozen=True):
+    """The mesh's networks, and the address of the cluster's DNS, "" when there is none."""
+
+    pods: tuple[str, ...]
+    services: tuple[str, ...]
+    dns: str = ""
+
+
+class _Value(msgspec.Struct, frozen=True):
     pods: tuple[Entry, ...]
+    network: Network | None = None
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """The pods by uid, and the networks if the control plane tells them."""
+
+    pods: dict[str, Entry]
+    network: Network | None = None
 
 
 def usable_uid(uid: str) -> bool:
@@ -47,13 +65,14 @@ def usable_uid(uid: str) -> bool:
     return bool(_UID.fullmatch(uid))
 
 
-def decode(content: bytes) -> dict[str, Entry]:
-    """The pods by uid, from the serialized TypedStruct. MalformedError."""
+def decode(content: bytes) -> Listed:
+    """What the serialized TypedStruct says. MalformedError."""
     try:
         value = json_format.MessageToDict(typed_struct_pb2.TypedStruct.FromString(content).value)
-        found = msgspec.convert(value, type=_List).pods
+        said = msgspec.convert(value, type=_Value)
     except (message.DecodeError, msgspec.ValidationError, json_format.Error, RecursionError) as error:
         raise MalformedError(f"the list of the node's pods is not as it should be: {error}") from None
+    found = said.pods
     if len(found) > MOST_PODS:
         raise MalformedError(f"{len(found)} pods are more than a node can have ({MOST_PODS})")
     for entry in found:
@@ -61,7 +80,23 @@ def decode(content: bytes) -> dict[str, Entry]:
     listed = {entry.uid: entry for entry in found}
     if len(listed) < len(found):
         raise MalformedError("a uid is there twice")
-    return listed
+    if said.network is not None:
+        _check_network(said.network)
+    return Listed(listed, said.network)
+
+
+def _check_network(network: Network) -> None:
+    if len(network.pods) + len(network.services) > MOST_NETWORKS:
+        raise MalformedError(f"there are more than {MOST_NETWORKS} networks")
+    if not network.pods and not network.services:
+        raise MalformedError("the mesh has no networks")
+    try:
+        for cidr in (*network.pods, *network.services):
+            ipaddress.IPv4Network(cidr)
+        if network.dns:
+            ipaddress.IPv4Address(network.dns)
+    except ValueError as error:
+        raise MalformedError(f"the mesh's networks are not as they should be: {str(error)[:300]}") from None
 
 
 def _check(entry: Entry) -> None:

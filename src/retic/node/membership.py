@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from retic.node import connections, inside, listed, namespaces, passage, pods, redirect, reporting
+from retic.node import connections, gate, inside, listed, namespaces, pods, redirect, reporting
 
 KNOWN_SECONDS = 20.0  # how long a new pod waits for the control plane to name it; the plugin waits for 30 s
 SETTLE = 5.0  # seconds from the control plane's hearing that a pod leaves until all proxies have heard it
@@ -69,7 +69,12 @@ class Membership:
         if message is None:
             _log.warning("the control plane has no list of this node's pods; the last one stays")
             return
-        self._listed = listed.decode(message)
+        said = listed.decode(message)
+        if said.network is not None:
+            with contextlib.suppress(pods.SwitchError):  # it is named there
+                mesh = (*said.network.pods, *said.network.services)
+                await self._known.set_networks(mesh, said.network.dns)
+        self._listed = said.pods
         async with self._news:
             self._news.notify_all()
         self._look.set()
@@ -97,11 +102,11 @@ class Membership:
             if not entry.mesh:
                 return False
             try:
-                path = await inside.on_thread(lambda: self._spaces.hold(asked.uid, netns))
+                async with self._known.gate:
+                    path = await inside.on_thread(lambda: self._spaces.hold(asked.uid, netns))
             except OSError as error:
                 raise pods.EnrolError(f"pod {asked.namespace}/{asked.name} is not enrolled: {error}") from error
-            pod = _pod(entry, str(path), sandbox=asked.sandbox, ip=asked.ip)
-            await self._known.add(pod)
+            await self._known.add(_pod(entry, str(path), sandbox=asked.sandbox, ip=asked.ip))
             return True
 
     async def gone(self, asked: Asked) -> None:
@@ -150,8 +155,8 @@ class Membership:
                 await doing
             except (pods.EnrolError, redirect.RedirectionError, OSError) as error:
                 _log.warning("a pod is not where it should be; tried again", uid=uid, reason=str(error))
-            except asyncio.CancelledError:
-                raise
+            except gate.SupersededError:
+                _log.info("another agent goes on with a pod", uid=uid)
             except Exception:
                 _log.exception("a pod is not where it should be; tried again", uid=uid)
             finally:
@@ -170,37 +175,38 @@ class Membership:
         if not await asyncio.to_thread(self._spaces.alive, pod.uid):
             await self._dismantle(pod.uid)
             return
-        self._known.uncapture(pod.uid)
-        await self._said.told()
-        await asyncio.sleep(SETTLE)
-        if self._wanted(pod.uid):
-            return  # back again: the next look brings it in
-        await inside.on_thread(lambda: passage.stop(pod.netns))
+        if not pod.leaving:
+            self._known.uncapture(pod.uid)
+            await self._said.told()
+            await asyncio.sleep(SETTLE)
+            if self._wanted(pod.uid):
+                return  # back again: the next look brings it in
+        await self._known.stop(pod.uid)
         _log.info("pod leaves", namespace=pod.namespace, name=pod.name)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN):
-                while not self._wanted(pod.uid) and await _proxied(pod):
+                while not self._wanted(pod.uid) and await _proxied(pod):  # noqa: ASYNC110
                     await asyncio.sleep(LOOK)
         if self._wanted(pod.uid):
             return
         self._withdraw(pod.netns)
         await self._known.closed(pod.netns, CLOSING)
-        await inside.on_thread(lambda: passage.clear(pod.netns))
-        self._known.forget(pod.uid)
+        await self._known.clear(pod.uid)
         await inside.on_thread(lambda: self._spaces.drop(pod.uid))
         _log.info("pod released", namespace=pod.namespace, name=pod.name)
 
     async def _dismantle(self, uid: str) -> None:
         """The pod, or its sandbox, is over: close what listens in it, and let its namespace go."""
-        pod = self._known.forget(uid)
-        path = self._spaces.path(uid)
-        if pod is None and not self._spaces.is_held(uid):
-            return
-        self._withdraw(str(path))
-        if self._spaces.is_held(uid):
-            with contextlib.suppress(OSError):
-                await self._known.closed(str(path), CLOSING)
-        await inside.on_thread(lambda: self._spaces.drop(uid))
+        async with self._known.gate:
+            pod = self._known.forget(uid)
+            path = self._spaces.path(uid)
+            if pod is None and not self._spaces.is_held(uid):
+                return
+            self._withdraw(str(path))
+            if self._spaces.is_held(uid):
+                with contextlib.suppress(OSError):
+                    await self._known.closed(str(path), CLOSING)
+            await inside.on_thread(lambda: self._spaces.drop(uid))
         if pod is not None:
             _log.info("pod gone", namespace=pod.namespace, name=pod.name)
 

@@ -44,11 +44,15 @@ class Redirect(Protocol):
 
 
 class Passage(Protocol):
-    """The part of the module `passage` that is needed here, or a fake of it."""
+    """The module `passage`, or a fake of it."""
 
     def guard(self, netns_path: str) -> None: ...
 
     def unguard(self, netns_path: str) -> None: ...
+
+    def stop(self, netns_path: str) -> None: ...
+
+    def clear(self, netns_path: str) -> None: ...
 
 
 class Pod(msgspec.Struct, frozen=True):
@@ -100,7 +104,7 @@ class Pods:
         self._redirection = redirection
         self._arrived = arrived
         self._changed = changed
-        self._there = there or _mounted
+        self._there = there or mounted
         self._way = way
         self._look = look
         self._pods: dict[str, Pod] = {}
@@ -196,6 +200,27 @@ class Pods:
             self._pods[uid] = msgspec.structs.replace(pod, captured=False, leaving=leaving)
             self._save()
             self._changed()
+
+    async def stop(self, uid: str) -> None:
+        """Redirect no new connection of the pod; those that exist go on. RedirectionError, OSError."""
+        async with self.gate, self._locks.setdefault(uid, asyncio.Lock()):
+            pod = self._pods[uid]
+            self.uncapture(uid, leaving=True)
+            await inside.on_thread(lambda: self._way.stop(pod.netns))
+
+    async def clear(self, uid: str) -> None:
+        """Take away all that the mesh has set in the pod, and know it no longer. RedirectionError, OSError."""
+        async with self.gate, self._locks.setdefault(uid, asyncio.Lock()):
+            pod = self._pods[uid]
+            await inside.on_thread(lambda: self._way.clear(pod.netns))
+            self.forget(uid)
+
+    async def set_networks(self, mesh: tuple[str, ...], dns: str) -> None:
+        """The mesh's networks (CIDRs) and its DNS ("": as before), in every pod. SwitchError when one refuses."""
+        now = msgspec.structs.replace(self._redirection, mesh_networks=mesh, dns=dns or self._redirection.dns)
+        if now != self._redirection:
+            self._redirection = now
+            await self.point(now.to)
 
     def forget(self, uid: str) -> Pod | None:
         """Know the pod no longer, and leave its rules as they are. The pod, if it was known."""
@@ -342,5 +367,6 @@ class Pods:
         self._keys.keep({*map(self._identity, self._pods.values()), *self._extra})
 
 
-def _mounted(kept: Iterable[Pod]) -> list[Pod]:
+def mounted(kept: Iterable[Pod]) -> list[Pod]:
+    """Those whose namespaces are where they say."""
     return [pod for pod in kept if pathlib.Path(pod.netns).exists()]

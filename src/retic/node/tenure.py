@@ -12,7 +12,7 @@ import pathlib
 
 import structlog
 
-from retic.node import cni, config, pods, proxies, slots, sockets, succession
+from retic.node import charge, cni, config, pods, proxies, slots, sockets, succession
 
 LOOK = 0.2  # seconds between looks for a slot or an agent
 IDLE_LOOK = 1.0  # seconds between looks whether the successor is still there
@@ -27,12 +27,14 @@ class Tenure:
     """
 
     def __init__(
-        self, settings: config.Config, its_slots: slots.Slots, known: pods.Pods, its: proxies.Proxies
-    ) -> None:
+        self, settings: config.Config, its_slots: slots.Slots, known: pods.Pods, its: proxies.Proxies,
+        its_charge: charge.Charge | None = None,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._slots = its_slots
         self._pods = known
         self._proxies = its
+        self._charge = its_charge
         self._servers: dict[pathlib.Path, tuple[asyncio.Server, int]] = {}
         self._incumbent = succession.Incumbent(known, its, self._take_back)
         self.again = False
@@ -66,6 +68,8 @@ class Tenure:
                 await asyncio.wait_for(superseded.wait(), self._settings.handover_seconds)
         if superseded.is_set():
             _log.info("superseded")
+            if self._charge is not None:
+                await self._charge.end()
             await self._retire(stop)
 
     def close(self) -> None:
@@ -134,8 +138,11 @@ class Tenure:
     async def _take_charge(self) -> None:
         await self._proxies.in_charge()
         cni_path, own_path = self._settings.socket("cni"), self._settings.socket("agent")
-        await self._bind(cni_path, await cni.serve(cni_path, self._pods))
+        if self._charge is None:
+            await self._bind(cni_path, await cni.serve(cni_path, self._pods))
         await self._bind(own_path, await sockets.serve(own_path, self._incumbent.connected))
+        if self._charge is not None:
+            await self._charge.begin()
 
     async def _bind(self, path: pathlib.Path, server: asyncio.Server) -> None:
         before = self._servers.pop(path, None)

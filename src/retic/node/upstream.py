@@ -39,12 +39,16 @@ class Listener(Protocol):
 
 
 class Upstream:
-    """Fulfils `session.Upstream`. `connect` gives a channel with the agent's certificate, None as yet."""
+    """Fulfils `session.Upstream`. `connect` gives a channel with the agent's certificate, None as yet; `connected`
+    hears of each new stream."""
 
-    def __init__(self, node: base_pb2.Node, connect: Connect, time: clock.Clock) -> None:
+    def __init__(
+        self, node: base_pb2.Node, connect: Connect, time: clock.Clock, connected: Callable[[], None] = lambda: None
+    ) -> None:
         self._node = node
         self._connect = connect
         self._time = time
+        self._connected = connected
         self._listener: Listener | None = None
         self._out: asyncio.Queue[discovery_pb2.DeltaDiscoveryRequest] | None = None
         self._opened: set[str] = set()
@@ -125,6 +129,7 @@ class Upstream:
         out: asyncio.Queue[discovery_pb2.DeltaDiscoveryRequest] = asyncio.Queue()
         self._out = out
         _log.info("control plane connected", stream=self._stream)
+        self._connected()
         watches = self._listener.watches()
         for type_url in sorted(watches, key=xds.kinds.rank):
             self._open(type_url, watches[type_url])
