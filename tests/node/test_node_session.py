@@ -189,6 +189,70 @@ def test_a_waiting_listener_that_is_removed_or_changed_is_not_sent_as_it_was(env
     assert envoy.quiet
 
 
+def test_a_dead_pods_listeners_are_withdrawn_before_upstream_says_so(envoy, above, kept, tmp_path):
+    place = tmp_path / "u1"
+    place.symlink_to("/proc")
+    envoy.ask(xds.LISTENER)
+    envoy.ack(answer(envoy, xds.LISTENER, "1", listener("a", place), listener("b", place), listener("c", "/proc/1")))
+    answer(envoy, xds.LISTENER, "2", listener("b", place, "2"))  # not acknowledged yet
+    envoy.session.withdraw(str(place))
+    sent = envoy.get()
+    assert sorted(sent.removed_resources) == ["a", "b"]
+    envoy.ack(sent)
+    assert above.acks == ["1"]
+    assert set(envoy.session.watches()[xds.LISTENER].held) == {"c"}, "so that the control plane sends them again"
+    envoy.session.withdraw(str(place))
+    assert envoy.quiet
+    envoy.session.arrived()  # another sandbox of the same pod
+    assert sorted((one.name, one.version) for _ in range(2) for one in envoy.get().resources) == [("a", "1"), ("b", "2")]
+
+
+def test_withdrawn_listeners_that_upstream_removes_do_not_come_back(envoy, tmp_path):
+    place = tmp_path / "u1"
+    place.symlink_to("/proc")
+    envoy.ask(xds.LISTENER)
+    envoy.ack(answer(envoy, xds.LISTENER, "1", listener("a", place)))
+    envoy.session.withdraw(str(place))
+    envoy.ack(envoy.get())
+    envoy.ack(answer(envoy, xds.LISTENER, "2", removed=["a"]))
+    envoy.session.arrived()
+    assert envoy.quiet
+
+
+def test_listeners_stay_while_rules_lead_to_them(above, kept, tmp_path):
+    place = tmp_path / "u1"
+    place.symlink_to("/proc")
+    envoy = Envoy(session.Session(kept, Own(), above, keeps=lambda path: path == str(place)))
+    envoy.ask(xds.LISTENER)
+    envoy.ack(answer(envoy, xds.LISTENER, "1", listener("a", place), listener("b", "/proc/1")))
+    sent = answer(envoy, xds.LISTENER, "2", removed=["a", "b"])
+    assert list(sent.removed_resources) == ["b"]
+    envoy.ack(sent)
+    assert above.acks == ["1", "2"]
+    assert envoy.session.watches()[xds.LISTENER].held == {"a": "1"}
+    envoy.session.withdraw(str(place))
+    sent = envoy.get()
+    assert list(sent.removed_resources) == ["a"]
+    envoy.ack(sent)
+    envoy.session.arrived()
+    assert envoy.quiet, "upstream has it no longer"
+    assert kept.get(xds.LISTENER, ["a"]) == []
+
+
+def test_a_listener_that_upstream_gives_back_is_no_longer_overdue(above, kept, tmp_path):
+    place = tmp_path / "u1"
+    place.symlink_to("/proc")
+    envoy = Envoy(session.Session(kept, Own(), above, keeps=lambda _: True))
+    envoy.ask(xds.LISTENER)
+    envoy.ack(answer(envoy, xds.LISTENER, "1", listener("a", place)))
+    envoy.ack(answer(envoy, xds.LISTENER, "2", removed=["a"]))
+    envoy.ack(answer(envoy, xds.LISTENER, "3", listener("a", place, "2")))
+    envoy.session.withdraw(str(place))
+    envoy.ack(envoy.get())
+    envoy.session.arrived()
+    assert [(one.name, one.version) for one in envoy.get().resources] == [("a", "2")]
+
+
 def test_what_envoy_refused_from_the_start_is_told_as_refused(envoy, above):
     """It may have taken a part of the response: the control plane must be able to change or remove it."""
     envoy.ask(xds.LISTENER)

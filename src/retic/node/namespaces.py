@@ -2,7 +2,7 @@
 
 They come from the CNI plugin, which hands over a descriptor, or are found among the node's processes. A mount is
 made from a descriptor that is open already, never from a path that may mean something else by then, and the node's
-own namespace is never held. The folder belongs to this agent's mount namespace alone.
+own namespace, which is the agent's too, is never held. The folder belongs to this agent's mount namespace alone.
 """
 
 import ctypes
@@ -105,13 +105,8 @@ class Namespaces:
             kind = -1
         if kind != _CLONE_NEWNET:
             raise NotANamespaceError("it is no network namespace")
-        mine = _identity(os.fstat(descriptor))
-        for own in (pathlib.Path("/proc/self"), self._proc / "1"):
-            try:
-                if _identity(os.stat(own / "ns" / "net")) == mine:
-                    raise NotANamespaceError("it is the node's own network namespace")
-            except FileNotFoundError:
-                continue
+        if _identity(os.fstat(descriptor)) == _identity(os.stat("/proc/self/ns/net")):
+            raise NotANamespaceError("it is the node's own network namespace")
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

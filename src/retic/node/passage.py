@@ -1,8 +1,7 @@
 """A running pod's way into the mesh and out of it, without a lost connection; `redirect` has the rules in between.
 
 In: the proxy's ports are guarded first, then Envoy listens, then the rules come. Out: no new connection is redirected
-any more, while those that exist keep what they need (the chains stay, for the kernel translates addresses only where
-there are some); when the last has ended everything is taken away.
+any more, while those that exist keep what they need; when the last has ended everything is taken away.
 """
 
 import contextlib
@@ -35,7 +34,10 @@ flush chain inet retic scan
 flush chain inet retic output
 flush chain inet retic prerouting
 flush chain inet retic input
+add rule inet retic output ip daddr 0.0.0.0 tcp dport 0 redirect
 """
+# The last rule meets no packet: with the last rule that redirects the kernel would stop tracking connections in the
+# namespace, and those that were redirected would be reset.
 
 
 def guard(netns_path: str) -> None:

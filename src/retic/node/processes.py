@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-_POD = re.compile(r"(?:^|-)pod(?P<uid>[0-9A-Za-z_.-]+?)(?:\.slice)?$")
+# A UUID, or the hash that the kubelet gives a static pod.
+_UID = r"[0-9a-f]{8}([-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32}"
+_POD = re.compile(rf"(?:^|-)pod(?P<uid>{_UID})(?:\.slice)?$")
 
 
 class Found(msgspec.Struct, frozen=True):
