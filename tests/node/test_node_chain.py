@@ -90,7 +90,7 @@ def test_an_older_entry_and_binary_are_replaced(where):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "is no network configuration"), ("[]", "is no network configuration"), ("{", "is no network configuration"),
+        ("", "is no network configuration"), ("[]", "is no network configuration"), ("{", "no network configuration"),
         ({**FLANNEL, "plugins": []}, "not empty"), ({**FLANNEL, "plugins": ["x"]}, "list of objects"),
         ({**FLANNEL, "plugins": [{}]}, "has no type"), ({**FLANNEL, "cniVersion": "0.2.0"}, "0.3.1 or later"),
         ({"name": "x", "plugins": FLANNEL["plugins"]}, "0.3.1 or later"), ({**FLANNEL, "cniVersion": 1}, "0.3.1 or"),
@@ -120,7 +120,7 @@ def test_a_folder_without_configuration(where):
 async def test_it_is_put_back_whenever_another_program_writes(where):
     task = asyncio.create_task(chain.keep(where))
     try:
-        await wait.until_async(lambda: (where.bin / "retic-cni").exists(), "the binary, though no network is there yet")
+        await wait.until_async((where.bin / "retic-cni").exists, "the binary, though no network is there yet")
         write(where, "10-flannel.conflist", FLANNEL)
         await wait.until_async(lambda: chain.installed(where), "the entry, once there is a network", 20)
         for _ in range(3):

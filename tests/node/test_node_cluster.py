@@ -39,7 +39,9 @@ def test_what_is_stated_holds():
     assert made.token_file == pathlib.Path("/t")
 
 
-@pytest.mark.parametrize(("limit", "heap"), [("max", 2 << 30), (str(1 << 30), (1 << 30) - (160 << 20)), ("1000", 64 << 20)])
+@pytest.mark.parametrize(
+    ("limit", "heap"), [("max", 2 << 30), (str(1 << 30), (1 << 30) - (160 << 20)), ("1000", 64 << 20)]
+)
 def test_envoys_heap_fits_into_the_container(tmp_path, limit, heap):
     (tmp_path / "memory.max").write_text(limit + "\n")
     assert cluster.settings(GIVEN, tmp_path / "memory.max").heap_bytes == heap
@@ -51,7 +53,8 @@ def test_envoys_heap_fits_into_the_container(tmp_path, limit, heap):
         ({"NODE_NAME": ""}, "NODE_NAME is not set"),
         ({"RETIC_CONTROLLER_SERVICE_HOST": ""}, "RETIC_CONTROLLER_SERVICE_HOST is not set"),
         ({"NODE_NAME": "a/b"}, "a/b"), ({"RETIC_CONCURRENCY": "two"}, "RETIC_CONCURRENCY is 'two'"),
-        ({"RETIC_CONCURRENCY": "0"}, "RETIC_CONCURRENCY is '0'"), ({"RETIC_DRAIN_SECONDS": "-1"}, "RETIC_DRAIN_SECONDS"),
+        ({"RETIC_CONCURRENCY": "0"}, "RETIC_CONCURRENCY is '0'"),
+        ({"RETIC_DRAIN_SECONDS": "-1"}, "RETIC_DRAIN_SECONDS"),
         ({"RETIC_FOLDER": "run"}, "folder must be an absolute path"),
         ({"RETIC_NAMESPACES": "ns"}, "netns_dir must be an absolute path"),
     ],
@@ -103,7 +106,7 @@ def test_the_commands(node, tmp_path):
             assert done.wait(30) == 0, done.stderr.read()
         assert chain.installed(cluster.plugin(node)) == (words[1] == "install")
     with command("clean-up") as cleaner:
-        wait.until(lambda: (tmp_path / "cleaned").exists(), "the node cleaned up", 30)
+        wait.until((tmp_path / "cleaned").exists, "the node cleaned up", 30)
         assert cleaner.poll() is None, "it stays, so that whoever asked can see it"
         cleaner.send_signal(signal.SIGTERM)
         assert cleaner.wait(30) == 0

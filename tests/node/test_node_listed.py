@@ -1,5 +1,7 @@
 """The control plane's list of a node's pods: what is taken, and what is refused as a whole."""
 
+import contextlib
+
 import pytest
 from google.protobuf import struct_pb2
 from hypothesis import given
@@ -81,7 +83,5 @@ def test_deeply_nested_values_are_refused():
 
 @given(st.binary(max_size=200))
 def test_no_bytes_do_more_than_be_refused(content):
-    try:
+    with contextlib.suppress(listed.MalformedError):
         listed.decode(content)
-    except listed.MalformedError:
-        pass

@@ -45,8 +45,9 @@ def place():
         (f"/../../kubepods-burstable-pod{SYSTEMD}.slice/crio-1.scope", SYSTEMD),  # seen from another cgroup namespace
         (f"/docker/0a1b/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{SYSTEMD}.slice/x", SYSTEMD),  # kind
         ("/kubepods/pod0123456789abcdef0123456789abcdef/c", "0123456789abcdef0123456789abcdef"),  # a static pod
-        (f"/kubepods/pod{'a' * 32}/c/kubepods-pod{SYSTEMD}.slice", "a" * 32),  # what a pod makes below its own counts for nothing
-        ("/kubepods.slice/kubepods-besteffort.slice", None), (f"/system.slice/podman.service/pod{UID}", SYSTEMD), ("/system.slice/podman.service", None), ("/", None),
+        (f"/kubepods/pod{'a' * 32}/c/kubepods-pod{SYSTEMD}.slice", "a" * 32),  # what a pod itself made
+        ("/kubepods.slice/kubepods-besteffort.slice", None),
+        (f"/system.slice/podman.service/pod{UID}", SYSTEMD), ("/system.slice/podman.service", None), ("/", None),
     ],
 )  # fmt: skip
 def test_the_pod_of_a_control_group(path, uid):
@@ -54,7 +55,8 @@ def test_the_pod_of_a_control_group(path, uid):
 
 
 @pytest.mark.parametrize(
-    "path", [f"kubepods/besteffort/pod{UID}/c0ffee", f"kubepods.slice/kubepods-pod{SYSTEMD}.slice/cri-containerd-c0ffee.scope"]
+    "path",
+    [f"kubepods/besteffort/pod{UID}/c0ffee", f"kubepods.slice/kubepods-pod{SYSTEMD}.slice/cri-containerd-c0ffee.scope"],
 )
 def test_a_running_pod_is_found_and_held(spaces, place, cgroups, path):
     assert spaces.find([UID]) == {}
