@@ -5,6 +5,7 @@ The listeners are the product's own, made from a Pod object; the control plane t
 
 import asyncio
 import contextlib
+import json
 import pathlib
 import re
 import socket
@@ -14,8 +15,9 @@ import threading
 import time
 import uuid
 
+import msgspec
 from envoy.service.discovery.v3 import discovery_pb2
-from node_rig import make_settings
+from node_rig import end, make_settings
 from xds.type.v3 import typed_struct_pb2
 
 from retic import graph, wiring
@@ -220,6 +222,26 @@ class Held:
 
     def close(self):
         self.socket.close()
+
+
+async def container(settings, tmp_path, name):
+    """An agent as a process in a mount namespace of its own, where nobody else's mounts of pods are seen."""
+    file = tmp_path / f"{name}.json"
+    ready = tmp_path / f"{name}.ready"
+    settings.netns_folder.mkdir(exist_ok=True)
+    given = msgspec.structs.replace(settings, ready_file=ready, handover_seconds=20.0, drain_seconds=10.0)
+    file.write_bytes(msgspec.json.encode(given, enc_hook=str))
+    with (tmp_path / f"{name}.log").open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            "unshare", "--mount", "--propagation", "private", sys.executable, "-m", "retic.node", "--config", file,
+            stdout=log, stderr=log,
+        )  # fmt: skip
+
+
+def end_envoys(settings):
+    """What agents that were killed have left."""
+    for file in settings.folder.glob("*/envoy.pid"):
+        end(json.loads(file.read_text())["pid"])
 
 
 async def question(path, line, *descriptors):

@@ -235,11 +235,51 @@ async def test_a_restarted_agent_finds_its_pods_again_and_what_changed_meanwhile
         await captured(control, pod.uid)
         assert os.stat(settings.netns_folder / pod.uid).st_ino == os.stat(pod.path).st_ino
     pod.end_processes()
-    control.reports.clear()
+    rig.tell(control, 2)
     async with running(settings, redirect):
-        await wait.until_async(lambda: control.reports, "a report")
-        assert rig.reported(control) == set()
-        assert not (settings.netns_folder / pod.uid).exists()
+        await captured(control)
+        await wait.until_async(lambda: not (settings.netns_folder / pod.uid).exists(), "nothing held")
+
+
+async def test_one_agent_follows_another_in_another_container(control, settings, pod, tmp_path):
+    """As in an update: each has mounts of its own, both have the state folder and the plugin's socket."""
+    rig.publish(control, settings, pod.uid)
+    rig.tell(control, 1, pod.entry())
+    first = await rig.container(settings, tmp_path, "first")
+    loads = []
+    try:
+        await captured(control, pod.uid)
+        loads = [rig.Load(pod.world.path, rig.POD, b"pod"), rig.Load(pod.path, rig.OUTSIDE, b"world")]
+        held = rig.Held(pod.world.path, rig.POD)
+        assert held.works()
+        second = await rig.container(settings, tmp_path, "second")
+        try:
+            await wait.until_async(lambda: "agent started" in (tmp_path / "second.log").read_text(), "in charge", 60)
+            control.reports.clear()
+            await captured(control, pod.uid)
+            before = [one.done for one in loads]
+            await wait.until_async(lambda: more(loads, before, 100), "load through the second")
+            assert held.works()
+            held.close()
+            first.terminate()
+            assert await asyncio.wait_for(first.wait(), 30) == 0
+            assert json.loads(await rig.question(settings.cni_socket, b'{"status": true}\n')) == {"ok": True}
+            before = [one.done for one in loads]
+            await wait.until_async(lambda: more(loads, before, 100), "load after the first")
+            rig.tell(control, 2, pod.entry(mesh=False))
+            await captured(control)
+            await wait.until_async(lambda: pod.tables() == [], "nothing left in the pod", 30)
+        finally:
+            second.kill()
+            await second.wait()
+    finally:
+        for one in loads:
+            one.stop()
+        if first.returncode is None:
+            first.kill()
+        await first.wait()
+        rig.end_envoys(settings)
+    assert [one.failed for one in loads] == [[], []]
 
 
 async def test_a_broken_list_changes_nothing(control, settings, pod):
