@@ -1,0 +1,35 @@
+"""What the controller is told: the ConfigMap retic-config, and the JSON in it.
+
+The controller reads the file at its start; `drain` it watches: "true" takes every pod out of the mesh.
+"""
+
+from retic.install import names
+from retic.install.parts import base
+from retic.install.template import Json, Ref, V
+
+FIELDS: dict[str, Ref] = {
+    "image": V.image,
+    "image_pull_policy": V.image_pull_policy,
+    "image_pull_secrets": V.image_pull_secrets,
+    "mode": V.mode,
+    "trust_domain": V.trust_domain,
+    "cluster_domain": V.cluster_domain,
+    "pod_networks": V.pod_networks,
+    "service_networks": V.service_networks,
+    "lifetime": V.certificate_lifetime,
+    "exclude_namespaces": V.exclude_namespaces,
+    "log_level": V.log_level,
+    "gateway_replicas": V.gateway.replicas,
+    "gateway_resources": V.gateway.resources,
+}
+"""The fields of config.json, in the spelling of `retic.control`'s own configuration."""
+
+
+def config_map() -> base.Tree:
+    """The ConfigMap."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": base.metadata(names.CONFIG, "controller"),
+        "data": {names.CONFIG_KEY: Json(FIELDS), names.DRAIN_KEY: "false"},
+    }
