@@ -43,6 +43,24 @@ Container = Annotated[
     str | None, typer.Option("-c", "--container", help="Which container, when the pod has several.")
 ]
 Target = Annotated[str, typer.Argument(metavar="POD|deploy/NAME", show_default=False)]
+Kubeconfig = Annotated[
+    pathlib.Path | None,
+    typer.Option("--kubeconfig", metavar="FILE", help="Instead of KUBECONFIG and ~/.kube/config."),
+]
+Context = Annotated[str | None, typer.Option("--context", help="Which of its contexts, if not the current one.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A value, like mode=STRICT or node.concurrency=4; repeatable."),
+]
+ValuesFiles = Annotated[
+    list[pathlib.Path] | None,
+    typer.Option("-f", "--values", metavar="FILE", help="A YAML file of values; repeatable, later ones win."),
+]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything is ready.")]
+Patience = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait at most, for each part.")]
+Conflicts = Annotated[
+    bool, typer.Option("--force-conflicts", help="Take fields back that somebody else has set.")
+]
 
 
 def debug() -> bool:
@@ -251,3 +269,119 @@ def down(name: Name = DEFAULT) -> None:
     from retic.cli import down as command
 
     command.run(name=name)
+
+
+@app.command()
+def install(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the objects; ask no cluster.")] = False,
+    set_: Set = None,
+    values: ValuesFiles = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    wait: Wait = True,
+    timeout: Patience = 300,
+    force_conflicts: Conflicts = False,
+) -> None:
+    """Install Retic on the cluster of the current kubeconfig.
+
+    Nothing of a running workload changes: namespaces join by their label. Run it again when it was
+    interrupted. docs/reference/values.md has all values.
+
+    \b
+    Examples:
+      retic install
+      retic install --set mode=STRICT --set controller.replicas=3
+      retic install -f values.yaml --dry-run
+    """
+    from retic.cli import cluster
+    from retic.cli import install as command
+
+    chosen = command.choice(
+        values, set_, dry_run=dry_run, wait=wait, timeout=timeout, force=force_conflicts
+    )
+    command.run(cluster.Target(kubeconfig, context), chosen)
+
+
+@app.command()
+def upgrade(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, as a diff.")] = False,
+    set_: Set = None,
+    values: ValuesFiles = None,
+    reset_values: Annotated[
+        bool, typer.Option("--reset-values", help="Forget the values that were set earlier.")
+    ] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    wait: Wait = True,
+    timeout: Patience = 300,
+    force_conflicts: Conflicts = False,
+) -> None:
+    """Bring the installed Retic to this version, or to other values.
+
+    Values that were set earlier stay unless set anew. Minor versions are taken one at a time.
+
+    \b
+    Examples:
+      retic upgrade --dry-run
+      retic upgrade --set mode=STRICT
+    """
+    from retic.cli import cluster
+    from retic.cli import install as shared
+    from retic.cli import upgrade as command
+
+    chosen = shared.choice(
+        values, set_, dry_run=dry_run, wait=wait, timeout=timeout, force=force_conflicts, reset=reset_values
+    )
+    command.run(cluster.Target(kubeconfig, context), chosen)
+
+
+@app.command()
+def uninstall(
+    *,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    timeout: Patience = 300,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on though pods could not be taken out or nodes cleaned up.")
+    ] = False,
+) -> None:
+    """Take all pods out of the mesh and remove everything.
+
+    Pods are not restarted; they go on in plaintext.
+
+    \b
+    Examples:
+      retic uninstall
+      retic uninstall --context staging --timeout 600
+    """
+    from retic.cli import cluster
+    from retic.cli import uninstall as command
+
+    command.run(cluster.Target(kubeconfig, context), timeout=timeout, force=force)
+
+
+@app.command()
+def check(
+    *,
+    pre: Annotated[
+        bool, typer.Option("--pre", help="Only what must hold before installing.")
+    ] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Ask a cluster whether Retic can be installed, and is well.
+
+    Changes nothing. Exits with 1 when something fails; what may be so, but hardly should, is a warning.
+
+    \b
+    Examples:
+      retic check --pre
+      retic check -o json
+    """
+    from retic.cli import check as command
+    from retic.cli import cluster
+
+    raise typer.Exit(command.run(cluster.Target(kubeconfig, context), pre=pre, as_json=output is Output.JSON))
