@@ -3,6 +3,7 @@
 Merges as Helm does: mappings key by key, everything else as a whole; what comes later wins.
 """
 
+import enum
 import ipaddress
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -110,13 +111,13 @@ def _unknown(given: Mapping[str, Any], part: Any, prefix: tuple[str, ...]) -> It
 
 
 def _meant(key: str, names: list[str], prefix: tuple[str, ...]) -> str:
-    everywhere = {one.path[-1]: one.name for one in values.settings()}
     near = nearest.word(key, names)
     if near is not None:
         return f"; did you mean {'.'.join((*prefix, near))}?"
-    elsewhere = nearest.word(key, everywhere)
+    settings = values.settings()
+    elsewhere = nearest.word(key, (one.path[-1] for one in settings))
     if elsewhere is not None:
-        return f"; did you mean {everywhere[elsewhere]}?"
+        return f"; did you mean {' or '.join(one.name for one in settings if one.path[-1] == elsewhere)}?"
     return f"; there are: {', '.join(names)}"
 
 
@@ -142,6 +143,8 @@ def _worded(message: str, tree: dict[str, Any]) -> str:
     setting = next((one for one in values.settings() if one.name == name.partition("[")[0]), None)
     said = f" ({setting.description})" if setting else ""
     what = what[:1].lower() + what[1:]
+    if setting is not None and isinstance(setting.type, enum.EnumMeta):
+        what = f"must be one of {', '.join(setting.type)}"
     shown = "" if ", got" in what else f", not {found!r}"
     return f"{name}: {what}{shown}{said}"
 
@@ -154,22 +157,25 @@ def _networks(made: values.Values) -> Iterable[str]:
             try:
                 parsed.setdefault(name, []).append(ipaddress.ip_network(text))
             except ValueError as error:
-                yield f"{name}: {text!r} is no network: {error}; write it like 10.42.0.0/16"
+                yield f"{name}: {text!r} is no network: {error}; write it like {_like(text)}"
     for pods in parsed.get("podNetworks", []):
         for services in parsed.get("serviceNetworks", []):
             if pods.version == services.version and pods.overlaps(services):
                 yield f"podNetworks: {pods} overlaps {services} of serviceNetworks; a cluster's never do"
 
 
+def _like(text: str) -> str:
+    """The network that was probably meant."""
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return "10.42.0.0/16"
+
+
 def _double(made: values.Values) -> Iterable[str]:
     if made.cni.conf_folder == made.cni.bin_folder:
         yield "cni.binFolder: is the same folder as cni.confFolder; the defaults are /opt/cni/bin and /etc/cni/net.d"
-    if made.node.drain_seconds * 2 > made.certificate_lifetime:
-        yield (
-            f"node.drainSeconds: {made.node.drain_seconds} is more than half of certificateLifetime "
-            f"({made.certificate_lifetime}): a draining Envoy's certificates would end; make it shorter"
-        )
 
 
 def _kind(value: object) -> str:
-    return {list: "a list", str: "a text"}.get(type(value), f"a {type(value).__name__}")
+    return "a list" if isinstance(value, list) else f"the text {value!r}" if isinstance(value, str) else repr(value)

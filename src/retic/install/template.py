@@ -102,11 +102,11 @@ def fill(tree: Any, given: values.Values) -> Any:
 def _fill(tree: Any, given: Mapping[str, Any]) -> Any:
     match tree:
         case Ref():
-            return _plainly(values.at(given, tree.path))  # type: ignore[arg-type]
+            return _plainly(values.at(given, tree.path))
         case Text():
             return "".join(piece if isinstance(piece, str) else _text(_fill(piece, given)) for piece in tree.pieces)
         case Sum():
-            return int(values.at(given, tree.ref.path)) + tree.more  # type: ignore[arg-type]
+            return int(values.at(given, tree.ref.path)) + tree.more
         case Concat():
             return [*tree.first, *_fill(tree.rest, given)]
         case Json():
@@ -114,7 +114,7 @@ def _fill(tree: Any, given: Mapping[str, Any]) -> Any:
         case Digest():
             return hashlib.sha256(json_text(_fill(tree.tree, given)).encode()).hexdigest()
         case When():
-            return _fill(tree.tree, given) if values.at(given, tree.condition.path) else _ABSENT  # type: ignore[arg-type]
+            return _fill(tree.tree, given) if values.at(given, tree.condition.path) else _ABSENT
         case dict():
             filled = {key: _fill(value, given) for key, value in tree.items()}
             return {key: value for key, value in filled.items() if value is not _ABSENT}

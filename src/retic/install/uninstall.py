@@ -227,8 +227,9 @@ async def _unmark(api: Api) -> None:
             continue
         meta = pod["metadata"]
         gone = {"status": {"conditions": [{"type": names.CAPTURED, "$patch": "delete"}]}}
+        where = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status"
         try:
-            await api.patch(f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status", gone, kind="strategic")
+            await api.patch(where, gone, kind="strategic")
         except ApiError as error:
             if error.status != 404:
                 raise

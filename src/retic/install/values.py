@@ -54,27 +54,27 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     """A group of values."""
 
 
-class Amounts(_Part, omit_defaults=True):
+class Amounts(_Part, frozen=True, omit_defaults=True):
     """Amounts of a container's resources, as Kubernetes writes them; one left out is not stated."""
 
     cpu: Annotated[Quantity | None, _says("Processors: 0.5 or 500m.")] = None
     memory: Annotated[Quantity | None, _says("Bytes: 128Mi, 1Gi.")] = None
 
 
-class Resources(_Part):
+class Resources(_Part, frozen=True):
     """What a container asks for, and what it may not exceed."""
 
     requests: Annotated[Amounts, _says("What the scheduler sets aside for it.")] = Amounts()
     limits: Annotated[Amounts, _says("What it may not exceed.")] = Amounts()
 
 
-class SecretName(_Part):
+class SecretName(_Part, frozen=True):
     """The name of a Secret."""
 
     name: Annotated[str, _says("The Secret's name, in the namespace retic-system.")]
 
 
-class Controller(_Part):
+class Controller(_Part, frozen=True):
     """The control plane: the Deployment retic-controller."""
 
     replicas: Annotated[
@@ -85,7 +85,7 @@ class Controller(_Part):
     )
 
 
-class Node(_Part):
+class Node(_Part, frozen=True):
     """The node agent with its Envoy: the DaemonSet retic-node."""
 
     resources: Annotated[Resources, _says("Of the agent and the node's Envoy together.")] = Resources(
@@ -102,7 +102,7 @@ class Node(_Part):
     ] = "/run/netns"
 
 
-class Cni(_Part):
+class Cni(_Part, frozen=True):
     """Where the nodes' CNI configuration and plugins are."""
 
     conf_folder: Annotated[str, _says("The folder of the network configuration lists.", pattern=_FOLDER)] = (
@@ -111,7 +111,7 @@ class Cni(_Part):
     bin_folder: Annotated[str, _says("The folder of the plugins' programs.", pattern=_FOLDER)] = "/opt/cni/bin"
 
 
-class Gateway(_Part):
+class Gateway(_Part, frozen=True):
     """The Envoys that are made for Gateway objects."""
 
     replicas: Annotated[int, _says("Of each Gateway's Deployment.", ge=1, le=100)] = 1
@@ -120,7 +120,7 @@ class Gateway(_Part):
     )
 
 
-class Values(_Part):
+class Values(_Part, frozen=True):
     """Everything that can be set."""
 
     image: Annotated[str, _says("The one image of all parts.", min_length=1, pattern=r"^\S+$")] = IMAGE
@@ -199,7 +199,7 @@ def settings(part: type[_Part] = Values, prefix: tuple[str, ...] = ()) -> tuple[
             found.extend(settings(inner, path))
             continue
         found.append(
-            Setting(path, describe(part, field.encode_name), field.type, msgspec.to_builtins(field.default))
+            Setting(path, describe(part, field.encode_name), plain(field.type), msgspec.to_builtins(field.default))
         )
     return tuple(_with_defaults(found, msgspec.to_builtins(part())) if not prefix else found)
 
@@ -224,6 +224,11 @@ def describe(part: type[_Part], name: str) -> str:
     kind = msgspec.inspect.type_info(field.type)
     extra = kind.extra_json_schema if isinstance(kind, msgspec.inspect.Metadata) else None
     return str((extra or {}).get("description", ""))
+
+
+def plain(annotation: Any) -> Any:
+    """A field's type without what is said about it."""
+    return annotation.__origin__ if hasattr(annotation, "__metadata__") else annotation
 
 
 def group(part: type[_Part], name: str) -> type[_Part] | None:

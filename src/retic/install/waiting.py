@@ -40,9 +40,8 @@ async def until(
 
 
 async def _events(api: Api, collection: str, version: str, selectors: dict[str, str]) -> Any:
-    async with api.lines(
-        collection, watch=True, resourceVersion=version, timeoutSeconds=240, **selectors
-    ) as lines:
+    asked: dict[str, Any] = {"watch": True, "resourceVersion": version, "timeoutSeconds": 240, **selectors}
+    async with api.lines(collection, **asked) as lines:
         async for line in lines:
             event = msgspec.json.decode(line)
             if event.get("type") == "ERROR":

@@ -84,6 +84,11 @@ class Api:
         """As `get`, the bytes as they came. `accept`: another form, such as metadata only."""
         return await self._request("GET", path, params, accept=accept, again=True)
 
+    async def date(self) -> str:
+        """What the server's clock says: the Date of its answer (RFC 9110), "" when it names none."""
+        response = await self._send(await self._source.now(), "GET", "/version", {}, None, "")
+        return str(response.headers.get("Date", ""))
+
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """A new object in the collection `path`; as it is afterwards. ApiError 409 when it is there already."""
         return _object(await self._request("POST", path, {}, body))
