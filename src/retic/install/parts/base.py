@@ -42,6 +42,5 @@ def priority() -> Tree:
         "kind": "PriorityClass",
         "metadata": metadata(names.PRIORITY_CLASS, "base", namespaced=False),
         "value": V.priority,
-        "globalDefault": False,
         "description": "Retic's controller and node agents: pods of the mesh wait for them.",
     }
