@@ -5,7 +5,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench cluster cluster-down test-cluster golden docs record lock clean
+.PHONY: help setup demo test lint bench cluster cluster-down test-cluster golden docs chart image record lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -41,6 +41,12 @@ golden: setup ## write the expected outputs of tests anew; look at the diff
 
 docs: setup ## write the parts of docs/ that come from code
 	$(PY) tools/archdoc.py
+
+chart: setup ## write the Helm chart, charts/retic, from what `retic install` installs
+	$(PY) tools/chart.py
+
+image: setup ## build Retic's image as an OCI archive, without Docker; print its path
+	@$(PY) -m tools.image
 
 record: setup ## record the README's terminal: real commands against a mesh of the demo
 	$(PY) tools/record.py
