@@ -6,6 +6,7 @@ Merges as Helm does: mappings key by key, everything else as a whole; what comes
 import enum
 import ipaddress
 import pathlib
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -54,11 +55,11 @@ def _assigned(assignment: str) -> dict[str, Any]:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text
-    default = values.at(_defaults(), path)
-    if isinstance(default, list) and not isinstance(value, list):
+    setting = next((one for one in values.settings() if one.path == path), None)
+    if setting is not None and isinstance(setting.default, list) and not isinstance(value, list):
         value = [part.strip() for part in text.split(",") if part.strip()]
-    elif isinstance(default, str) and not isinstance(value, dict | list):
-        value = text
+    elif setting is not None and setting.type not in (int, bool) and not isinstance(value, dict | list):
+        value = None if value is None and type(None) in typing.get_args(setting.type) else text
     for part in reversed(path):
         value = {part: value}
     assert isinstance(value, dict)

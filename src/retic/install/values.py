@@ -201,7 +201,7 @@ def settings(part: type[_Part] = Values, prefix: tuple[str, ...] = ()) -> tuple[
         found.append(
             Setting(path, describe(part, field.encode_name), plain(field.type), msgspec.to_builtins(field.default))
         )
-    return tuple(_with_defaults(found, msgspec.to_builtins(part())) if not prefix else found)
+    return tuple(_with_defaults(found, msgspec.json.decode(msgspec.json.encode(part()))) if not prefix else found)
 
 
 def _with_defaults(found: list[Setting], defaults: dict[str, Any]) -> list[Setting]:
