@@ -86,7 +86,8 @@ class Api:
 
     async def date(self) -> str:
         """What the server's clock says: the Date of its answer (RFC 9110), "" when it names none."""
-        response = await self._send(await self._source.now(), "GET", "/version", {}, None, "")
+        sent = await self._source.now()
+        response = await self._send(_headers(sent, _JSON), sent.pair, "GET", "/version", {}, None, "")
         return str(response.headers.get("Date", ""))
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
