@@ -18,7 +18,7 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from google.protobuf import json_format
 
 from retic import xds
-from retic.envoy import clusters, endpoints
+from retic.envoy import clusters, endpoints, limits
 from retic.mesh import service
 from retic.testing import outsider
 from retic.testing.wait import until_async
@@ -170,3 +170,33 @@ async def test_no_request_is_lost_when_a_pod_is_captured_or_released(house, tmp_
         writer.write(b"line\n")
         assert await reader.readline() == b"plaintext\n"
         assert await envoy.stat("cluster.c.upstream_cx_connect_fail") == 0
+
+
+async def test_our_tls_begins_at_once_even_while_the_certificate_is_fetched(house, tmp_path, files):
+    """What `limits.SILENT_SECONDS` rests on: who says nothing for so long is no proxy of the mesh."""
+    root, _, callers = files
+    front = tmp_path / "front.sock"
+    house.put(xds.SECRET, root=secrets(root, callers)["root"])
+    house.put(xds.CLUSTER, c=cluster("c"))
+    house.put(xds.ROUTES, r=proxy.routes("r", ("*", {"route": {"cluster": "c", "timeout": "0s"}})))
+    house.put(xds.LISTENER, front=proxy.listener("front", front, "r"))
+    envoy = proxy.Proxy(tmp_path, tmp_path / "ads.sock", "DELTA_GRPC")
+    await envoy.start()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(envoy.stop)
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listening.setblocking(False)
+        house.put(xds.ENDPOINTS, web=endpoint(listening.getsockname()[1], secured=True))
+
+        async def active():
+            return await envoy.stat("listener_manager.total_listeners_active") == 1
+
+        await until_async(active, "the listener is there", seconds=20)
+        asking = asyncio.create_task(envoy.get("/", front))
+        stack.callback(asking.cancel)
+        loop = asyncio.get_running_loop()
+        made, _ = await asyncio.wait_for(loop.sock_accept(listening), 10)
+        with made:
+            first = await asyncio.wait_for(loop.sock_recv(made, 1), limits.SILENT_SECONDS)
+        assert first == b"\x16", "a handshake record"
+        assert await envoy.stat("cluster.c.ssl.handshake") == 0

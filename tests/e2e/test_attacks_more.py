@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import live
 import pytest
 import test_attacks
 
@@ -283,3 +284,48 @@ def test_case_hides_no_header_of_the_proxys(near):
     headers = json.loads(text.partition("\r\n\r\n")[2])["headers"]
     assert [name for name in headers if name.lower().startswith(("x-retic", "x-envoy"))] == []
     assert headers["x-forwarded-client-cert"].endswith("/sa/c0")
+
+
+# With a client's certificate and a node id of the asker's choice: which names are answered with something.
+SPY = """
+import asyncio, json, sys
+from retic.envoy import names
+from retic.identity import client
+from retic.testing import discovery, wait
+root, key, chain = (open(path, "rb").read() for path in sys.argv[1:4])
+asked = json.loads(sys.argv[5])
+async def main():
+    channel = client.Channel("172.31.255.1:15010", root, key, chain)
+    spy = discovery.Client(channel.channel, sys.argv[4])
+    await spy.connect()
+    for name in asked:
+        await spy.subscribe(names.parse(name).type_url, name)
+    done = lambda: {one for r in spy.log for one in [*(x.name for x in r.resources), *r.removed]} >= set(asked)
+    await wait.until_async(done, "everything is answered", seconds=10)
+    told = {name for (_, name), content in spy.held.items() if b"nowhere" not in content}
+    print(json.dumps(sorted(told)))
+    await spy.disconnect(); await channel.close()
+asyncio.run(main())
+"""
+
+
+def test_a_nodes_certificate_opens_no_other_nodes_names(mesh, ps, address, tmp_path):
+    folder = state.folder(mesh.name) / "ca"
+    forger = outsider.Forger(tmp_path, folder)
+    fabric = outsider.place(ps, "cluster", "cluster")
+    (guest,) = live.objects(mesh, "Pod", "guest")
+    web = next(s for s in ps["services"] if s["name"] == "echo-http")
+    asked = [
+        "routes/other", f"vip/other/{web['address']}:80", f"ip/other/{address('echo-http')}",
+        "service/other/default/echo-http/80", "grpc/other/default/echo-http/80",
+        *(f"{kind}/{guest.metadata.uid}" for kind in ("inbound", "outbound", "opaque", "filter/plaintext")),
+    ]  # fmt: skip
+
+    def told(identity, said):
+        key, chain = forger.pair(f"spiffe://cluster.local/retic/{identity}")
+        return fabric.python(SPY, str(folder / "root.pem"), key, chain, said, json.dumps(asked))
+
+    assert told("node/node-2", "node/node-2") == sorted(asked), "that node has a pod of the namespace"
+    for said in ("node/node-1", "node/node-2"):
+        assert told("node/node-1", said) == []
+    assert told("gateway/default/front", "node/node-2") == []

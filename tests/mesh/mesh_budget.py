@@ -44,10 +44,15 @@ def changes(value: msgspec.Struct) -> list[graph.Change]:
     return tables.changes(ref, value)
 
 
-def mesh(services: int) -> graph.Graph:
-    """A mesh with so many services of two pods each, one ready."""
-    made = wiring.mesh(network.Settings(pod_networks=("10.244.0.0/14",)))
-    rows = []
+SETTINGS = network.Settings(pod_networks=("10.244.0.0/14",))
+LABELLED = msgspec.structs.replace(SETTINGS, enrolment="labelled", mode="PERMISSIVE")
+
+
+def mesh(services: int, settings: network.Settings = SETTINGS) -> graph.Graph:
+    """A mesh with so many services of two pods each, one ready; their namespace is enrolled."""
+    made = wiring.mesh(settings)
+    labels = {tables.MESH_LABEL: "enabled"}
+    rows = changes(core.Namespace(metadata=meta.Metadata(name="shop", labels=labels)))
     for i in range(services):
         for value in (service(i), pod(i, 0), pod(i, 1), slice_of(i, ready=False)):
             rows.extend(changes(value))

@@ -2,10 +2,11 @@
 
 import msgspec
 import pytest
-from mesh_budget import changes, mesh, pod, service, slice_of
+from mesh_budget import LABELLED, SETTINGS, changes, mesh, pod, service, slice_of
 
 from retic import xds
 from retic.envoy import names, resources
+from retic.objects import meta
 
 NODE = xds.Client("node/node-1")
 
@@ -28,6 +29,8 @@ def watch_all(db, services):
         name = names.inbound(uid)
         key = resources.scope(names.LISTENER, name, NODE)
         watches.append(db.watch(resources.resource, key, ready=told))
+    key = resources.scope(names.OPAQUE, names.PODS, NODE)
+    watches.append(db.watch(resources.resource, key, ready=told))
     watches.append(
         db.watch(resources.resource, resources.scope(names.ROUTES, names.routes("shop"), NODE), ready=told)
     )
@@ -37,14 +40,16 @@ def watch_all(db, services):
 
 
 @pytest.mark.parametrize("services", [1, 10, 400])
-def test_a_pod_turning_ready_runs_three_bodies_and_sends_one_resource(services):
-    db = mesh(services)
+@pytest.mark.parametrize("settings", [SETTINGS, LABELLED], ids=["all", "labelled"])
+def test_a_pod_turning_ready_runs_three_bodies_and_sends_one_resource(services, settings):
+    db = mesh(services, settings)
     watches, sent = watch_all(db, services)
     sent.clear()
     before = db.counters
     rows = changes(slice_of(0, ready=True))
     ready = pod(0, 1)
-    condition = msgspec.structs.replace(ready.status, phase="Running")
+    said = (meta.Condition("Ready", "True"),)
+    condition = msgspec.structs.replace(ready.status, phase="Running", conditions=said)
     rows += changes(msgspec.structs.replace(ready, status=condition))
     db.commit(rows)
     spent = db.counters - before
