@@ -200,8 +200,8 @@ kind: Node
 metadata: {name: node-1, labels: {a: b}}
 spec:
   podCIDR: 10.0.0.0/24
-  unschedulable: true  # RT0503 spec
-  taints: [{key: a, effect: NoSchedule}]  # RT0503 spec
+  unschedulable: true  # RT0503
+  taints: [{key: a, effect: NoSchedule}]  # RT0503
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice

@@ -50,7 +50,9 @@ def watched(db, *wanted, client=NODE):
     """Watches of these names, and the names that were news since."""
     news = []
     keys = [resources.scope(names.parse(name).type_url, name, client) for name in wanted]
-    watches = [db.watch(resources.resource, key, ready=lambda w: news.append(w.latest.name)) for key in keys]
+    watches = [
+        db.watch(resources.resource, key, ready=lambda _, name=key.name: news.append(name)) for key in keys
+    ]
     for watch in watches:
         assert watch.latest is not None
     news.clear()
@@ -102,9 +104,11 @@ def test_a_pod_that_is_captured_changes_its_endpoint_and_no_cluster():
         commit(db, pod(0, 0, captured=captured))
         assert news == [endpoints]
         news.clear()
-    # Nor does the label of the namespace: its pods are then reached in plaintext, as what they were.
+    # Nor does the label of the namespace: what is captured is reached as before, until its agent lets go of it.
     commit(db, namespace(label=""))
-    assert sorted(news) == [endpoints, names.PODS]
+    assert news == [names.PODS]
+    commit(db, pod(0, 0, captured=False))
+    assert sorted(news) == sorted([names.PODS, endpoints, *listeners[:2]])
     assert db.ask(resources.wanted, resources.Names(names.LISTENER, "node/node-1")) != before
     for watch in watches:
         watch.close()
@@ -117,10 +121,13 @@ def test_a_pod_keeps_its_listeners_until_its_agent_has_let_go():
     commit(db, namespace(label=""))
     assert names.inbound("uid-0-0") in db.ask(resources.wanted, listed)
     assert db.ask(workloads.accounts_on_node, "node-1") == {account}
-    assert ask(db, names.address("shop", address(0, 0))).resource == ask(
-        mesh(namespace(label=""), pod()), names.address("shop", address(0, 0))
-    ).resource, "others reach it in plaintext already"
+    by_address = names.address("shop", address(0, 0))
+    assert ask(db, by_address) == ask(mesh(namespace(), pod(captured=True)), by_address), "by mTLS as before"
+    open_to_all = ask(mesh(namespace(), pod(captured=True)), names.filter_slot("plaintext", "uid-0-0"))
+    db.commit([graph.Set(tables.SETTINGS, tables.ONE, replace(LABELLED, mode="STRICT"))])
+    assert ask(db, names.filter_slot("plaintext", "uid-0-0")) == open_to_all, "whatever the mode"
     commit(db, pod(captured=False))
+    assert ask(db, by_address) == ask(mesh(namespace(label=""), pod()), by_address), "now in plaintext"
     assert db.ask(resources.wanted, listed) == frozenset()
     assert ask(db, names.inbound("uid-0-0")) is None
     assert db.ask(workloads.accounts_on_node, "node-1") == frozenset()

@@ -283,7 +283,20 @@ def _pods(db: graph.Db, name: names.Name, key: Key) -> Message | None:
         return None
     value = struct_pb2.Struct()
     value.update({"pods": [_listed(db, pod) for pod in db.ask(workloads.bound, node)]})
+    around = _network(db)
+    if around["pods"] or around["services"]:
+        value.update({"network": around})
     return typed_struct_pb2.TypedStruct(type_url="retic.dev/pods", value=value)
+
+
+def _network(db: graph.Db) -> dict[str, Any]:
+    """What redirection has to know: the mesh's networks (IPv4), and where the cluster's DNS is."""
+    settings = db.ask(workloads.settings, tables.ONE)
+    return {
+        "pods": list(network.aggregate(settings.pod_networks)),
+        "services": list(network.aggregate(settings.service_networks)),
+        "dns": db.ask(services.dns, tables.ONE),
+    }
 
 
 def _listed(db: graph.Db, pod: service.Workload) -> dict[str, Any]:

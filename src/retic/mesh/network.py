@@ -19,6 +19,8 @@ SERVER_FIRST_PORTS = (21, 22, 23, 25, 110, 143, 587, 3306, 4444, 4567, 4568, 330
 class Settings(msgspec.Struct, frozen=True):
     """What holds for the whole mesh. CIDRs are text; `netns_folder` is where nodes bind pods' namespaces.
 
+    `dns` is the address of the cluster's DNS; "" for that of its Service, kube-system/kube-dns.
+
     `enrolment` says which pods are meant for the mesh: all, or those of labelled namespaces, except kube-system
     and `system_namespace`. `mode` says what plaintext may do at a pod: nothing but probes, or everything. All of
     them may change while the mesh runs: no listener's chains depend on them, and no connection is drained.
@@ -28,6 +30,7 @@ class Settings(msgspec.Struct, frozen=True):
     cluster_domain: str = "cluster.local"
     pod_networks: tuple[str, ...] = ("10.244.0.0/16",)
     service_networks: tuple[str, ...] = ("10.96.0.0/16",)
+    dns: str = ""
     netns_folder: str = "/run/retic/netns"
     enrolment: Literal["all", "labelled"] = "all"
     system_namespace: str = "retic-system"

@@ -91,10 +91,10 @@ class Workload(msgspec.Struct, frozen=True):
 
     @property
     def secured(self) -> bool:
-        """Whether others reach the pod by the mesh's TLS."""
-        return self.role is Role.WORKLOAD and self.captured
+        """Whether others reach the pod by the mesh's TLS: as long as it is captured, leaving or not."""
+        return self.captured and self.role in (Role.WORKLOAD, Role.OUTSIDE)
 
     @property
     def served(self) -> bool:
         """Whether its node's proxy has listeners for the pod: it is meant for the mesh, or not released yet."""
-        return self.role is Role.WORKLOAD or (self.role is Role.OUTSIDE and self.captured)
+        return self.role is Role.WORKLOAD or self.secured

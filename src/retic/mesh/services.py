@@ -145,6 +145,17 @@ def _state(conditions: discovery.EndpointConditions) -> service.State:
     return service.State.SERVING if serving else service.State.AWAY
 
 
+_DNS = tables.Key("kube-system", "kube-dns")  # CoreDNS keeps this name in every distribution that has it
+
+
+@graph.query
+def dns(db: graph.Db, key: tables.One) -> str:
+    """The IPv4 address of the cluster's DNS, "" when there is none."""
+    told = db.ask(workloads.settings, key).dns
+    found = db.get(tables.SERVICES, _DNS)
+    return network.ipv4(told) or network.ipv4((found.spec.cluster_ip if found else None) or "") or ""
+
+
 def _opaque(_: tables.Key, value: core.Service) -> Iterable[bool]:
     return [True] if any(protocol(p) is service.Protocol.OPAQUE for p in value.spec.ports) else []
 

@@ -1,7 +1,7 @@
 """Pods as workloads: who they are, where they run, which of them a node's proxy serves.
 
-A pod is *meant* for the mesh by its namespace's label and its own; it is *captured* once its node's proxy takes its
-connections, which its status says. Others reach it by the mesh's TLS when it is both. Where every pod is enrolled
+A pod is *meant* for the mesh by its namespace's label and its own; it is *captured* while its node's proxy takes its
+connections, which its status says: others reach it by the mesh's TLS exactly then. Where every pod is enrolled
 (`network.Settings.enrolment`), both hold from the start.
 """
 
