@@ -297,9 +297,11 @@ asked = json.loads(sys.argv[5])
 async def main():
     channel = client.Channel("172.31.255.1:15010", root, key, chain)
     spy = discovery.Client(channel.channel, sys.argv[4])
+    spy.reading.clear()  # it acknowledges later: a stream takes one message at a time
     await spy.connect()
     for name in asked:
         await spy.subscribe(names.parse(name).type_url, name)
+    spy.reading.set()
     done = lambda: {one for r in spy.log for one in [*(x.name for x in r.resources), *r.removed]} >= set(asked)
     await wait.until_async(done, "everything is answered", seconds=10)
     told = {name for (_, name), content in spy.held.items() if b"nowhere" not in content}
