@@ -1,7 +1,8 @@
 """An API server that fails as a test tells it: lists in pages, watches with a history, any answer instead.
 
 Plain HTTP on a port of 127.0.0.1; collections are named by their paths, such as /api/v1/pods. It knows no kind,
-checks nothing, and understands of selectors nothing. Whatever is sent to it is kept in `requests`.
+checks nothing, and understands of selectors nothing. Whatever is sent to it is kept in `requests`,
+the client certificates beside them in `peers`.
 """
 
 import asyncio
@@ -60,6 +61,7 @@ class Server:
         self.requests: list[Request] = []
         self.answers: dict[str, list[Answer]] = {}
         self.watches: list[_Watch] = []
+        self.peers: list[Any] = []
         self.revision = 10
         self._oldest = 0
         self._history: list[tuple[int, str, bytes]] = []
@@ -160,6 +162,7 @@ class Server:
 
     async def _one(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.requests.append(request)
+        self.peers.append(writer.get_extra_info("peercert"))
         if waiting := self.answers.get(request.path):
             await _answer(reader, writer, waiting.pop(0))
         elif request.path not in self.collections:

@@ -7,8 +7,9 @@ Reads kubeconfig files as kubectl does. Refuses to judge what objects mean, and 
 """
 
 from retic.sources.api.client import Api, connect
+from retic.sources.api.editing import edit
 from retic.sources.api.errors import ApiError, Error, UnreachableError
 from retic.sources.api.reflector import reflect
 from retic.sources.api.resources import Resource
 
-__all__ = ["Api", "ApiError", "Error", "Resource", "UnreachableError", "connect", "reflect"]
+__all__ = ["Api", "ApiError", "Error", "Resource", "UnreachableError", "connect", "edit", "reflect"]
