@@ -63,7 +63,8 @@ class Server:
         self.watches: list[_Watch] = []
         self.peers: list[Any] = []
         self.revision = 10
-        self._oldest = 0
+        self._oldest: dict[str, int] = {}
+        self._moments: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._history: list[tuple[int, str, bytes]] = []
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -123,15 +124,17 @@ class Server:
         self._tell(path, "DELETED", gone)
 
     def drop(self, path: str) -> None:
-        """The kind is gone: 404 from now on."""
+        """The kind is gone: 404 from now on. When it comes back, versions of before are 410."""
         self.collections.pop(path, None)
+        self.revision += 1
+        self._oldest[path] = self.revision
         for watch in self._of(path):
             watch.writer.transport.abort()
 
     def forget(self) -> None:
         """Compact: older versions are 410."""
         self.revision += 1
-        self._oldest = self.revision
+        self._oldest = dict.fromkeys(self.collections, self.revision)
         self._history.clear()
 
     def bookmark(self, path: str) -> None:
@@ -174,9 +177,11 @@ class Server:
 
     def _list(self, request: Request) -> Answer:
         version, _, start = (request.query.get("continue") or f"{self.revision}:0").partition(":")
-        if int(version) < self._oldest:
+        if int(version) < self._oldest.get(request.path, 0):
             return Answer(410, status(410, "Expired"))
-        every = [value for _, value in sorted(self.collections[request.path].items())]
+        every = self._moments.setdefault(
+            (request.path, version), [value for _, value in sorted(self.collections[request.path].items())]
+        )
         end = int(start) + int(request.query.get("limit", "500"))
         rest = f"{version}:{end}" if end < len(every) else ""
         metadata = {"resourceVersion": version, "continue": rest}
@@ -186,7 +191,7 @@ class Server:
         since = int(request.query["resourceVersion"])
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         watch = _Watch(request.path, writer)
-        if since < self._oldest:
+        if since < self._oldest.get(request.path, 0):
             watch.send(event("ERROR", msgspec.json.decode(status(410, "Expired"))))
         for revision, path, line in self._history:
             if revision > since and path == request.path:

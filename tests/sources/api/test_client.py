@@ -257,13 +257,15 @@ async def test_corrupt_bytes_within_tls_are_a_lost_connection(tmp_path):
     proxy = faulty_proxy.Proxy("127.0.0.1", int(server.url.rpartition(":")[2]))
     await proxy.start()
     try:
-        async with server.api(**secure.cluster, server=f"https://127.0.0.1:{proxy.port}") as client:
-            async with client.lines(MAPS, watch=True, resourceVersion="0") as lines:
-                assert await anext(lines)
-                proxy.corrupt()
-                server.put(MAPS, "b")
-                with pytest.raises(api.UnreachableError, match="broke"):
-                    await anext(lines)
+        async with (
+            server.api(**secure.cluster, server=f"https://127.0.0.1:{proxy.port}") as client,
+            client.lines(MAPS, watch=True, resourceVersion="0") as lines,
+        ):
+            assert await anext(lines)
+            proxy.corrupt()
+            server.put(MAPS, "b")
+            with pytest.raises(api.UnreachableError, match="broke"):
+                await anext(lines)
     finally:
         await proxy.stop()
         await server.stop()
