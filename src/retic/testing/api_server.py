@@ -134,7 +134,7 @@ class Server:
     def forget(self) -> None:
         """Compact: older versions are 410."""
         self.revision += 1
-        self._oldest = dict.fromkeys(self.collections, self.revision)
+        self._oldest = dict.fromkeys([*self.collections, *self._oldest], self.revision)
         self._history.clear()
 
     def bookmark(self, path: str) -> None:
