@@ -130,7 +130,7 @@ def proxy_connections(mesh):
     return total
 
 
-@pytest.mark.parametrize("port", [15001, 15002, 15006])
+@pytest.mark.parametrize("port", [15001, 15002, 15006, 15101, 15102, 15106])
 def test_proxy_ports_are_closed_to_pods(mesh, addresses, port):
     before = proxy_connections(mesh)
     for target in (addresses["echo-http"], "127.0.0.1", addresses["c1"]):

@@ -138,6 +138,7 @@ class Proxies:
             async with asyncio.timeout(REPLACE_SECONDS):
                 await after.open()
                 await drain.live(after.slot.socket("admin"))
+            _log.info("the next Envoy is ready", pid=after.envoy.pid)
             await self._pods.switch(after.slot.ports, REPLACE_SECONDS)
         except pods.SwitchError as error:  # pods were redirected to it for a moment
             await after.retire()

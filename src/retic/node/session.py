@@ -225,7 +225,9 @@ class Session:
         empty = wildcard and not watch.held and not rows and self._cache.answered(type_url)
         rows = [row for row in rows if watch.held.get(row.name) != row.version]
         if type_url == xds.LISTENER:  # one by one: one that is of no use any more must not spoil the others
-            for row in self._openable(rows, []):
+            openable = self._openable(rows, [])
+            self._share_among((row.name for row in openable), ())
+            for row in openable:
                 self._send(type_url, [row], [], None)
         elif rows:
             self._send(type_url, rows, [], None)
