@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from retic import findings, objects, wiring
 from retic import graph as graphs
-from retic import objects, wiring
 from retic.identity import certificate, client, spiffe
 from retic.kube import agents, bound, review, tokens
 from retic.mesh import network, tables
@@ -91,8 +91,8 @@ class Rig:
 
     def learn(self, pod):
         """The news of a pod."""
-        key = tables.Key(pod["metadata"]["namespace"], pod["metadata"]["name"])
-        self.db.commit([graphs.Set(tables.PODS, key, objects.decode({**pod, "apiVersion": "v1", "kind": "Pod"}))])
+        ref = findings.Ref("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"])
+        self.db.commit(tables.changes(ref, objects.decode({**pod, "apiVersion": "v1", "kind": "Pod"})))
 
     def forget(self, pod):
         """The news that a pod is gone."""

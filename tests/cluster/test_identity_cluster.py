@@ -15,11 +15,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 from enrolling import Caller, refused
 
-from retic import wiring
+from retic import graph, objects
 from retic.identity import attest, certificate, service, spiffe
 from retic.kube import agents, review, tokens
+from retic.mesh import network, tables
 from retic.sources import api
 from retic.testing import clock, wait
+from retic.wiring import inputs
 
 DENIED, INVALID = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT
 SHOP = "spiffe://cluster.local/ns/shop/sa/cart"
@@ -28,7 +30,7 @@ SHOP = "spiffe://cluster.local/ns/shop/sa/cart"
 @pytest.fixture
 async def rig(apiserver: pathlib.Path, tmp_path, monkeypatch):
     monkeypatch.setattr(agents, "NEWS_SECONDS", 1.0)
-    monkeypatch.setattr(wiring, "_NEWS_SECONDS", 1.0)
+    monkeypatch.setattr(inputs, "_NEWS_SECONDS", 1.0)
     async with await api.connect(apiserver) as cluster:
         made = enrolling.Rig(cluster, tmp_path, apiserver.parent / "keys")
         await made.control.start()
@@ -107,6 +109,21 @@ async def test_the_identity_of_another_node(rig):
     await rig.pod("shop", "cart", "n2")
     await refused(caller.sign(SHOP), DENIED, "runs no pod")
     assert rig.refused == {"node": 1, "identity": 2}
+
+
+async def test_a_pod_that_is_not_meant_for_the_mesh(rig):
+    """A stolen node speaks for what its mesh is about, not for every account whose pods it runs."""
+    rig.db.commit([graph.Set(tables.SETTINGS, tables.ONE, network.Settings(enrolment="labelled"))])
+    caller = Caller(rig, "node/n1")
+    await caller.enroll(await rig.token(await rig.agent("n1")))
+    await rig.pod("shop", "cart", "n1")
+    shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    rig.db.commit([graph.Set(tables.NAMESPACES, tables.Key("", "shop"), objects.decode(shop))])
+    await refused(caller.sign(SHOP), DENIED, "runs no pod")
+    shop["metadata"]["labels"] = {"retic.dev/mesh": "enabled"}
+    rig.db.commit([graph.Set(tables.NAMESPACES, tables.Key("", "shop"), objects.decode(shop))])
+    await caller.sign(SHOP)
+    await refused(caller.sign("spiffe://cluster.local/ns/retic-system/sa/retic-node"), DENIED, "runs no pod")
 
 
 async def test_a_forged_node_name(rig):
