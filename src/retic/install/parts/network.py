@@ -48,5 +48,6 @@ def _policy(name: str, selector: base.Tree, ingress: list[base.Tree]) -> base.Tr
         "apiVersion": _API,
         "kind": "NetworkPolicy",
         "metadata": base.metadata(name, "controller"),
-        "spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": ingress},
+        # An empty list is not kept by the API server, and each application of one would count as a change.
+        "spec": {"podSelector": selector, "policyTypes": ["Ingress"], **({"ingress": ingress} if ingress else {})},
     }

@@ -1,0 +1,336 @@
+"""Installing, upgrading and uninstalling at a real API server with its controllers; `kubelet` makes pods ready."""
+
+import os
+import subprocess
+import sys
+
+import everything
+import gateway_api
+import kubelet
+import pytest
+import yaml
+from tools.cluster import control_plane
+
+from retic.install import faults, given, names, operations, record, uninstall, values
+from retic.sources import api
+from retic.testing import wait
+
+NOT_WAITING = operations.Options(wait=None)
+PATIENT = operations.Options(wait=30)
+SOON = uninstall.Options(timeout=30)
+DEPLOYMENT = f"/apis/apps/v1/namespaces/{names.NAMESPACE}/deployments/{names.CONTROLLER}"
+
+
+@pytest.fixture(scope="module")
+def kubeconfig(tmp_path_factory):
+    """An API server with controllers, of this module's own."""
+    folder = tmp_path_factory.mktemp("controllers")
+    try:
+        yield control_plane.start(folder, controllers=True)
+    finally:
+        control_plane.stop(folder)
+
+
+@pytest.fixture
+async def cluster(kubeconfig):
+    """Its client; what a test has installed is gone afterwards."""
+    async with await api.connect(kubeconfig) as made:
+        await settled(made)
+        yield made
+        await uninstall.run(made, uninstall.Options(timeout=30, force=True), quiet)
+        for node in (await made.get("/api/v1/nodes"))["items"]:
+            await made.delete(f"/api/v1/nodes/{node['metadata']['name']}")
+
+
+def quiet(_):
+    """Says nothing."""
+
+
+async def settled(cluster):
+    """Until the controllers have made what every namespace has."""
+
+    async def there():
+        found = await everything.of(cluster)
+        return all(
+            f"/api/v1/{kind} {namespace}/{name}" in found
+            for namespace in ("default", "kube-system", "kube-public", "kube-node-lease")
+            for kind, name in (("serviceaccounts", "default"), ("configmaps", "kube-root-ca.crt"))
+        )
+
+    await wait.until_async(there, "service accounts and root certificates in every namespace", seconds=60)
+
+
+async def versions(cluster, items):
+    found = {}
+    for item in items:
+        resource = await cluster.resource(item.api_version, item.kind)
+        live = await cluster.get(resource.path(item.namespace, item.name))
+        found[str(item)] = (live["metadata"].get("generation", 0), live.get("data"))
+    return found
+
+
+async def test_uninstalling_leaves_nothing(cluster):
+    await gateway_api.install(cluster)
+    try:
+        before = await everything.of(cluster)
+        await operations.install(cluster, {}, NOT_WAITING, quiet)
+        installed = (await record.read(cluster)).items
+        assert len(installed) == 17
+        planned = await operations.plan(cluster, {"mode": "STRICT"}, reset=False)
+        await operations.upgrade(cluster, planned, NOT_WAITING, quiet)
+        # What the controller makes while it runs.
+        own = f"/api/v1/namespaces/{names.NAMESPACE}"
+        for kind, name in (("configmaps", names.ROOT), ("configmaps", names.NODES), ("secrets", names.AUTHORITY)):
+            await cluster.create(f"{own}/{kind}", {"metadata": {"name": name}})
+        labels = {names.MANAGED_BY: names.GENERATED}
+        for kind in ("configmaps", "serviceaccounts"):
+            meta = {"name": "web-gateway", "labels": labels}
+            await cluster.create(f"/api/v1/namespaces/default/{kind}", {"metadata": meta})
+        assert await uninstall.run(cluster, SOON, quiet)
+        assert await everything.of(cluster) == before
+        assert not await uninstall.run(cluster, SOON, quiet)
+    finally:
+        await gateway_api.remove(cluster)
+
+
+async def test_again_changes_nothing(cluster):
+    said = []
+    await operations.install(cluster, {"mode": "STRICT"}, NOT_WAITING, said.append)
+    assert "left out GatewayClass" in said[0]
+    items = (await record.read(cluster)).items
+    before = await versions(cluster, items)
+    await operations.install(cluster, {"mode": "STRICT"}, NOT_WAITING, quiet)
+    assert await versions(cluster, items) == before
+    planned = await operations.plan(cluster, {}, reset=False)
+    assert await operations.changes(cluster, planned, NOT_WAITING, quiet) == ""
+
+
+async def test_install_does_not_change_values_in_passing(cluster):
+    await operations.install(cluster, {"mode": "STRICT"}, NOT_WAITING, quiet)
+    with pytest.raises(faults.InstallError, match=r"with other values \(mode=STRICT\): .*retic upgrade --set"):
+        await operations.install(cluster, {}, NOT_WAITING, quiet)
+
+
+async def test_upgrade_keeps_values_shows_what_changes_and_resets(cluster):
+    await operations.install(cluster, {"mode": "STRICT", "controller": {"replicas": 3}}, NOT_WAITING, quiet)
+    planned = await operations.plan(cluster, {"controller": {"replicas": 1}}, reset=False)
+    shown = await operations.changes(cluster, planned, NOT_WAITING, quiet)
+    assert "-  replicas: 3\n+  replicas: 1" in shown
+    assert (await cluster.get(DEPLOYMENT))["spec"]["replicas"] == 3
+    await operations.upgrade(cluster, planned, NOT_WAITING, quiet)
+    assert (await cluster.get(DEPLOYMENT))["spec"]["replicas"] == 1
+    assert (await record.read(cluster)).values == {"mode": "STRICT", "controller": {"replicas": 1}}
+    await operations.upgrade(cluster, await operations.plan(cluster, {}, reset=True), NOT_WAITING, quiet)
+    assert (await record.read(cluster)).values == {}
+
+
+async def test_what_cannot_be_changed_is_made_anew(cluster):
+    await operations.install(cluster, {}, NOT_WAITING, quiet)
+    planned = await operations.plan(cluster, {"priority": 7}, reset=False)
+    await operations.upgrade(cluster, planned, NOT_WAITING, quiet)
+    live = await cluster.get(f"/apis/scheduling.k8s.io/v1/priorityclasses/{names.PRIORITY_CLASS}")
+    assert live["value"] == 7
+
+
+async def test_what_a_new_version_no_longer_has_is_removed(cluster, monkeypatch):
+    await operations.install(cluster, {}, NOT_WAITING, quiet)
+    old = record.Item("v1", "ConfigMap", "retic-old", names.NAMESPACE)
+    await cluster.create(f"/api/v1/namespaces/{names.NAMESPACE}/configmaps", {"metadata": {"name": "retic-old"}})
+    found = await record.read(cluster)
+    await record.write(cluster, record.Record("0.1.0", found.state, {}, (*found.items, old)))
+    monkeypatch.setattr(values, "VERSION", "0.2.0")
+    with pytest.raises(faults.InstallError, match=r"Retic 0.1.0 is installed, and this is 0.2.0: use retic upgrade"):
+        await operations.install(cluster, {}, NOT_WAITING, quiet)
+    planned = await operations.plan(cluster, {}, reset=False)
+    assert "ConfigMap retic-system/retic-old (now)\n+++ ConfigMap retic-system/retic-old (removed)" in (
+        await operations.changes(cluster, planned, NOT_WAITING, quiet)
+    )
+    await operations.upgrade(cluster, planned, NOT_WAITING, quiet)
+    with pytest.raises(api.ApiError, match="404"):
+        await cluster.get(f"/api/v1/namespaces/{names.NAMESPACE}/configmaps/retic-old")
+    assert (await record.read(cluster)).version == "0.2.0"
+    monkeypatch.setattr(values, "VERSION", "0.4.0")
+    with pytest.raises(faults.InstallError, match=r"upgrade to 0\.3 first"):
+        await operations.plan(cluster, {}, reset=False)
+
+
+class Interrupted(api.Api):
+    """Ends, as a lost machine would, at the first object of a kind."""
+
+    def __init__(self, other, plural):
+        self.__dict__.update(other.__dict__)
+        self._plural = plural
+
+    async def apply(self, path, body, *, dry_run=False, **more):
+        if self._plural in path and not dry_run:
+            raise ConnectionAbortedError
+        return await super().apply(path, body, dry_run=dry_run, **more)
+
+
+@pytest.mark.parametrize("plural", ["/clusterroles/", "/daemonsets/"])
+async def test_what_was_interrupted_is_gone_on_with(cluster, plural):
+    with pytest.raises(ConnectionAbortedError):
+        await operations.install(Interrupted(cluster, plural), {"mode": "STRICT"}, NOT_WAITING, quiet)
+    assert (await record.read(cluster)).state is record.State.APPLYING
+    await operations.install(cluster, {"mode": "PERMISSIVE"}, NOT_WAITING, quiet)
+    found = await record.read(cluster)
+    assert (found.state, found.values) == (record.State.INSTALLED, {"mode": "PERMISSIVE"})
+
+
+async def test_what_was_interrupted_is_uninstalled(cluster):
+    before = await everything.of(cluster)
+    with pytest.raises(ConnectionAbortedError):
+        await operations.install(Interrupted(cluster, "/daemonsets/"), {}, NOT_WAITING, quiet)
+    assert await uninstall.run(cluster, SOON, quiet)
+    assert await everything.of(cluster) == before
+
+
+async def test_fields_that_others_have_set(cluster):
+    await operations.install(cluster, {}, NOT_WAITING, quiet)
+    scaled = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": names.CONTROLLER}}
+    await cluster.apply(DEPLOYMENT, {**scaled, "spec": {"replicas": 5}}, manager="somebody")
+    with pytest.raises(faults.InstallError) as raised:
+        await operations.install(cluster, {}, NOT_WAITING, quiet)
+    for part in ("Deployment retic-system/retic-controller", '"somebody"', ".spec.replicas", "--force-conflicts"):
+        assert part in str(raised.value)
+    await operations.install(cluster, {}, operations.Options(wait=None, force=True), quiet)
+    assert (await cluster.get(DEPLOYMENT))["spec"]["replicas"] == 2
+
+
+async def user(cluster, kubeconfig, folder):
+    """A kubeconfig of somebody without rights."""
+    path = "/api/v1/namespaces/default/serviceaccounts/default/token"
+    answer = await cluster.create(path, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})
+    config = yaml.safe_load(kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": answer["status"]["token"]}
+    file = folder / "user"
+    file.write_text(yaml.safe_dump(config))
+    file.chmod(0o600)
+    return file
+
+
+async def test_without_the_rights_nothing_is_begun(cluster, kubeconfig, tmp_path):
+    before = await everything.of(cluster)
+    async with await api.connect(await user(cluster, kubeconfig, tmp_path)) as theirs:
+        with pytest.raises(faults.InstallError) as raised:
+            await operations.install(theirs, {}, NOT_WAITING, quiet)
+    assert "create clusterroles.rbac.authorization.k8s.io" in str(raised.value) or "may not" in str(raised.value)
+    assert await everything.of(cluster) == before
+
+
+async def test_waiting_says_what_is_not_ready(cluster):
+    with pytest.raises(faults.InstallError, match=r"retic-controller: 0 of 2 are ready \(after 2 s\)"):
+        await operations.install(cluster, {}, operations.Options(wait=2), quiet)
+
+
+async def make_node(cluster):
+    await cluster.create("/api/v1/nodes", {
+        "metadata": {"name": "node-1", "labels": {"kubernetes.io/os": "linux"}},
+        "spec": {"podCIDR": "10.42.0.0/24", "podCIDRs": ["10.42.0.0/24"]},
+    })  # fmt: skip
+
+
+async def make_pod(cluster):
+    """A captured pod of a namespace of the mesh."""
+    await cluster.create("/api/v1/namespaces/default/pods", {
+        "metadata": {"name": "web"}, "spec": {"containers": [{"name": "web", "image": "web"}]},
+    })  # fmt: skip
+    await kubelet.captured(cluster, "default", "web", "True")
+    await kubelet.report(cluster, captured=1, envoy="1.40.0", retic=values.VERSION)
+
+
+async def test_pods_leave_the_mesh_before_anything_is_removed(cluster):
+    await make_node(cluster)
+    said = []
+    async with kubelet.running(cluster):
+        await operations.install(cluster, {}, PATIENT, quiet)
+        await make_pod(cluster)
+        assert await uninstall.run(cluster, SOON, said.append)
+    pod = await cluster.get("/api/v1/namespaces/default/pods/web")
+    await cluster.delete("/api/v1/namespaces/default/pods/web")
+    assert not [c for c in pod["status"]["conditions"] if c["type"] == names.CAPTURED]
+    assert [line for line in said if not line.startswith("removed ConfigMap")] == [
+        "taking all pods out of the mesh",
+        "the nodes' agents are gone",
+        "taking the CNI plugin off the nodes",
+        "removed all that was installed",
+    ]
+
+
+async def test_pods_that_do_not_leave_stop_it(cluster):
+    async with kubelet.running(cluster, lets_go=False):
+        await operations.install(cluster, {}, PATIENT, quiet)
+        await make_pod(cluster)
+        hasty = uninstall.Options(timeout=2)
+        with pytest.raises(faults.InstallError, match=r"still in the mesh \(node-1: 1\) .*--force goes on"):
+            await uninstall.run(cluster, hasty, quiet)
+        assert (await record.read(cluster)).state is record.State.REMOVING
+        await cluster.get(DEPLOYMENT)  # is there
+        with pytest.raises(faults.InstallError, match="finish it with retic uninstall"):
+            await operations.install(cluster, {}, NOT_WAITING, quiet)
+        said = []
+        await uninstall.run(cluster, uninstall.Options(timeout=10, force=True), said.append)
+        assert said[1].startswith("going on although pods are still in the mesh")
+    await cluster.delete("/api/v1/namespaces/default/pods/web")
+
+
+async def test_what_helm_installed_is_helms(cluster):
+    await cluster.create("/api/v1/namespaces", {"metadata": {"name": names.NAMESPACE}})
+    rendered = {"spec": {
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+    }}  # fmt: skip
+    meta = {"name": names.CONTROLLER, "labels": {names.MANAGED_BY: "Helm"}}
+    await cluster.create(DEPLOYMENT.rpartition("/")[0], {"metadata": meta, **rendered})
+    with pytest.raises(faults.InstallError, match="installed with Helm: change it with helm upgrade"):
+        await operations.install(cluster, {}, NOT_WAITING, quiet)
+    said = []
+    assert await uninstall.run(cluster, SOON, said.append)
+    assert said[-1] == "Helm has installed the rest: remove it with helm uninstall"
+    await cluster.delete(f"/api/v1/namespaces/{names.NAMESPACE}")
+
+    async def gone():
+        return f"/api/v1/namespaces /{names.NAMESPACE}" not in await everything.of(cluster)
+
+    await wait.until_async(gone, "the namespace to be gone", seconds=30)
+
+
+async def test_a_record_that_cannot_be_read(cluster):
+    await operations.install(cluster, {}, NOT_WAITING, quiet)
+    await cluster.patch(record.PATH, {"data": {"record.json": "{"}})
+    with pytest.raises(faults.InstallError, match="its record cannot be read"):
+        await operations.plan(cluster, {}, reset=False)
+    await cluster.delete(record.PATH)
+    await operations.install(cluster, {}, NOT_WAITING, quiet)
+
+
+async def test_values_are_checked_before_the_server_is_asked(cluster):
+    with pytest.raises(given.ValuesError, match="did you mean mode"):
+        await operations.install(cluster, {"modes": "STRICT"}, NOT_WAITING, quiet)
+
+
+def retic(kubeconfig, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "retic.cli", *arguments], capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+    )  # fmt: skip
+
+
+async def test_the_commands(cluster, kubeconfig, tmp_path):
+    assert "not installed on this cluster: use retic install" in retic(kubeconfig, "upgrade").stderr
+    done = retic(kubeconfig, "install", "--no-wait", "--set", "mode=STRICT")
+    assert (done.returncode, "Retic 0.1.0 is installed\n" in done.stdout) == (0, True)
+    assert "nothing would change" in retic(kubeconfig, "upgrade", "--dry-run").stdout
+    await cluster.patch("/api/v1/namespaces/default", {"metadata": {"labels": {names.MESH_LABEL: "enabled"}}})
+    done = retic(kubeconfig, "uninstall", "--timeout", "30")
+    assert done.returncode == 0
+    assert "the label retic.dev/mesh=enabled is still on: default" in done.stdout
+    await cluster.patch("/api/v1/namespaces/default", {"metadata": {"labels": {names.MESH_LABEL: None}}})
+    done = retic(kubeconfig, "uninstall")
+    assert (done.returncode, done.stdout) == (0, "Retic is not installed on this cluster: nothing to do\n")
+    done = retic(kubeconfig, "install", "--context", "none")
+    assert done.returncode == 1
+    assert done.stderr.startswith("retic: ")
+    assert "Traceback" not in done.stderr
+
+
