@@ -157,7 +157,7 @@ def test_an_outsider_gets_nothing(mesh, server, talker, places, forged, where):
         "TLS 1.2": tls("right", version="TLSv1_2"),
         "no ALPN": tls("right", alpn="", wait=1),
         "another ALPN": tls("right", alpn="http/1.1"),
-        **{f"port {port}": {"host": server, "port": port, "wait": 0.5} for port in (15001, 15002, 15006, 15101, 15102, 15106)},
+        **{f"port {port}": {"host": server, "port": port, "wait": 0.5} for port in sorted(network.PROXY_PORTS)},
         "a server that speaks first": {"host": talker, "port": 7001, "say": "", "wait": 1},
     }
     before = made(mesh)
