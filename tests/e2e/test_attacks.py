@@ -7,6 +7,7 @@ import rough_load
 
 from retic.control import model
 from retic.local import state
+from retic.mesh import network
 from retic.testing import outsider, wait
 
 # Plaintext and TLS towards one address, each try a line of JSON arguments; what came back, by name.
