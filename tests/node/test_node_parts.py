@@ -165,13 +165,20 @@ def test_envoy_accepts_the_bootstrap(settings, tmp_path):
     assert "deprecated" not in done.stderr.lower()
 
 
-def test_listening_ports_are_seen_without_connecting(netns):
-    code = "import socket; s = socket.create_server(('127.0.0.1', 15001)); print('up', flush=True); input()"
+@pytest.mark.parametrize("diag", [True, False])
+def test_listening_ports_are_seen_without_connecting(netns, monkeypatch, diag):
+    if not diag:  # as on a kernel that has none
+        monkeypatch.setattr(listening, "_SOCK_DIAG", 31)
+    code = (
+        "import socket; a = socket.create_server(('127.0.0.1', 15001)); "
+        "b = socket.create_server(('::1', 15006), family=socket.AF_INET6); "
+        "c = socket.create_connection(('127.0.0.1', 15001)); print('up', flush=True); input()"
+    )
     with listening.opened(netns) as tables:
         assert listening.ports(tables) == frozenset()
         inside = ["ip", "netns", "exec", os.path.basename(netns), sys.executable, "-c", code]
         process = subprocess.Popen(inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout.readline() == b"up\n"
-        assert listening.ports(tables) == {15001}
+        assert listening.ports(tables) == {15001, 15006}
         process.communicate()
         assert listening.ports(tables) == frozenset()

@@ -9,7 +9,7 @@ There is one redirection for all pods: to the ports of one Envoy. `switch` turns
 import asyncio
 import contextlib
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 import msgspec
@@ -19,6 +19,7 @@ from retic.identity import authority, spiffe
 from retic.node import gate, inside, keys, listening, passage, ports, redirect
 
 ADD_SECONDS = 30.0
+AT_ONCE = 4  # pods whose rules are set at the same time
 LOOK = 0.02  # seconds between looks at the namespace's sockets; the kernel tells nobody of a new listener
 _log = structlog.get_logger("retic.node")
 
@@ -95,7 +96,7 @@ class Pods:
         changed: Callable[[], None] = lambda: None,
         there: Callable[[Iterable[Pod]], Iterable[Pod]] | None = None,
         way: Passage = passage,
-        look: Callable[[str], contextlib.AbstractContextManager[tuple[int, ...]]] = listening.opened,
+        look: Callable[[str], contextlib.AbstractContextManager[listening.Tables]] = listening.opened,
     ) -> None:
         self._file = file
         self._trust_domain = trust_domain
@@ -294,8 +295,9 @@ class Pods:
     async def served(self, to: ports.Ports, seconds: float) -> None:
         """Wait until an Envoy accepts at these ports in every pod. SwitchError when it does not in that time."""
         deadline = asyncio.get_running_loop().time() + seconds
-        for pod in self.all():
-            await self._served(pod, to, deadline)
+        refused = await self._each(lambda pod: self._served(pod, to, deadline))
+        if refused:
+            raise SwitchError("; ".join(refused))
 
     async def point(self, to: ports.Ports, deadline: float | None = None) -> None:
         """Set the rules of all pods anew, to these ports, where by the loop's time `deadline` Envoy must accept.
@@ -303,21 +305,35 @@ class Pods:
         SwitchError when a captured pod refuses them; the others have them all the same.
         """
         self._redirection = msgspec.structs.replace(self._redirection, to=to)
+
+        async def turn(pod: Pod) -> None:
+            if deadline is not None:
+                await self._served(pod, to, deadline)
+            await asyncio.to_thread(self._rules.switch, pod.netns, self._redirection)
+
+        refused = await self._each(turn)
+        if refused:
+            raise SwitchError("; ".join(refused))
+
+    async def _each(self, act: Callable[[Pod], Awaitable[None]]) -> list[str]:
+        """Do it with every pod that is there, several at once: most of it is waiting for the kernel. What failed
+        with captured ones, as texts."""
         refused: list[str] = []
-        for uid in list(self._pods):
-            async with self._locks.setdefault(uid, asyncio.Lock()):
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def one(uid: str) -> None:
+            async with turns, self._locks.setdefault(uid, asyncio.Lock()):
                 pod = self._pods.get(uid)
                 if pod is None or pod.leaving or not pathlib.Path(pod.netns).exists():
-                    continue
+                    return
                 try:
-                    if deadline is not None:
-                        await self._served(pod, to, deadline)
-                    await asyncio.to_thread(self._rules.switch, pod.netns, self._redirection)
+                    await act(pod)
                 except (OSError, redirect.RedirectionError, SwitchError) as error:
                     if pod.captured and pathlib.Path(pod.netns).exists():
                         refused.append(f"pod {pod.namespace}/{pod.name}: {error}")
-        if refused:
-            raise SwitchError("; ".join(refused))
+
+        await asyncio.gather(*map(one, list(self._pods)))
+        return refused
 
     async def _served(self, pod: Pod, to: ports.Ports, deadline: float) -> None:
         """Wait until Envoy accepts at these ports of the pod, or no Envoy does any more. SwitchError: too late."""
@@ -325,11 +341,12 @@ class Pods:
             return
         try:
             async with asyncio.timeout_at(deadline):
-                with contextlib.suppress(OSError), self._look(pod.netns) as tables:
+                with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+                    tables = await asyncio.to_thread(stack.enter_context, self._look(pod.netns))
                     while (found := listening.ports(tables)) & ports.EVERY and not found >= to.all:  # noqa: ASYNC110
                         await asyncio.sleep(LOOK)
         except TimeoutError:
-            raise SwitchError(f"the next Envoy has no listeners in pod {pod.namespace}/{pod.name}") from None
+            raise SwitchError("the next Envoy has no listeners in it") from None
 
     async def _follow_opaque(self, pod: Pod) -> None:
         """Mark the pod as captured once it has the set of the moment, which may change meanwhile."""
