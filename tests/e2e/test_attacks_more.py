@@ -288,7 +288,7 @@ def test_case_hides_no_header_of_the_proxys(near):
 
 # With a client's certificate and a node id of the asker's choice: which names are answered with something.
 SPY = """
-import asyncio, json, sys
+import asyncio, contextlib, json, sys
 from retic.envoy import names
 from retic.identity import client
 from retic.testing import discovery, wait
@@ -299,14 +299,17 @@ async def main():
     spy = discovery.Client(channel.channel, sys.argv[4])
     spy.reading.clear()  # it acknowledges later: a stream takes one message at a time
     await spy.connect()
-    for name in asked:
-        await spy.subscribe(names.parse(name).type_url, name)
+    refused = asyncio.ensure_future(spy.failure())
+    with contextlib.suppress(asyncio.InvalidStateError):
+        for name in asked:
+            await spy.subscribe(names.parse(name).type_url, name)
     spy.reading.set()
     done = lambda: {one for r in spy.log for one in [*(x.name for x in r.resources), *r.removed]} >= set(asked)
-    await wait.until_async(done, "everything is answered", seconds=10)
-    told = {name for (_, name), content in spy.held.items() if b"nowhere" not in content}
-    print(json.dumps(sorted(told)))
-    await spy.disconnect(); await channel.close()
+    await wait.until_async(lambda: done() or refused.done(), "everything is answered", seconds=10)
+    told = sorted(name for (_, name), content in spy.held.items() if b"nowhere" not in content)
+    print(json.dumps(refused.result()[0].name if refused.done() else told))
+    await spy.disconnect()
+    await channel.close()
 asyncio.run(main())
 """
 
@@ -328,6 +331,7 @@ def test_a_nodes_certificate_opens_no_other_nodes_names(mesh, ps, address, tmp_p
         return fabric.python(SPY, str(folder / "root.pem"), key, chain, said, json.dumps(asked))
 
     assert told("node/node-2", "node/node-2") == sorted(asked), "that node has a pod of the namespace"
-    for said in ("node/node-1", "node/node-2"):
-        assert told("node/node-1", said) == []
-    assert told("gateway/default/front", "node/node-2") == []
+    assert told("node/node-1", "node/node-1") == []
+    assert told("gateway/default/front", "gateway/default/front") == []
+    for own in ("node/node-1", "gateway/default/front"):
+        assert told(own, "node/node-2") == "PERMISSION_DENIED", "nobody is who it says, but who its certificate says"
