@@ -38,13 +38,19 @@ def commands() -> str:
         "in the",
         "foreground, which Ctrl-C ends in order. `exec` returns its command's.",
     ]
+    return "\n".join([*out, *_helps(group, root, "")]) + "\n"
+
+
+def _helps(group: typing.Any, parent: typing.Any, before: str) -> Iterator[str]:
+    """The help of each command of the group, and of those below it."""
     for name, command in group.commands.items():
         context = command.context_class(
-            command, info_name=name, parent=root, terminal_width=COLUMNS, **command.context_settings
+            command, info_name=name, parent=parent, terminal_width=COLUMNS, **command.context_settings
         )
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
-        out += ["", f"## {name}", "", "```", text, "```"]
-    return "\n".join(out) + "\n"
+        yield from ("", f"## {before}{name}", "", "```", text, "```")
+        if hasattr(command, "commands"):
+            yield from _helps(command, context, f"{before}{name} ")
 
 
 def _inside(annotation: object) -> Iterator[type[meta.Part]]:

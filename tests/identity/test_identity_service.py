@@ -7,8 +7,19 @@ import pytest
 import structlog
 from cryptography import x509
 
-from retic.identity import attest, authority, certificate, client, current, peer, server, service, spiffe
-from retic.testing import clock, upstream
+from retic.identity import (
+    attest,
+    authority,
+    certificate,
+    client,
+    current,
+    holdings,
+    peer,
+    server,
+    service,
+    spiffe,
+)
+from retic.testing import clock, upstream, wait
 
 NODE = spiffe.Node("cluster.local", "node-1")
 CART = spiffe.Workload("cluster.local", "shop", "cart")
@@ -241,3 +252,100 @@ async def test_no_token_in_a_log(control):
     assert TOKEN not in str(logs)
     assert "b" * 64 not in str(logs)
     assert TOKEN not in repr(service.EnrollRequest("node/node-1", TOKEN, ""))
+
+
+async def test_refusals_are_counted_by_reason(control):
+    caller = Caller(control, NODE)
+    counts = control.certificates.counts
+    assert set(counts.refused.values()) == {0}
+    await caller.enroll(TOKEN)
+    await refused(caller.enroll("x"), grpc.StatusCode.PERMISSION_DENIED, "")
+    await refused(caller.enroll(TOKEN, request=b"x"), grpc.StatusCode.INVALID_ARGUMENT, "")
+    await refused(caller.enroll(TOKEN, "node/"), grpc.StatusCode.INVALID_ARGUMENT, "")
+    await refused(caller.sign("spiffe://cluster.local/ns/a/sa/b"), grpc.StatusCode.PERMISSION_DENIED, "")
+    caller.key, caller.chain = workload(control)
+    await refused(caller.sign(str(CART)), grpc.StatusCode.PERMISSION_DENIED, "neither")
+    assert counts.signed == 1
+    assert {k.value: v for k, v in counts.refused.items() if v} == {
+        "token": 1, "malformed": 2, "identity": 1, "peer": 1,
+    }  # fmt: skip
+
+
+def workload(control):
+    key = certificate.new_key()
+    return key, control.authority.sign(certificate.request(key, CART), CART)
+
+
+async def test_roots_are_followed_by_clients_only(control):
+    key, chain = workload(control)
+    channel = client.Channel(
+        f"127.0.0.1:{control.port}", control.authority.bundle(), certificate.key_pem(key), chain
+    )  # fmt: skip
+    try:
+        await refused(channel.roots().read(), grpc.StatusCode.PERMISSION_DENIED, "neither a node nor a gateway")
+    finally:
+        await channel.close()
+    assert control.certificates.holdings.held() == {}
+
+
+async def test_a_client_says_what_it_goes_by(control):
+    caller = Caller(control, NODE)
+    await caller.enroll(TOKEN)
+    channel = client.Channel(
+        f"127.0.0.1:{control.port}", control.authority.bundle(), certificate.key_pem(caller.key), caller.chain
+    )  # fmt: skip
+    heard = control.certificates.holdings
+    bundle = control.authority.bundle()
+    try:
+        call = channel.roots()
+        assert service.msgspec.json.decode(await call.read(), type=service.Bundle).bundle.encode() == bundle
+        assert heard.without(bundle) == {"node/node-1"}
+        for said in (b"{}", b"[", b'{"held":"x"}', b'{"held":5}'):
+            await call.write(said)
+        await call.write(service.msgspec.json.encode(service.Holds(holdings.digest(bundle))))
+        await wait.until_async(lambda: not heard.without(bundle), "its word")
+        assert heard.without(b"another") == {"node/node-1"}
+        await call.write(service.msgspec.json.encode(service.Holds("")))
+        await wait.until_async(lambda: heard.without(bundle), "its word taken back")
+    finally:
+        await channel.close()
+    await wait.until_async(lambda: heard.held() == {}, "it has gone")
+
+
+def test_a_peer_that_is_bound_to_a_pod():
+    names = [b"spiffe://cluster.local/retic/node/a", b"u1.pod.retic.internal"]
+    auth = {"x509_subject_alternative_name": names}
+    assert peer.bearer(auth, "cluster.local") == attest.Bearer("node/a", "u1")
+    assert peer.bearer({"x509_subject_alternative_name": names[:1]}, "cluster.local") == attest.Bearer("node/a")
+    with pytest.raises(peer.UnknownPeerError, match="more than one pod"):
+        peer.bearer({"x509_subject_alternative_name": [*names, b"u2.pod.retic.internal"]}, "cluster.local")
+
+
+def test_an_authority_that_may_be_out_of_date_signs_for_no_workload(tmp_path):
+    time = clock.Fake()
+    made = current.Current(authority.open_own(tmp_path, "cluster.local", time=time))
+    made.replace(made.signer, serial=1, until=time.now() + datetime.timedelta(seconds=30))
+
+    def sign(identity):
+        return made.sign(certificate.request(certificate.new_key(), identity), identity)
+
+    sign(CART)
+    time.advance(31)
+    with pytest.raises(authority.StaleError, match="a root is being replaced"):
+        sign(CART)
+    sign(NODE)
+    made.replace(made.signer, serial=1)
+    sign(CART)
+    with pytest.raises(ValueError, match=r"never other\.example"):
+        made.replace(authority.open_own(tmp_path / "other", "other.example"), serial=2)
+
+
+@pytest.mark.parametrize("uid", ["", "a.b", "A", "-a", "a" * 64, "ä", "a\n"])
+def test_what_can_be_no_uid_is_in_no_certificate(tmp_path, uid):
+    signer = authority.open_own(tmp_path, "cluster.local")
+    request = certificate.request(certificate.new_key(), NODE)
+    if uid:
+        with pytest.raises(spiffe.InvalidIdError):
+            signer.sign(request, NODE, pod=uid)
+    with pytest.raises(spiffe.InvalidIdError):
+        certificate.pod_name(uid)

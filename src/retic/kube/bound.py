@@ -4,6 +4,8 @@ from retic import graph
 from retic.identity import attest, spiffe
 from retic.kube import agents
 
+_UNBOUND = "the certificate is bound to no pod: enrol again"
+
 
 class Bound:
     """MayHold: the pod that the certificate is bound to, then what `holders` says.
@@ -35,10 +37,18 @@ class Bound:
     async def check_pod(self, holder: attest.Bearer) -> None:
         """RefusedError unless the holder's pod is there and is such an agent."""
         if not holder.pod:
-            raise attest.RefusedError("the certificate is bound to no pod: enrol again", attest.Reason.POD)
-        pod = await agents.wait(self._db, holder.pod)
-        if pod is None:
-            raise attest.RefusedError("the pod that the certificate is bound to is gone", attest.Reason.POD)
-        wrong = agents.mismatch(pod, spiffe.client(self._trust_domain, holder.client_id), self._accounts)
+            raise attest.RefusedError(_UNBOUND, attest.Reason.POD)
+        wrong = self._wrong(await agents.wait(self._db, holder.pod), holder)
         if wrong:
             raise attest.RefusedError(wrong, attest.Reason.POD)
+
+    def fault(self, holder: attest.Bearer) -> str:
+        """Why the holder is nobody's agent by what is known now, "" when it is one: for who cannot wait for news."""
+        if not holder.pod:
+            return _UNBOUND
+        return self._wrong(self._db.ask(agents.by_uid, holder.pod), holder)
+
+    def _wrong(self, pod: agents.Pod | None, holder: attest.Bearer) -> str:
+        if pod is None:
+            return "the pod that the certificate is bound to is gone"
+        return agents.mismatch(pod, spiffe.client(self._trust_domain, holder.client_id), self._accounts)
