@@ -85,7 +85,7 @@ class Rig:
         return self.pod("retic-system", "retic-node", node, **more)
 
     def gateway(self, namespace, name, node="n1", **more):
-        labels = {tables.GATEWAY_LABEL: name}
+        labels = {tables.GATEWAY_LABEL: name, "app.kubernetes.io/managed-by": "retic"}
         annotations = {tables.ROLE_ANNOTATION: "gateway"}
         return self.pod(namespace, f"{name}-retic", node, labels=labels, annotations=annotations, **more)
 

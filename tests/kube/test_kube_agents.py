@@ -6,7 +6,7 @@ import pytest
 
 from retic import findings, objects, wiring
 from retic.identity import attest, spiffe
-from retic.kube import agents, bound
+from retic.kube import agents, bound, naming
 from retic.mesh import network, tables
 
 NODE = spiffe.Node("cluster.local", "n1")
@@ -53,6 +53,17 @@ def test_whose_agent_a_pod_is(db, value, client, words):
     assert bool(said) == bool(words)
     fault = bound.Bound(wiring.Holders(db), db, "cluster.local").fault(attest.Bearer(client.client_id, "u1"))
     assert fault == said
+
+
+def test_a_gateway_with_a_name_that_is_no_label(db):
+    """The account's name and the label's value are cut; a hash keeps the gateway apart from others."""
+    long = "web." + "x" * 100
+    client = spiffe.Gateway("cluster.local", "shop", long)
+    learn(db, pod(namespace="shop", account=naming.child(long), labels={tables.GATEWAY_LABEL: naming.label(long)}))
+    found = db.ask(agents.by_uid, "u1")
+    assert agents.mismatch(found, client, ACCOUNTS) == ""
+    other = spiffe.Gateway("cluster.local", "shop", long + "y")
+    assert "runs as" in agents.mismatch(found, other, ACCOUNTS)
 
 
 def test_another_account_by_a_setting(db):

@@ -6,22 +6,22 @@ import msgspec
 
 from retic import graph
 from retic.identity import spiffe
+from retic.kube import naming
 from retic.mesh import tables
 
 NEWS_SECONDS = 5.0  # how long an agent's first call may be ahead of the news of its pod
 
 
 class Accounts(msgspec.Struct, frozen=True):
-    """The service accounts that agents run with. Nodes' is NAMESPACE/NAME."""
+    """The service accounts that agents run with. Nodes' is NAMESPACE/NAME, gateways' are made by `naming`."""
 
     node: str = "retic-system/retic-node"
-    gateway_suffix: str = "-retic"
 
     def of(self, client: spiffe.Client) -> str:
         """NAMESPACE/NAME of the account that this client's pods run with; a gateway's is its own."""
         if isinstance(client, spiffe.Node):
             return self.node
-        return f"{client.namespace}/{client.name}{self.gateway_suffix}"
+        return f"{client.namespace}/{naming.child(client.name)}"
 
 
 class Pod(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ def mismatch(pod: Pod, client: spiffe.Client, accounts: Accounts) -> str:
         return f"pod {pod.namespace}/{pod.name} runs as {pod.account}: {client.client_id} is {accounts.of(client)}"
     if isinstance(client, spiffe.Node):
         return "" if pod.node == client.name else f"pod {pod.namespace}/{pod.name} runs on node {pod.node}"
-    if (pod.namespace, pod.gateway) != (client.namespace, client.name):
+    if (pod.namespace, pod.gateway) != (client.namespace, naming.label(client.name)):
         return f"pod {pod.namespace}/{pod.name} is none of {client.client_id}"
     return ""
 

@@ -12,7 +12,7 @@ import structlog
 
 from retic import graph
 from retic.identity import attest, holdings
-from retic.kube import agents
+from retic.kube import agents, naming
 from retic.mesh import tables
 from retic.sources import api
 
@@ -102,13 +102,14 @@ class Missing:
         nodes = await self._cluster.get(
             f"/api/v1/namespaces/{namespace}/pods", fieldSelector=f"spec.serviceAccountName={account}"
         )
-        gateways = await self._cluster.get("/api/v1/pods", labelSelector=tables.GATEWAY_LABEL)
-        found = [*nodes.get("items", []), *filter(self._is_gateway, gateways.get("items", []))]
+        selector = f"{tables.GATEWAY_LABEL},{naming.MANAGED_LABEL}={naming.MANAGED_BY}"
+        gateways = await self._cluster.get("/api/v1/pods", labelSelector=selector)
+        found = [*nodes.get("items", []), *filter(_is_gateway, gateways.get("items", []))]
         return [pod for pod in found if pod.get("status", {}).get("phase") in {"Running", "Unknown"}]
 
-    def _is_gateway(self, pod: dict[str, Any]) -> bool:
-        name = pod["metadata"]["labels"][tables.GATEWAY_LABEL]
-        return bool(pod["spec"].get("serviceAccountName") == f"{name}{self._accounts.gateway_suffix}")
+
+def _is_gateway(pod: dict[str, Any]) -> bool:
+    return bool((pod["metadata"].get("annotations") or {}).get(tables.ROLE_ANNOTATION) == "gateway")
 
 
 def _says(pod: dict[str, Any]) -> str:
