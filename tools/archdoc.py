@@ -1,7 +1,7 @@
 """The parts of docs/ that come from the code, so that they cannot say what is not so: `make docs`.
 
 Rooms with their docstrings and the import contracts go between the marks of docs/architecture.md; the
-table of findings is the whole of docs/findings.md; docs/reference/ is made by tools/reference.py. `--check`
+table of findings is the whole of docs/findings.md; docs/reference/ and docs/checks.md are made by tools/reference.py. `--check`
 writes nothing and exits 1 when a file differs.
 """
 
@@ -17,6 +17,7 @@ from retic.findings import catalogue
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 FINDINGS = ROOT / "docs" / "findings.md"
+CHECKS = ROOT / "docs" / "checks.md"
 REFERENCE = ROOT / "docs" / "reference"
 SEVERITIES = {
     "error": "it is not applied, or refuses traffic",
@@ -100,6 +101,8 @@ def render() -> dict[pathlib.Path, str]:
         FINDINGS: findings(),
         REFERENCE / "commands.md": reference.commands(),
         REFERENCE / "manifests.md": reference.manifests(),
+        REFERENCE / "values.md": reference.values(),
+        CHECKS: reference.checks(),
     }
 
 

@@ -4,6 +4,7 @@
 """
 
 import ast
+import enum
 import functools
 import pathlib
 import typing
@@ -15,6 +16,8 @@ import typer
 import fields
 from retic import objects
 from retic.cli import app
+from retic.install import values as installing
+from retic.install.checks import catalogue
 from retic.objects import meta, unread
 from retic.sources import shapes
 
@@ -51,6 +54,50 @@ def _helps(group: typing.Any, parent: typing.Any, before: str) -> Iterator[str]:
         yield from ("", f"## {before}{name}", "", "```", text, "```")
         if hasattr(command, "commands"):
             yield from _helps(command, context, f"{before}{name} ")
+
+
+def values() -> str:
+    """docs/reference/values.md: every value of an installation, in the order of the chart's values.yaml."""
+    out = [
+        "# Values",
+        "",
+        "<!-- Written by `make docs` from src/retic/install/values.py. -->",
+        "",
+        "What can be set at an installation: with `--set NAME=VALUE`, in a YAML file given to `-f`, or as values of the",
+        "Helm chart. Whatever is not set has the default of the version that is installed.",
+        "",
+        "| name | default | what it is |",
+        "|---|---|---|",
+    ]
+    for one in installing.settings():
+        choices = f" One of {', '.join(f'`{each}`' for each in one.type)}." if isinstance(one.type, enum.EnumMeta) else ""
+        shown = "-" if one.default is None else f"`{msgspec.json.encode(one.default).decode()}`"
+        out.append(f"| `{one.name}` | {shown} | {one.description}{choices} |")
+    return "\n".join(out) + "\n"
+
+
+_CHECKS_HEAD = """# Checks
+
+<!-- Written by `make docs` from src/retic/install/checks/catalogue.py. -->
+
+What `retic check` asks a cluster, and what to do when an answer is not the right one. An **error** makes the command
+exit with 1; a **warning** does not; **information** is never wrong. Checks marked *beforehand* are those of
+`retic check --pre`."""
+
+
+def checks() -> str:
+    """docs/checks.md: every check by its section."""
+    out, section = [_CHECKS_HEAD], ""
+    words = {"error": "error", "warning": "warning", "info": "information"}
+    for one in catalogue.CHECKS.values():
+        if one.section != section:
+            out += ["", f"## {one.section}"]
+            section = one.section
+        marks = f"**{words[one.severity.value]}**" + (", *beforehand*" if one.pre else "")
+        out += ["", f'### <a id="{one.id}"></a>{one.id}', "", f"{one.claim[0].upper()}{one.claim[1:]} ({marks}). {one.why}"]
+        if one.hint:
+            out += ["", f"What to do: {one.hint}."]
+    return "\n".join(out) + "\n"
 
 
 def _inside(annotation: object) -> Iterator[type[meta.Part]]:

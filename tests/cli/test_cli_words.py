@@ -19,6 +19,10 @@ COMMANDS = {
     "why": ["--name"],
     "analyze": ["-f", "--name"],
     "down": ["--name"],
+    "install": ["--dry-run", "--set", "-f", "--kubeconfig", "--context", "--wait", "--timeout", "--force-conflicts"],
+    "upgrade": ["--dry-run", "--set", "-f", "--reset-values", "--kubeconfig", "--context", "--wait", "--timeout"],
+    "uninstall": ["--kubeconfig", "--context", "--timeout", "--force"],
+    "check": ["--pre", "-o", "--kubeconfig", "--context"],
 }
 
 

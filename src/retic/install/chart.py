@@ -205,6 +205,10 @@ def _expression(node: Any) -> str:
         case template.Concat():
             first = " ".join(json.dumps(word) for word in node.first)
             return f"(concat (list {first}) {_path(node.rest)})"
+        case template.Joined():
+            return f'({_path(node.ref)} | join ",")'
+        case template.First():
+            return f"({_path(node.ref)} | first)"
         case template.Json():
             return f"({_expression(node.tree)} | toJson)"
         case template.Digest():

@@ -69,6 +69,18 @@ class Concat(Node, frozen=True):
     rest: Ref
 
 
+class Joined(Node, frozen=True):
+    """A list of texts as one, with commas between."""
+
+    ref: Ref
+
+
+class First(Node, frozen=True):
+    """The first of a list that is not empty."""
+
+    ref: Ref
+
+
 class Json(Node, frozen=True):
     """A tree as JSON text: keys sorted, no spaces, as Go's encoding/json writes it."""
 
@@ -109,6 +121,10 @@ def _fill(tree: Any, given: Mapping[str, Any]) -> Any:
             return int(values.at(given, tree.ref.path)) + tree.more
         case Concat():
             return [*tree.first, *_fill(tree.rest, given)]
+        case Joined():
+            return ",".join(values.at(given, tree.ref.path))
+        case First():
+            return values.at(given, tree.ref.path)[0]
         case Json():
             return json_text(_fill(tree.tree, given))
         case Digest():

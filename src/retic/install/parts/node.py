@@ -4,7 +4,7 @@ from typing import Any
 
 from retic.install import names
 from retic.install.parts import base, controller
-from retic.install.template import Sum, Text, V
+from retic.install.template import First, Joined, Sum, Text, V, When
 
 CAPABILITIES = (
     "SYS_ADMIN",  # enter pods' network namespaces, bind-mount them
@@ -131,19 +131,18 @@ def _container() -> base.Tree:
     }
 
 
-def _environment() -> list[base.Tree]:
+def _environment() -> list[Any]:
     """What `python -m retic.node` reads; all else the agent is told by the controller."""
     stated: dict[str, Any] = {
         "RETIC_TOKEN_FILE": f"{_TOKEN_FOLDER}/token",
         "RETIC_ROOT_FILE": f"{_ROOT_FOLDER}/{names.ROOT_KEY}",
         "RETIC_TRUST_DOMAIN": V.trust_domain,
-        "RETIC_CLUSTER_DOMAIN": V.cluster_domain,
         "RETIC_CONCURRENCY": Text((V.node.concurrency,)),
         "RETIC_DRAIN_SECONDS": Text((V.node.drain_seconds,)),
         "RETIC_LOG_LEVEL": V.log_level,
         "RETIC_CNI_CONF": CNI_CONF,
         "RETIC_CNI_BIN": CNI_BIN,
-        "RETIC_NETNS": _NETNS,
+        "RETIC_CNI_PLUGIN": "/opt/retic/cni/retic-cni",
     }
     return [
         controller.field("NODE_NAME", "spec.nodeName"),
@@ -151,6 +150,8 @@ def _environment() -> list[base.Tree]:
         controller.field("POD_NAME", "metadata.name"),
         controller.field("POD_UID", "metadata.uid"),
         *({"name": name, "value": value} for name, value in stated.items()),
+        When(V.pod_networks, {"name": "RETIC_POD_NETWORKS", "value": Joined(V.pod_networks)}),
+        When(V.service_networks, {"name": "RETIC_SERVICE_NETWORK", "value": First(V.service_networks)}),
     ]
 
 
@@ -186,5 +187,5 @@ def _cni_volumes() -> list[base.Tree]:
 def _state_volumes() -> list[base.Tree]:
     return [
         {"name": "state", "hostPath": {"path": STATE, "type": "DirectoryOrCreate"}},
-        {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},  # the agent's and Envoy's logs too
     ]
