@@ -1,8 +1,8 @@
 """The parts of docs/ that come from the code, so that they cannot say what is not so: `make docs`.
 
 Rooms with their docstrings and the import contracts go between the marks of docs/architecture.md; the
-table of findings is the whole of docs/findings.md; docs/reference/ and docs/checks.md are made by tools/reference.py. `--check`
-writes nothing and exits 1 when a file differs.
+table of findings is the whole of docs/findings.md; docs/reference/ and docs/checks.md are made by
+tools/reference.py. `--check` writes nothing and exits 1 when a file differs.
 """
 
 import ast

@@ -63,14 +63,15 @@ def values() -> str:
         "",
         "<!-- Written by `make docs` from src/retic/install/values.py. -->",
         "",
-        "What can be set at an installation: with `--set NAME=VALUE`, in a YAML file given to `-f`, or as values of the",
-        "Helm chart. Whatever is not set has the default of the version that is installed.",
+        "What can be set at an installation: with `--set NAME=VALUE`, in a YAML file given to `-f`, or as values of",
+        "the Helm chart. Whatever is not set has the default of the version that is installed.",
         "",
         "| name | default | what it is |",
         "|---|---|---|",
     ]
     for one in installing.settings():
-        choices = f" One of {', '.join(f'`{each}`' for each in one.type)}." if isinstance(one.type, enum.EnumMeta) else ""
+        words = [f"`{each}`" for each in one.type] if isinstance(one.type, enum.EnumMeta) else []
+        choices = f" One of {', '.join(words)}." if words else ""
         shown = "-" if one.default is None else f"`{msgspec.json.encode(one.default).decode()}`"
         out.append(f"| `{one.name}` | {shown} | {one.description}{choices} |")
     return "\n".join(out) + "\n"
@@ -94,7 +95,8 @@ def checks() -> str:
             out += ["", f"## {one.section}"]
             section = one.section
         marks = f"**{words[one.severity.value]}**" + (", *beforehand*" if one.pre else "")
-        out += ["", f'### <a id="{one.id}"></a>{one.id}', "", f"{one.claim[0].upper()}{one.claim[1:]} ({marks}). {one.why}"]
+        claim = f"{one.claim[0].upper()}{one.claim[1:]}"
+        out += ["", f'### <a id="{one.id}"></a>{one.id}', "", f"{claim} ({marks}). {one.why}"]
         if one.hint:
             out += ["", f"What to do: {one.hint}."]
     return "\n".join(out) + "\n"
