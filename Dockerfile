@@ -23,7 +23,7 @@ RUN apt-get update \
 COPY --from=python /opt/retic /opt/retic
 COPY --from=cni /opt/retic/cni /opt/retic/cni
 ENV PATH=/opt/retic/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 GRPC_ENABLE_FORK_SUPPORT=0
 # Who needs more says so: the nodes' agents run as root, with stated capabilities.
 USER 65532:65532
 ENTRYPOINT ["retic"]

@@ -186,7 +186,8 @@ async def test_reports_of_nodes(cluster):
     spec = {"nodeName": "node-1", "hostNetwork": True}
     await make_pod(cluster, "agent", namespace=names.NAMESPACE, labels=names.labels("node"), spec=spec)
     assert (await asked(cluster))["agents-reported"].message == "node-1: no report"
-    await kubelet.report(cluster, captured=3, plaintext=2, envoy="1.40.0", retic=values.VERSION)
+    old = [{"uid": "u", "connections": 2}]
+    await kubelet.report(cluster, captured=3, plaintext=old, envoy="1.40.0", retic=values.VERSION)
     found = await asked(cluster)
     assert all(found[one].ok for one in ("agents-reported", "agent-versions", "cni-chain", "kernel-features"))
     assert (found["plaintext"].ok, found["plaintext"].message) == (True, "node-1: 2")

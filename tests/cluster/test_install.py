@@ -82,7 +82,7 @@ async def test_uninstalling_leaves_nothing(cluster):
         own = f"/api/v1/namespaces/{names.NAMESPACE}"
         for kind, name in (("configmaps", names.ROOT), ("configmaps", names.NODES), ("secrets", names.AUTHORITY)):
             await cluster.create(f"{own}/{kind}", {"metadata": {"name": name}})
-        labels = {names.MANAGED_BY: names.GENERATED}
+        labels = {names.MANAGED_BY: names.INSTALLED, names.GATEWAY_NAME: "web"}
         for kind in ("configmaps", "serviceaccounts"):
             meta = {"name": "web-gateway", "labels": labels}
             await cluster.create(f"/api/v1/namespaces/default/{kind}", {"metadata": meta})

@@ -40,7 +40,7 @@ def test_no_right_is_for_everything(rendered):
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
     (cluster,) = [v for v in rendered if v["kind"] == "ClusterRole"]
     for rule in cluster["rules"]:
-        if {"secrets", "pods"} & set(rule["resources"]):
+        if {"secrets", "pods", "nodes"} & set(rule["resources"]):
             assert set(rule["verbs"]) <= {"get", "list", "watch"}
 
 

@@ -20,6 +20,8 @@ ROOT = places.ROOT
 FOLDER = "opt/retic"
 HOME = "/usr/bin"  # of the base layer's python3
 USER = "65532:65532"
+# Code is compiled already; gRPC's fork handlers disturb children that are no servers.
+_ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "GRPC_ENABLE_FORK_SUPPORT": "0"}
 _KEPT = 2 * 86400.0  # seconds that a layer which is not used any more stays
 _MAKE = ROOT / "tools" / "image" / "make"
 _DEPS = ("requirements.image.lock",)
@@ -45,12 +47,12 @@ def build(run: steps.Steps | None = None) -> pathlib.Path:
         _layer(run, "image: CNI plugin", "cni", _CNI, ""),
         _layer(run, "image: Retic", "retic", _RETIC, version),
     ]
-    key = hashlib.sha256("\n".join(layer.name for layer in layers).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((reference(), _ENVIRONMENT, [layer.name for layer in layers])).encode()).hexdigest()[:16]
     archive = places.cache() / "images" / f"retic-{key}.tar"
     if not archive.exists():
         with run.part("image: archive"):
             path = f"/{FOLDER}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-            env = {"PATH": path, "PYTHONUNBUFFERED": "1"}
+            env = {"PATH": path, **_ENVIRONMENT}
             oci.write(archive, reference(), layers, entrypoint=["retic"], env=env, user=USER)
             _forget("retic-????????????????.tar", archive)
     return archive

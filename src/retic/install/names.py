@@ -31,8 +31,8 @@ MESH_LABEL = "retic.dev/mesh"
 CAPTURED = "retic.dev/Captured"  # the pods' status condition
 MANAGED_BY = "app.kubernetes.io/managed-by"
 PART_OF = "app.kubernetes.io/part-of"
-INSTALLED = "retic"  # the value of managed-by for what the installation made
-GENERATED = "retic-controller"  # and for what the controller makes: gateways' Deployments, Services, accounts
+INSTALLED = "retic"  # the value of managed-by for what the installation and the controller have made
+GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"  # a label of what the controller makes for Gateways
 
 NEVER_ENROLLED = ("kube-system", NAMESPACE)
 CHECKS_URL = "https://retic.dev/checks"

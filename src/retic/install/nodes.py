@@ -12,19 +12,25 @@ PATH = f"/api/v1/namespaces/{names.NAMESPACE}/configmaps/{names.NODES}"
 COLLECTION = f"/api/v1/namespaces/{names.NAMESPACE}/configmaps"
 
 
-class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One key of the ConfigMap retic-nodes, named as the node: its agent's last report, written when it changes.
+class Plaintext(msgspec.Struct, frozen=True):
+    """How many connections of a pod are older than its enrolment."""
 
-    `captured` and `plaintext` count pods, and connections that are older than their pod's enrolment. `cni` says
-    what is wrong with the node's chain of plugins and `kernel` which features it lacks; empty when all is well.
-    `at` is RFC 3339.
+    uid: str
+    connections: int
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One key of the ConfigMap retic-nodes, named as the node: its agent's last report, as the controller keeps it.
+
+    `captured` counts pods, `plaintext` lists some. `cni` says what is wrong with the node's chain of plugins and
+    `kernel` which features it lacks; empty when all is well. `time` is RFC 3339.
     """
 
     captured: int = 0
-    plaintext: int = 0
+    plaintext: tuple[Plaintext, ...] = ()
     envoy: str = ""
     retic: str = ""
-    at: str = ""
+    time: str = ""
     cni: str = ""
     kernel: tuple[str, ...] = ()
 

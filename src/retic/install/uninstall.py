@@ -21,6 +21,7 @@ _NAMESPACE = f"/api/v1/namespaces/{names.NAMESPACE}"
 # Kinds of which the controller makes objects in other namespaces, for Gateways.
 GENERATED = (
     ("apps/v1", "Deployment"), ("v1", "Service"), ("v1", "ServiceAccount"), ("v1", "ConfigMap"),
+    ("policy/v1", "PodDisruptionBudget"),
 )  # fmt: skip
 
 
@@ -212,7 +213,8 @@ async def generated(api: Api) -> list[record.Item]:
     for api_version, kind in GENERATED:
         resource = await api.resource(api_version, kind)
         assert resource is not None
-        listed = await api.get(resource.path(), labelSelector=f"{names.MANAGED_BY}={names.GENERATED}")
+        selector = f"{names.MANAGED_BY}={names.INSTALLED},{names.GATEWAY_NAME}"
+        listed = await api.get(resource.path(), labelSelector=selector)
         found += [
             record.Item(api_version, kind, one["metadata"]["name"], one["metadata"]["namespace"])
             for one in listed.get("items") or ()

@@ -111,10 +111,19 @@ class Cni(_Part, frozen=True):
     bin_folder: Annotated[str, _says("The folder of the plugins' programs.", pattern=_FOLDER)] = "/opt/cni/bin"
 
 
+class ServiceType(enum.StrEnum):
+    """How a Service is reached (ServiceSpec.type)."""
+
+    LOAD_BALANCER = "LoadBalancer"
+    NODE_PORT = "NodePort"
+    CLUSTER_IP = "ClusterIP"
+
+
 class Gateway(_Part, frozen=True):
     """The Envoys that are made for Gateway objects."""
 
     replicas: Annotated[int, _says("Of each Gateway's Deployment.", ge=1, le=100)] = 1
+    service_type: Annotated[ServiceType, _says("Of each Gateway's Service.")] = ServiceType.LOAD_BALANCER
     resources: Annotated[Resources, _says("Of each replica.")] = Resources(
         requests=Amounts(cpu="100m", memory="128Mi"), limits=Amounts(memory="1Gi")
     )

@@ -169,7 +169,7 @@ async def kernel_features(cluster: Cluster) -> list[str]:
 async def plaintext(cluster: Cluster) -> list[str]:
     """By the agents' count."""
     return [
-        f"{node}: {report.plaintext}"
+        f"{node}: {sum(one.connections for one in report.plaintext)}"
         for node, report in sorted((await _reports(cluster)).items())
         if report.plaintext
     ]

@@ -20,7 +20,10 @@ FIELDS: dict[str, Ref] = {
     "exclude_namespaces": V.exclude_namespaces,
     "log_level": V.log_level,
     "gateway_replicas": V.gateway.replicas,
-    "gateway_resources": V.gateway.resources,
+    "service_type": V.gateway.service_type,
+    "gateway_cpu": V.gateway.resources.requests.cpu,
+    "gateway_memory": V.gateway.resources.requests.memory,
+    "gateway_memory_limit": V.gateway.resources.limits.memory,
 }
 """The fields of config.json, in the spelling of `retic.control`'s own configuration."""
 

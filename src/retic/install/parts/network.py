@@ -23,7 +23,10 @@ def policies() -> list[base.Tree]:
                     "from": [
                         {
                             "namespaceSelector": {},
-                            "podSelector": {"matchLabels": {names.MANAGED_BY: names.GENERATED}},
+                            "podSelector": {
+                                "matchLabels": {names.MANAGED_BY: names.INSTALLED},
+                                "matchExpressions": [{"key": names.GATEWAY_NAME, "operator": "Exists"}],
+                            },
                         }
                     ],
                     "ports": [_port(names.DISCOVERY_PORT), _port(names.ENROL_PORT)],

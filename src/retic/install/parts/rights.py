@@ -12,6 +12,7 @@ from retic.install.parts import base
 from retic.mesh import tables
 
 READ = ("get", "list", "watch")
+_MAKE = ("create", "patch", "delete")
 _GATEWAY_API = "gateway.networking.k8s.io"
 # Kinds that are no table of the mesh: the nodes with their networks, and the cluster's Service networks.
 _ALSO_READ = (("", "nodes"), ("networking.k8s.io", "servicecidrs"))
@@ -39,7 +40,7 @@ def read() -> list[base.Tree]:
         by_group.setdefault(group, []).append(plural(kind))
     for group, resource in _ALSO_READ:
         by_group.setdefault(group, []).append(resource)
-    return [rule(group, sorted(found), READ) for group, found in sorted(by_group.items())]
+    return [rule(group, sorted(set(found)), READ) for group, found in sorted(by_group.items())]
 
 
 def cluster_rules() -> list[base.Tree]:
@@ -50,10 +51,13 @@ def cluster_rules() -> list[base.Tree]:
         rule("", ["pods/status"], ["patch"]),
         rule(_GATEWAY_API, _STATUSES, ["update", "patch"]),
         # What a Gateway is made of, in the Gateway's namespace.
-        rule("", ["services", "serviceaccounts", "configmaps"], ["create", "patch", "delete"]),
-        rule("apps", ["deployments"], [*READ, "create", "patch", "delete"]),
+        rule("", ["services", "serviceaccounts", "configmaps"], [*READ, *_MAKE]),
+        rule("apps", ["deployments"], [*READ, *_MAKE]),
+        rule("policy", ["poddisruptionbudgets"], [*READ, *_MAKE]),
         rule("", ["events"], ["create", "patch"]),
         rule("events.k8s.io", ["events"], ["create", "patch"]),
+        # Of which version the Gateway API is.
+        rule("apiextensions.k8s.io", ["customresourcedefinitions"], ["get"], [f"gatewayclasses.{_GATEWAY_API}"]),
         # Who an agent is, and what a command's user may ask.
         rule("authentication.k8s.io", ["tokenreviews"], ["create"]),
         rule("authorization.k8s.io", ["subjectaccessreviews"], ["create"]),
