@@ -10,16 +10,9 @@ CAPABILITIES = (
     "SYS_ADMIN",  # enter pods' network namespaces, bind-mount them
     "NET_ADMIN",  # packet rules, routes and sysctls inside them; marks on sockets
     "NET_RAW",  # marks, and transparent sockets
-    "NET_BIND_SERVICE",  # listeners of gateways on low ports inside pods' namespaces
     "SYS_PTRACE",  # look at other pods' /proc entries for their namespaces
     "DAC_READ_SEARCH",  # of processes of other users
-    "DAC_OVERRIDE",  # folders of the host's that root owns in another way
-    "KILL",  # end its Envoy
-    "SYS_RESOURCE",  # raise the limit of descriptors: four for each connection
-    "CHOWN",  # Envoy's sockets
-    "FOWNER",
-    "SETUID",
-    "SETGID",
+    "DAC_OVERRIDE",  # folders of network plugins that root does not own
 )
 """What the agent may do instead of everything; each with what for."""
 
@@ -54,7 +47,7 @@ def clean_up() -> base.Tree:
         "readinessProbe": {
             "exec": {"command": ["test", "-e", "/tmp/cleaned"]}, "periodSeconds": 1, "failureThreshold": 3,
         },
-        "securityContext": _security(("DAC_OVERRIDE", "FOWNER", "SYS_ADMIN", "NET_ADMIN")),
+        "securityContext": _security(("DAC_OVERRIDE",)),
         "volumeMounts": [*_cni_mounts(), {"name": "tmp", "mountPath": "/tmp"}, {"name": "state", "mountPath": STATE}],
     }  # fmt: skip
     spec = {
