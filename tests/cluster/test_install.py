@@ -1,5 +1,6 @@
 """Installing, upgrading and uninstalling at a real API server with its controllers; `kubelet` makes pods ready."""
 
+import datetime
 import os
 import subprocess
 import sys
@@ -9,9 +10,12 @@ import gateway_api
 import kubelet
 import pytest
 import yaml
+from tools import helm
 from tools.cluster import control_plane
 
-from retic.install import faults, given, names, operations, record, uninstall, values
+from retic.install import chart, faults, given, names, operations, record, uninstall, values
+from retic.install.checks import cluster as clusters
+from retic.install.checks import running
 from retic.sources import api
 from retic.testing import wait
 
@@ -46,14 +50,23 @@ def quiet(_):
     """Says nothing."""
 
 
-async def settled(cluster):
+async def gone(cluster):
+    """Until the namespace is."""
+
+    async def there():
+        return f"/api/v1/namespaces /{names.NAMESPACE}" not in await everything.of(cluster)
+
+    await wait.until_async(there, "the namespace to be gone", seconds=30)
+
+
+async def settled(cluster, *more):
     """Until the controllers have made what every namespace has."""
 
     async def there():
         found = await everything.of(cluster)
         return all(
             f"/api/v1/{kind} {namespace}/{name}" in found
-            for namespace in ("default", "kube-system", "kube-public", "kube-node-lease")
+            for namespace in ("default", "kube-system", "kube-public", "kube-node-lease", *more)
             for kind, name in (("serviceaccounts", "default"), ("configmaps", "kube-root-ca.crt"))
         )
 
@@ -288,11 +301,58 @@ async def test_what_helm_installed_is_helms(cluster):
     assert await uninstall.run(cluster, SOON, said.append)
     assert said[-1] == "Helm has installed the rest: remove it with helm uninstall"
     await cluster.delete(f"/api/v1/namespaces/{names.NAMESPACE}")
+    await gone(cluster)
 
-    async def gone():
-        return f"/api/v1/namespaces /{names.NAMESPACE}" not in await everything.of(cluster)
 
-    await wait.until_async(gone, "the namespace to be gone", seconds=30)
+async def test_agents_come_once_the_controller_is_ready(cluster):
+    said = []
+    with pytest.raises(faults.InstallError, match="retic-controller: 0 of 2"):
+        await operations.install(cluster, {}, operations.Options(wait=2), said.append)
+    assert said[-1] == "waiting for the controller"
+    with pytest.raises(api.ApiError, match="404"):
+        await cluster.get(f"/apis/apps/v1/namespaces/{names.NAMESPACE}/daemonsets/{names.NODE}")
+    async with kubelet.running(cluster):
+        await operations.install(cluster, {}, PATIENT, said.append)
+    assert said[-1] == f"Retic {values.VERSION} is installed and ready"
+
+
+async def test_a_namespace_of_ones_own(cluster):
+    with pytest.raises(faults.InstallError, match="namespace retic-system is not there: make it, or leave create"):
+        await operations.install(cluster, {"createNamespace": False}, NOT_WAITING, quiet)
+    await cluster.create("/api/v1/namespaces", {"metadata": {"name": names.NAMESPACE}})
+    await settled(cluster, names.NAMESPACE)
+    before = await everything.of(cluster)
+    await operations.install(cluster, {"createNamespace": False}, NOT_WAITING, quiet)
+    assert await uninstall.run(cluster, SOON, quiet)
+    assert await everything.of(cluster) == before
+    await cluster.delete(f"/api/v1/namespaces/{names.NAMESPACE}")
+    await gone(cluster)
+
+
+async def test_a_release_of_helm(cluster, kubeconfig, tmp_path):
+    def run(*arguments):
+        command = [helm.build(), "--kubeconfig", str(kubeconfig), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+    before = await everything.of(cluster)
+    chart.write(tmp_path)
+    assert "retic check" in run("install", "retic", str(tmp_path), "--set", "mode=STRICT")
+    results = {
+        one.check: one
+        async for one in running.run(clusters.Cluster(cluster, datetime.datetime.now(datetime.UTC)), pre=False)
+    }
+    assert results["installed"].ok
+    assert results["same-version"].ok
+    with pytest.raises(faults.InstallError, match="installed with Helm"):
+        await operations.install(cluster, {}, NOT_WAITING, quiet)
+    run("upgrade", "retic", str(tmp_path), "--reuse-values", "--set", "controller.replicas=1")
+    assert (await cluster.get(DEPLOYMENT))["spec"]["replicas"] == 1
+    said = []
+    assert await uninstall.run(cluster, SOON, said.append)
+    assert said[-1] == "Helm has installed the rest: remove it with helm uninstall"
+    run("uninstall", "retic", "--wait")
+    await gone(cluster)
+    assert await everything.of(cluster) == before
 
 
 async def test_a_record_that_cannot_be_read(cluster):

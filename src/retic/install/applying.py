@@ -43,9 +43,13 @@ async def path(api: Api, wanted: record.Item) -> str | None:
 
 
 async def run(
-    api: Api, wanted: list[Object], overrides: Mapping[str, Any], *, force: bool, say: Say
+    api: Api, wanted: list[Object], overrides: Mapping[str, Any], *, force: bool, wait: float | None, say: Say
 ) -> None:
-    """Apply them all and remove what an earlier version or other values had made. InstallError, ApiError."""
+    """Apply them all and remove what an earlier version or other values had made. InstallError, ApiError.
+
+    Unless `wait` (seconds) is None, the nodes' agents come once the controller is ready: it makes the root that their
+    pods mount, and a new one knows what an old agent speaks, not the other way round.
+    """
     await rights_needed.ensure(api, wanted)
     await attempt(api, wanted, force=force)
     before = await record.read(api)
@@ -57,8 +61,12 @@ async def run(
         await _apply(api, value, force=force)
     await _write(api, record.Record(values.VERSION, record.State.APPLYING, dict(overrides), both))
     for value in wanted:
-        if value not in namespaces:
-            await _apply(api, value, force=force)
+        if value in namespaces:
+            continue
+        if value["kind"] == "DaemonSet" and wait is not None:
+            say("waiting for the controller")
+            await ready(api, "deployments", names.CONTROLLER, timeout=wait)
+        await _apply(api, value, force=force)
     for old in old_items(kept, items):
         where = await path(api, old)
         if where:
@@ -126,18 +134,14 @@ async def _write(api: Api, made: record.Record) -> None:
         raise faults.refused(f"ConfigMap {names.NAMESPACE}/{names.RECORD}", error) from error
 
 
-async def ready(api: Api, *, timeout: float) -> None:
-    """Until the controller and every node's agent run as applied. InstallError says which does not, and why."""
-    for kind, name in (("deployments", names.CONTROLLER), ("daemonsets", names.NODE)):
-        try:
-            await waiting.until(
-                api,
-                f"/apis/apps/v1/namespaces/{names.NAMESPACE}/{kind}",
-                waiting.rolled_out,
-                timeout=timeout,
-                fieldSelector=f"metadata.name={name}",
-            )
-        except faults.InstallError as error:
-            reasons = await waiting.pods_say(api)
-            more = f": {reasons}" if reasons else f"; see kubectl describe pods -n {names.NAMESPACE}"
-            raise faults.InstallError(f"{error}{more}") from error
+async def ready(api: Api, plural: str, name: str, *, timeout: float) -> None:
+    """Until a Deployment or DaemonSet of ours runs as applied. InstallError says what does not, and why."""
+    collection = f"/apis/apps/v1/namespaces/{names.NAMESPACE}/{plural}"
+    try:
+        await waiting.until(
+            api, collection, waiting.rolled_out, timeout=timeout, fieldSelector=f"metadata.name={name}"
+        )
+    except faults.InstallError as error:
+        reasons = await waiting.pods_say(api)
+        more = f": {reasons}" if reasons else f"; see kubectl describe pods -n {names.NAMESPACE}"
+        raise faults.InstallError(f"{error}{more}") from error

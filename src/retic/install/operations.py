@@ -98,10 +98,10 @@ async def _apply(
     api: Api, rendered: list[dict[str, Any]], overrides: Mapping[str, Any], options: Options, say: Say
 ) -> None:
     wanted = await applying.served(api, rendered, say)
-    await applying.run(api, wanted, overrides, force=options.force, say=say)
+    await applying.run(api, wanted, overrides, force=options.force, wait=options.wait, say=say)
     if options.wait is not None:
-        say("waiting for the controller and the nodes' agents")
-        await applying.ready(api, timeout=options.wait)
+        say("waiting for the nodes' agents")
+        await applying.ready(api, "daemonsets", names.NODE, timeout=options.wait)
 
 
 async def _not_helms(api: Api) -> None:
