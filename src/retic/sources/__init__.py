@@ -1,4 +1,4 @@
-"""Where objects come from: manifest files, read once or watched; the watch stream of the laptop's cluster.
+"""Where objects come from: manifest files, read once or watched; the laptop's watch stream; a cluster's API server.
 
 Finds faults of form (what a single object must look like); refuses to judge what objects mean together.
 """

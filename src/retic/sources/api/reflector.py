@@ -126,12 +126,22 @@ class _Kind:
         self._read, self._whole = read, whole
         self._known = stream.Known(whole.sink)
         self._spoken: set[findings.Ref] = set()
+        self._listed: dict[findings.Ref, stream.Change] = {}
+        self._present: set[findings.Ref] = set()
 
-    def listed(self, items: Iterable[decoding.Raw]) -> None:
+    def began(self) -> None:
+        self._listed, self._present = {}, set()
+
+    def page(self, items: Iterable[decoding.Raw]) -> None:
         raws = {self._ref(raw): raw for raw in items}
-        for ref in self._spoken - raws.keys():
+        self._present |= raws.keys()
+        self._listed |= self._changes(raws)
+
+    def listed(self) -> None:
+        for ref in self._spoken - self._present:
             self._say(ref, ())
-        self._known.replace(self._changes(raws), kept=raws)
+        self._known.replace(self._listed, kept=self._present)
+        self._listed, self._present = {}, set()
         self._whole.tell()
         self._whole.listed(self._read)
 

@@ -32,8 +32,14 @@ LIMITS = Limits()
 class Receiver(Protocol):
     """Who is told."""
 
-    def listed(self, items: Iterable[decoding.Raw]) -> None:
-        """Everything there is now."""
+    def began(self) -> None:
+        """A list begins; one that was not ended counts for nothing."""
+
+    def page(self, items: Iterable[decoding.Raw]) -> None:
+        """A part of the list. CorruptError for an object that is none."""
+
+    def listed(self) -> None:
+        """The list is complete: there is nothing else."""
 
     def changed(self, events: Iterable[decoding.Event]) -> None:
         """What was added, modified or deleted, in order; arrived together. Never empty."""
@@ -79,30 +85,31 @@ class Followed:
         last: ApiError | None = None
         for path in self._read.paths:
             try:
-                items, version = await self._pages(path)
+                count, version = await self._pages(path)
             except ApiError as error:
                 if error.status != _ABSENT:
                     raise
                 last = error
                 continue
             self._path, self._version, self._absences = path, version, 0
-            self._holds = bool(items)
-            self._receiver.listed(items)
+            self._holds = bool(count)
+            self._receiver.listed()
             self.progress = True
             return
         if last is not None:
             raise last
 
-    async def _pages(self, path: str) -> tuple[list[decoding.Raw], str]:
-        items: list[decoding.Raw] = []
-        rest = ""
+    async def _pages(self, path: str) -> tuple[int, str]:
+        """How many there are, and up to which version. A page at a time is in memory as it came."""
+        self._receiver.began()
+        count, rest = 0, ""
         while True:
             params = {"limit": self._limits.page, "continue": rest or None, "fieldSelector": self._read.fields}
             page = decoding.page(await self._api.content(path, accept=self._accept("List"), **params))
-            items += page.items
-            rest = page.rest
+            self._receiver.page(page.items)
+            count, rest = count + len(page.items), page.rest
             if not rest:
-                return items, page.version
+                return count, page.version
 
     async def _watch(self, version: str) -> None:
         """Until the server ends it, as it does after a while."""
@@ -137,11 +144,10 @@ class Followed:
         an API server that starts says so for a moment of what it has."""
         self._version = None
         self._absences += 1
-        if self._absences == 1 or (self._absences == 2 and self._holds):
-            if self._holds and self._absences == 1:
-                return
+        if self._absences == (2 if self._holds else 1):
             self._holds = False
-            self._receiver.listed(())
+            self._receiver.began()
+            self._receiver.listed()
 
     def _accept(self, suffix: str) -> str:
         return _AS.format(suffix) if self._read.metadata_only else "application/json"
