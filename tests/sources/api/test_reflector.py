@@ -254,13 +254,13 @@ async def test_it_waits_longer_each_time_and_as_long_as_it_is_told(server):
         await asyncio.sleep(0)
 
     busy = fake.Answer(429, fake.status(429, "TooManyRequests"))
-    away = fake.Answer(503, fake.status(503), {"Retry-After": "7"})
-    server.answers[MAPS] = [busy, busy, busy, busy, away]
+    away, ages = (fake.Answer(503, fake.status(503), {"Retry-After": text}) for text in ("7", "86400"))
+    server.answers[MAPS] = [busy, busy, busy, busy, away, ages]
     async with reflecting(server, backoff=stream.Backoff(first=1.0, longest=3.0), pause=pause) as sink:
         await synced(sink)
     for wanted, seconds in zip([1, 2, 3, 3], waits, strict=False):
         assert wanted / 2 <= seconds <= wanted
-    assert waits[4] == 7
+    assert waits[4:6] == [7, 60]
 
 
 async def test_a_kind_that_is_not_installed_is_empty_until_it_is_there(server):

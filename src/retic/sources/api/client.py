@@ -7,7 +7,7 @@ connections that broke before an answer where doing it twice is as good as once.
 import asyncio
 import contextlib
 import types
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -158,7 +158,8 @@ class Api:
                     response = await http.send(request, stream=True)
                 try:
                     if response.is_success:
-                        yield self._pieces(response)
+                        async with contextlib.aclosing(self._pieces(response)) as found:
+                            yield found
                         return
                     with self._connections.translated():
                         error = _refused("GET", path, response, await response.aread())
@@ -168,7 +169,7 @@ class Api:
             if not (again and error.status == 401 and await self._other(sent)):
                 raise error
 
-    async def _pieces(self, response: httpx.Response) -> AsyncIterator[list[bytes]]:
+    async def _pieces(self, response: httpx.Response) -> AsyncGenerator[list[bytes], None]:
         parts: list[bytes] = []
         size = 0
         chunks = response.aiter_raw()

@@ -49,7 +49,7 @@ class _Pools:
 
 
 def _client(access: kubeconfig.Access, context: ssl.SSLContext | None, limits: httpx.Limits) -> httpx.AsyncClient:
-    proxy = access.cluster.proxy_url or _environment_proxy(access.cluster.server)
+    proxy = access.cluster.proxy_url or environment_proxy(access.cluster.server)
     try:
         # The transport is given whole: only so can options of sockets be set.
         transport = httpx.AsyncHTTPTransport(
@@ -63,7 +63,7 @@ def _client(access: kubeconfig.Access, context: ssl.SSLContext | None, limits: h
     )
 
 
-def _environment_proxy(server: str) -> str | None:
+def environment_proxy(server: str) -> str | None:
     """What HTTPS_PROXY and NO_PROXY say, as kubectl takes it: never for this machine itself."""
     import urllib.request
 

@@ -16,6 +16,8 @@ from retic.sources.api import client, decoding, kinds, watching
 from retic.sources.api.errors import ApiError, Error
 
 BACKOFF = stream.Backoff(first=0.2, longest=10.0)
+_LONGEST = 60.0
+"""Seconds: an API server that asks for more patience than that is asked again all the same."""
 _FORBIDDEN = 403
 
 _log = structlog.get_logger(__name__)
@@ -62,7 +64,7 @@ async def _keep(
             whole.may_read(read)
         except (Error, decoding.CorruptError) as error:
             failures = 1 if followed.progress else failures + 1
-            wait = getattr(error, "retry_after", None) or 0.0
+            wait = min(getattr(error, "retry_after", None) or 0.0, _LONGEST)
             refused = isinstance(error, ApiError) and error.status in {401, _FORBIDDEN}  # a human must mend it
             tell = _log.warning if refused else _log.info
             tell("a watch was lost", kind=read.kind, reason=str(error), failures=failures)
