@@ -264,7 +264,7 @@ async def test_corrupt_bytes_within_tls_are_a_lost_connection(tmp_path):
             assert await anext(lines)
             proxy.corrupt()
             server.put(MAPS, "b")
-            with pytest.raises(api.UnreachableError, match="broke|fell silent"):  # silent: a length was changed
+            with pytest.raises(api.UnreachableError, match=r"broke|fell silent"):  # silent: a length was changed
                 await anext(lines)
     finally:
         await proxy.stop()
