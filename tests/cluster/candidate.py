@@ -5,8 +5,10 @@ it was a leader in by its own clock.
 """
 
 import asyncio
+import contextlib
 import json
 import pathlib
+import signal
 import sys
 import time
 
@@ -36,6 +38,7 @@ async def watch(candidate):
 
 async def main():
     config, name = sys.argv[1:]
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     async with await api.connect(pathlib.Path(config)) as server:
         candidate = lease.Lease(server, "default", "test", holder=name, times=TIMES)
         async with asyncio.TaskGroup() as tasks:
@@ -43,4 +46,5 @@ async def main():
             tasks.create_task(candidate.run(asyncio.Event().wait))
 
 
-asyncio.run(main())
+with contextlib.suppress(asyncio.CancelledError):
+    asyncio.run(main())

@@ -95,7 +95,7 @@ async def test_a_leader_that_was_frozen_knows_that_it_leads_no_more(pair):
 
 async def test_a_leader_that_ends_leaves_the_lease_to_the_other(pair):
     first, second, _ = pair
-    first.signal(signal.SIGINT)
+    first.signal(signal.SIGTERM)
     await leads(second)
     never_two(first, second)
     assert second.moments[0] - first.moments[-1] < 2.0
