@@ -47,6 +47,11 @@ class Current:
         return self._held.signer.trust_domain
 
     @property
+    def lifetime(self) -> datetime.timedelta:
+        """How long certificates live."""
+        return self._held.signer.lifetime
+
+    @property
     def time(self) -> clock.Clock:
         """The clock that certificates are dated with."""
         return self._held.signer.time
