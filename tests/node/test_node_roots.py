@@ -1,8 +1,11 @@
 """A change of roots, seen from a node: known at once, and said to be known when Envoy goes by it."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
+import threading
+import time
 
 import pytest
 from node_rig import Rules, running
@@ -73,6 +76,97 @@ async def test_a_new_root_is_confirmed_when_envoy_goes_by_it(control, settings, 
         control.authority.replace(other, serial=12)
         await wait.until_async(lambda: not listening.without(other.bundle()), "the second alone", 3)
         assert not await asyncio.to_thread(handshake, netns, tmp_path, spreading)
+
+
+class Handshakes:
+    """A caller of the mesh that connects again and again: with a certificate of the moment, each time another, and
+    trusting the bundle of the moment. `failed` says what went wrong."""
+
+    def __init__(self, netns, tmp_path, signer):
+        self._netns, self._file, self._signer = netns, tmp_path / "again.pem", signer
+        self.done, self.failed, self._over = 0, [], threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()
+
+    def _run(self):
+        while not self._over.is_set():
+            try:
+                inside.network_namespace(self._netns, self._once)
+                self.done += 1
+            except (OSError, ssl.SSLError) as error:
+                self.failed.append(repr(error))
+
+    def _once(self):
+        key = certificate.new_key()
+        chain = self._signer.sign(certificate.request(key, CALLER), CALLER)
+        self._file.write_bytes(certificate.key_pem(key) + chain)
+        options = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        options.check_hostname = False
+        options.load_verify_locations(cadata=self._signer.bundle().decode())
+        options.load_cert_chain(self._file)
+        with options.wrap_socket(socket.create_connection(("127.0.0.1", PORTS["mtls"]), 5)) as secured:
+            secured.settimeout(0.3)
+            with contextlib.suppress(TimeoutError):  # accepted: the listener leads nowhere, so nothing comes
+                secured.recv(1)  # a refusal comes after the handshake (RFC 8446, section 4.4.2.4)
+
+
+async def test_no_connection_is_refused_while_a_root_is_replaced(control, settings, netns, tmp_path, monkeypatch):
+    """The machine, a real agent and a real Envoy, whose certificates live for six seconds."""
+    monkeypatch.setattr(authority, "MIN_LIFETIME", authority.datetime.timedelta(seconds=1))
+    life = authority.datetime.timedelta(seconds=6)
+    signers = {}
+    for _ in range(2):
+        key = certificate.new_key()
+        root = authority.self_signed("cluster.local", key, authority.clock.System().now())
+        signers[rotation.fingerprint(root.public_bytes(PEM))] = (key, root)
+    old, new = (rotation.Candidate(name, root.public_bytes(PEM)) for name, (_, root) in signers.items())
+
+    def use(state):
+        key, root = signers[state.signer]
+        roots = authority.x509.load_pem_x509_certificates(state.bundle)
+        made = authority.Authority("cluster.local", key, (), roots, signer=root, lifetime=life)
+        control.authority.replace(made, serial=state.serial)
+
+    def now():
+        return int(time.time())
+
+    state = rotation.start(old, now(), int(life.total_seconds()))
+    use(state)
+    settings.root_file.write_bytes(state.bundle)
+    publish(control, netns)
+    async with running(settings, Rules()):
+        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket")
+        assert await ask(settings.folder / "cni.sock", add=pod(netns)) == {"ok": True}
+        heard = control.certificates.holdings
+        await wait.until_async(lambda: heard.held() and not heard.without(state.bundle), "the first root")
+        await wait.until_async(lambda: asyncio.to_thread(handshake, netns, tmp_path, control.authority), "it serves")
+        phases = []
+        with Handshakes(netns, tmp_path, control.authority) as caller:
+            await wait.until_async(lambda: caller.done > 10, "it is called")
+
+            def settled():
+                nonlocal state
+                after = rotation.step(state, new, now(), heard.without(state.bundle), slack=1)
+                if after is not state:
+                    state = after
+                    use(state)
+                    phases.append(state.phase)
+                return state.phase is rotation.Phase.STEADY and not heard.without(state.bundle)
+
+            settled()
+            await wait.until_async(settled, "the second root alone", 40)
+            before = caller.done
+            await wait.until_async(lambda: caller.done > before + 20, "it is called still")
+        assert caller.failed == []
+        assert phases == [rotation.Phase.SPREADING, rotation.Phase.RETIRING, rotation.Phase.STEADY]
+        assert state.bundle == new.roots
 
 
 async def test_what_an_agent_holds_is_known_as_long_as_it_is_connected(control, settings):
