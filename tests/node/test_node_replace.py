@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 
+import grpc.aio
 import msgspec
 import pytest
 from node_rig import (
@@ -22,7 +23,7 @@ from node_rig import (
     start_process,
 )
 
-from retic.node import envoy, listening, ports, proxies, redirect
+from retic.node import cache, envoy, listening, ports, proxies, redirect, relay
 from retic.testing import clock, wait
 
 
@@ -231,6 +232,38 @@ async def test_an_agent_killed_while_its_envoy_drains_knows_both_again(control, 
         for slot in "ab":
             if (settings.folder / slot / "envoy.pid").exists():
                 end(json.loads((settings.folder / slot / "envoy.pid").read_text())["pid"])
+
+
+async def test_a_relay_whose_closing_was_given_up_can_be_closed(tmp_path):
+    """An agent that ends meets an Envoy that ends. gRPC's server does not survive a stop that is cancelled."""
+    kept = cache.Cache(tmp_path / "answers.sqlite")
+    for turns in range(1, 60):
+        made = relay.Relay(kept, None, NoControl())
+        socket = tmp_path / f"{turns}.sock"
+        await made.start(socket)
+        async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
+            call = channel.stream_stream(f"/{relay.SERVICE}/DeltaAggregatedResources")()
+            await call.write(b"")
+            await wait.until_async(lambda: made.connected, "a stream")  # noqa: B023
+            closing = asyncio.create_task(made.close())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
+            await asyncio.wait_for(made.close(), 5)
+    kept.close()
+
+
+class NoControl:
+    """The stream to a control plane that is away."""
+
+    live = False
+
+    def ask(self, *_):
+        pass
+
+    def restart(self):
+        pass
 
 
 async def test_a_killed_envoy_comes_back_where_the_pods_are_redirected_to(control, settings, netns):

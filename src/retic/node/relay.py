@@ -49,6 +49,7 @@ class Relay:
         self._forgotten: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: grpc.aio.Server | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def connected(self) -> bool:
@@ -75,9 +76,11 @@ class Relay:
         await self._server.start()
 
     async def close(self) -> None:
-        """Stop serving."""
+        """Stop serving; again is the same as once, also after somebody was cancelled who waited for it."""
         if self._server:
-            await self._server.stop(0)
+            # A `stop` that is cancelled leaves a server that cannot be stopped any more.
+            self._ending = self._ending or asyncio.create_task(_stop(self._server))
+            await asyncio.shield(self._ending)
         for task in self._tasks:
             task.cancel()
 
@@ -193,6 +196,10 @@ class Relay:
                 self._taken()
                 self._upstream.restart()
                 _log.info("Envoy disconnected")
+
+
+async def _stop(server: grpc.aio.Server) -> None:
+    await server.stop(0)
 
 
 async def _read(requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest], to: session.Session) -> None:
