@@ -89,6 +89,11 @@ class Envoy:
         self.pid = 0
 
     @property
+    def ended(self) -> bool:
+        """Whether none runs that was started or adopted here."""
+        return self._pidfd is None or proc.has_ended(self._pidfd)
+
+    @property
     def outdated(self) -> bool:
         """Whether what runs is not what would be started now. While there is no binary, nothing would be."""
         try:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import pathlib
+import select
 import signal
 
 
@@ -44,6 +45,13 @@ def open_if(pid: int, started: int) -> int | None:
         pass
     os.close(pidfd)
     return None
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process has ended."""
+    looking = select.poll()
+    looking.register(pidfd, select.POLLIN)
+    return bool(looking.poll(0))
 
 
 async def ended(pidfd: int) -> None:

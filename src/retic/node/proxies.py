@@ -76,7 +76,6 @@ class Proxies:
         """Give up what `start` began: pods are not redirected to it after all."""
         if self._current is not None:
             dropped, self._current = self._current, None
-            await dropped.retire()
             await self._drain(dropped)
 
     async def vacate(self, slot: slots.Slot) -> None:
@@ -112,6 +111,8 @@ class Proxies:
         if self._settings.role is config.Role.GATEWAY:
             raise ReplaceError("a gateway's Envoy is replaced with its pod")
         async with self.busy:
+            if self._current is None:
+                raise ReplaceError("another agent has the pods of this node")
             if self.draining:
                 raise ReplaceError(f"the Envoy before (pid {self.draining[0].envoy.pid}) has connections still")
             before, slot = self.current, self._slots.other(self.current.slot)
@@ -127,7 +128,6 @@ class Proxies:
             await self._turn(after)
             self._slots.make_current(slot)
             self._current = after
-            await before.retire()
             self._drain(before)
             await self._moved(after)
             seconds = round(asyncio.get_running_loop().time() - started, 3)
@@ -141,7 +141,6 @@ class Proxies:
             _log.info("the next Envoy is ready", pid=after.envoy.pid)
             await self._pods.switch(after.slot.ports, REPLACE_SECONDS)
         except pods.SwitchError as error:  # pods were redirected to it for a moment
-            await after.retire()
             self._drain(after)
             raise ReplaceError(str(error)) from error
         except BaseException as error:
@@ -178,7 +177,7 @@ class Proxies:
             pause = 0.0
 
     async def _reason(self) -> str:
-        if self._settings.role is config.Role.GATEWAY or self.draining:
+        if self._settings.role is config.Role.GATEWAY or self.draining or self._current is None:
             return ""
         if self.current.envoy.outdated:
             return "it runs on another bootstrap or binary"
@@ -194,15 +193,25 @@ class Proxies:
         return self._keep(self._end(before))
 
     async def _end(self, before: proxy.Proxy) -> None:
-        pid = before.envoy.pid
-        try:
-            left = await drain.until_empty(before.slot.socket("admin"), self._settings.drain_seconds)
-            _log.info("an Envoy has drained", pid=pid, connections_cut=left)
-        except admin.AdminError as error:
-            _log.warning("an Envoy ended before it had drained", pid=pid, reason=str(error))
+        await before.retire()
+        left = await self._drained(before)
+        _log.info("an Envoy has drained", pid=before.envoy.pid, connections_cut=left)
         await before.close()
         before.slot.give_up()
         self.draining.remove(before)
+
+    async def _drained(self, before: proxy.Proxy) -> int:
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._settings.drain_seconds
+        while not before.envoy.ended:
+            try:
+                return await drain.until_empty(before.slot.socket("admin"), deadline - now())
+            except admin.AdminError as error:  # busy, or gone
+                _log.warning("an Envoy that drains does not answer", pid=before.envoy.pid, reason=str(error))
+                if now() > deadline:
+                    break
+                await asyncio.sleep(drain.LOOK)
+        return 0
 
     async def settle(self) -> None:
         """Wait until the redirection is not being turned, here or by another agent."""
@@ -212,7 +221,6 @@ class Proxies:
     async def superseded(self) -> None:
         """Another agent's Envoy has the pods: let ours drain, and return when the last has ended."""
         before, self._current = self.current, None
-        await before.retire()
         self._drain(before)
         await asyncio.gather(*self._tasks)
 
