@@ -20,7 +20,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from node_rig import end, make_settings
 from xds.type.v3 import typed_struct_pb2
 
-from retic import graph, wiring
+from retic import graph, wiring, xds
 from retic.envoy import filters, names, resources
 from retic.mesh import network, tables
 from retic.node import inside, listed
@@ -141,25 +141,27 @@ class Pod(Namespace):
         return {**named, "mesh": True, "probes": [], **fields}
 
 
-def publish(control, settings, *uids, version="1"):
-    """The resources that the product makes for such pods on this node, plaintext let in as in PERMISSIVE."""
-    mesh = wiring.mesh(network.Settings(netns_folder=settings.netns_dir))
+def made(settings, *uids):
+    """The product's own function over such pods on this node, in a cluster's mode."""
+    mesh = wiring.mesh(network.Settings(netns_folder=settings.netns_dir, mode="PERMISSIVE"))
     rows = []
     for number, uid in enumerate(uids):
         metadata = meta.Metadata(name=f"cart-{number}", namespace="shop", uid=uid)
         spec = pods.PodSpec(containers=(), node_name=NODE, service_account_name="cart")
         rows += [graph.Set(tables.PODS, tables.Key("shop", f"cart-{number}"), pods.Pod(metadata=metadata, spec=spec))]
     mesh.commit(rows)
-    client = f"node/{NODE}"
+    return mesh
+
+
+def publish(control, settings, *uids, version="1"):
+    """The resources that the product makes for such pods on this node."""
+    mesh, client = made(settings, *uids), f"node/{NODE}"
     wanted = [(kind, name) for kind in (names.CLUSTER, names.LISTENER)
               for name in mesh.ask(resources.wanted, resources.Names(kind, client))]
+    wanted += [(names.FILTER, names.filter_slot(slot, uid)) for uid in uids for slot in filters.Slot]
     for kind, name in [*wanted, (names.ROUTES, "routes/shop")]:
-        made = mesh.ask(resources.resource, resources.Key(kind, name, client if kind == names.LISTENER else ""))
-        control.put(kind, name, Encoded(made), version)
-    for uid in uids:
-        for slot in filters.Slot:
-            filled = filters.filled(slot, uid, allow=True)
-            control.put(names.FILTER, names.filter_slot(slot, uid), filled, version)
+        key = resources.scope(kind, name, xds.Client(client, ""))
+        control.put(kind, name, Encoded(mesh.ask(resources.resource, key)), version)
 
 
 class Encoded:

@@ -2,12 +2,16 @@
 
 import contextlib
 
+import cluster_rig as rig
 import pytest
+from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from xds.type.v3 import typed_struct_pb2
 
+from retic import xds
+from retic.envoy import resources
 from retic.node import listed
 
 POD = {
@@ -52,14 +56,31 @@ def test_a_pod_that_is_none_refuses_the_list(fields, words):
 
 @pytest.mark.parametrize(
     "network",
-    [{}, {"pods": [], "services": []}, {**NETWORK, "pods": ["10.42.0.1/16"]}, {**NETWORK, "dns": "kube-dns"},
-     {**NETWORK, "services": ["fd00::/64"]}, {**NETWORK, "pods": ["10.42.0.0/16; drop"]},
-     {**NETWORK, "pods": ["10.0.0.0/8"] * 65}],
+    [{}, {"pods": []}, {**NETWORK, "pods": ["10.42.0.1/16"]}, {**NETWORK, "dns": "kube-dns"},
+     {**NETWORK, "pods": ["10.42.0.0/16; drop"]},
+     {**NETWORK, "pods": ["10.0.0.0/8"] * 16385}],
     ids=str,
 )  # fmt: skip
 def test_networks_that_are_none_refuse_the_list(network):
     with pytest.raises(listed.MalformedError):
         listed.decode(message(pods=[POD], network=network))
+
+
+def test_of_two_families_one_is_carried():
+    both = {"pods": ["10.42.0.0/16", "fd00::/64"], "services": ["fd01::/112", "10.43.0.0/16"], "dns": ""}
+    said = listed.decode(message(pods=[], network=both)).network
+    assert said.carried == ("10.42.0.0/15",)
+    nodes = {"pods": [f"10.42.{i}.0/24" for i in range(256)], "services": ["10.42.3.0/28", "10.96.0.0/16"]}
+    assert listed.decode(message(pods=[], network=nodes)).network.carried == ("10.42.0.0/16", "10.96.0.0/16")
+
+
+async def test_what_the_control_plane_makes_is_what_is_read(control, tmp_path):
+    mesh = rig.made(rig.cluster_settings(control, tmp_path), "u1", "u2")
+    made = mesh.ask(resources.resource, resources.scope(listed.TYPE_URL, listed.NAME, xds.Client(f"node/{rig.NODE}")))
+    said = listed.decode(discovery_pb2.Resource.FromString(made.resource).resource.value)
+    assert sorted(said.pods) == ["u1", "u2"]
+    assert all(entry.mesh for entry in said.pods.values())
+    assert said.network == listed.Network(("10.244.0.0/16",), ("10.96.0.0/16",))
 
 
 def test_missing_and_double_and_too_many():

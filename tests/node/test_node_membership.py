@@ -282,6 +282,24 @@ async def test_one_agent_follows_another_in_another_container(control, settings,
     assert [one.failed for one in loads] == [[], []]
 
 
+async def test_the_networks_that_the_control_plane_tells_are_in_the_rules(control, settings, pod):
+    rig.publish(control, settings, pod.uid)
+    network = {"pods": ["10.42.0.0/16", "fd00::/64"], "services": ["10.43.0.0/16"], "dns": "10.43.0.53"}
+    rig.tell(control, 1, pod.entry(), network=network)
+    async with running(settings, redirect):
+        await captured(control, pod.uid)
+        rules = pod.run("nft", "list", "ruleset")
+        assert "10.42.0.0/15" in rules
+        assert "ip daddr 10.43.0.53 tcp dport 53" in rules
+        assert "10.244.0.0" not in rules
+        rig.tell(control, 2, pod.entry(), network={**network, "pods": ["10.50.0.0/16"]})
+
+        async def others():
+            return "10.50.0.0/16" in await asyncio.to_thread(pod.run, "nft", "list", "ruleset")
+
+        await wait.until_async(others, "the other network in the pod that is captured already")
+
+
 async def test_a_broken_list_changes_nothing(control, settings, pod):
     rig.publish(control, settings, pod.uid)
     rig.tell(control, 1, pod.entry())

@@ -18,7 +18,7 @@ TYPE_URL = "type.googleapis.com/xds.type.v3.TypedStruct"
 NAME = "pods"
 MOST_PODS = 4096  # of one node
 MOST_PROBES = 256  # of one pod
-MOST_NETWORKS = 64
+MOST_NETWORKS = 16384  # a cluster has one for each node
 # A uid becomes the name of a file. Kubernetes has UUIDs, and hashes for static pods.
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # RFC 1123 subdomain, as Kubernetes has it
@@ -46,6 +46,12 @@ class Network(msgspec.Struct, frozen=True):
     pods: tuple[str, ...]
     services: tuple[str, ...]
     dns: str = ""
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The networks that the mesh carries: of a cluster with both, those of IPv4. None is in another."""
+        each = (ipaddress.IPv4Network(cidr) for cidr in (*self.pods, *self.services) if ":" not in cidr)
+        return tuple(map(str, ipaddress.collapse_addresses(each)))
 
 
 class _Value(msgspec.Struct, frozen=True):
@@ -88,13 +94,11 @@ def decode(content: bytes) -> Listed:
 def _check_network(network: Network) -> None:
     if len(network.pods) + len(network.services) > MOST_NETWORKS:
         raise MalformedError(f"there are more than {MOST_NETWORKS} networks")
-    if not network.pods and not network.services:
-        raise MalformedError("the mesh has no networks")
     try:
         for cidr in (*network.pods, *network.services):
-            ipaddress.IPv4Network(cidr)
+            ipaddress.ip_network(cidr)
         if network.dns:
-            ipaddress.IPv4Address(network.dns)
+            ipaddress.ip_address(network.dns)
     except ValueError as error:
         raise MalformedError(f"the mesh's networks are not as they should be: {str(error)[:300]}") from None
 

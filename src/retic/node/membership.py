@@ -70,10 +70,14 @@ class Membership:
             _log.warning("the control plane has no list of this node's pods; the last one stays")
             return
         said = listed.decode(message)
-        if said.network is not None:
-            with contextlib.suppress(pods.SwitchError):  # it is named there
-                mesh = (*said.network.pods, *said.network.services)
-                await self._known.set_networks(mesh, said.network.dns)
+        if said.network is not None and said.network.carried:
+            try:
+                dns = said.network.dns if ":" not in said.network.dns else ""
+                await self._known.set_networks(said.network.carried, dns)
+            except pods.SwitchError as error:
+                _log.warning("the mesh's networks are not known in every pod", reason=str(error))
+            except gate.SupersededError:
+                return
         self._listed = said.pods
         async with self._news:
             self._news.notify_all()

@@ -218,10 +218,11 @@ class Pods:
 
     async def set_networks(self, mesh: tuple[str, ...], dns: str) -> None:
         """The mesh's networks (CIDRs) and its DNS ("": as before), in every pod. SwitchError when one refuses."""
-        now = msgspec.structs.replace(self._redirection, mesh_networks=mesh, dns=dns or self._redirection.dns)
-        if now != self._redirection:
-            self._redirection = now
-            await self.point(now.to)
+        async with self.gate:
+            now = msgspec.structs.replace(self._redirection, mesh_networks=mesh, dns=dns or self._redirection.dns)
+            if now != self._redirection:
+                self._redirection = now
+                await self.point(now.to)
 
     def forget(self, uid: str) -> Pod | None:
         """Know the pod no longer, and leave its rules as they are. The pod, if it was known."""
