@@ -252,10 +252,11 @@ async def test_one_agent_follows_another_in_another_container(control, settings,
         loads = [rig.Load(pod.world.path, rig.POD, b"pod"), rig.Load(pod.path, rig.OUTSIDE, b"world")]
         held = rig.Held(pod.world.path, rig.POD)
         assert held.works()
+        said = len(control.reports)
         second = await rig.container(settings, tmp_path, "second")
         try:
             await wait.until_async(lambda: "agent started" in (tmp_path / "second.log").read_text(), "in charge", 60)
-            control.reports.clear()
+            await wait.until_async(lambda: len(control.reports) > said, "a report of the second")
             await captured(control, pod.uid)
             before = [one.done for one in loads]
             await wait.until_async(lambda: more(loads, before, 100), "load through the second")

@@ -4,7 +4,6 @@ In: the proxy's ports are guarded first, then Envoy listens, then the rules come
 any more, while those that exist keep what they need; when the last has ended everything is taken away.
 """
 
-import contextlib
 import pathlib
 
 from pyroute2 import IPRoute
@@ -30,6 +29,10 @@ table inet retic_guard {{
 """
 _STOP = """
 add table inet retic
+add chain inet retic scan { type filter hook output priority mangle; policy accept; }
+add chain inet retic output { type nat hook output priority -100; policy accept; }
+add chain inet retic prerouting { type nat hook prerouting priority -100; policy accept; }
+add chain inet retic input { type filter hook input priority filter; policy accept; }
 flush chain inet retic scan
 flush chain inet retic output
 flush chain inet retic prerouting
@@ -56,13 +59,7 @@ def stop(netns_path: str) -> None:
 
     Connections through the proxy go on. RedirectionError, OSError.
     """
-
-    def act() -> None:
-        redirect.load(_GUARD)
-        with contextlib.suppress(redirect.RedirectionError):  # no such chain: there is nothing to stop
-            redirect.load(_STOP)
-
-    inside.network_namespace(netns_path, act)
+    inside.network_namespace(netns_path, lambda: redirect.load(_GUARD + _STOP))
 
 
 def clear(netns_path: str) -> None:
