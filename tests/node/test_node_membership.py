@@ -188,6 +188,21 @@ async def test_a_pod_outside_the_mesh_passes(control, settings, pod):
     os.close(netns)
 
 
+async def test_a_static_pod_passes(control, settings):
+    """Its uid is a hash, and the list names its mirror by another."""
+    rig.tell(control, 1)
+    static = rig.Pod(uid="0123456789abcdef0123456789abcdef")
+    netns = os.open(static.path, os.O_RDONLY)
+    try:
+        async with running(settings, redirect):
+            await wait.until_async(settings.ready_file.exists, "an agent in charge")
+            assert await ask(settings, "add", static, netns) == {"ok": True, "mesh": False}
+            assert static.tables() == []
+    finally:
+        os.close(netns)
+        static.close()
+
+
 async def test_another_sandbox_of_the_same_pod_gets_listeners_of_its_own(control, settings, pod):
     pod.end_processes()
     rig.publish(control, settings, pod.uid)

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import subprocess
+import sys
 
 import cluster_rig as rig
 import pytest
@@ -157,3 +158,20 @@ def test_what_is_held_is_known_to_the_next_agent_of_the_container(spaces, place,
 def test_mounts_do_not_spread(spaces, tmp_path):
     line = next(x for x in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if f" {tmp_path / 'ns'} " in x)
     assert "shared:" not in line
+
+
+def test_settings_can_be_written_where_a_container_sees_them_read_only(place):
+    code = (
+        "import pathlib, subprocess; from retic.node import inside, namespaces;"
+        "subprocess.run(['mount', '--bind', '/proc/sys', '/proc/sys'], check=True);"
+        "subprocess.run(['mount', '-o', 'remount,bind,ro', '/proc/sys'], check=True);"
+        "setting = pathlib.Path('/proc/sys/net/ipv4/fwmark_reflect')\n"
+        "try: setting.write_text('1')\n"
+        "except OSError as error: print(error.strerror)\n"
+        f"namespaces.allow_sysctls(); inside.network_namespace({place.path!r}, lambda: setting.write_text('1'))"
+    )
+    command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "Read-only file system\n"
+    assert place.run("cat", "/proc/sys/net/ipv4/fwmark_reflect") == "1\n"
+    namespaces.allow_sysctls()  # here nothing is to be done

@@ -108,6 +108,8 @@ async def _run(settings: config.Config) -> None:
 
 
 def _log_json() -> None:
+    """To standard error, from the level that RETIC_LOG_LEVEL names; INFO when it names none."""
+    level = logging.getLevelNamesMapping().get(os.environ.get("RETIC_LOG_LEVEL", "").upper(), logging.INFO)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -116,7 +118,7 @@ def _log_json() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
 

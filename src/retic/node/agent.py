@@ -74,7 +74,7 @@ class Agent:
         )  # fmt: skip
         self._charge: charge.Charge | None = None
         if settings.enrolment is config.Enrolment.CLUSTER:
-            self._charge = charge.Charge(settings, self.pods, self._withdraw, self._channel, self._time)
+            self._charge = charge.Charge(settings, self.pods, self._withdraw, self._channel, self._time, self._failed)
         self._slots = slots.Slots(folder)
         self.proxies = proxies.Proxies(settings, self._slots, self.pods, self._make, self._moved, self._time)
 
@@ -196,6 +196,10 @@ class Agent:
     def _arrived(self) -> None:
         for one in self.proxies.all():
             one.relay.arrived()
+
+    def _failed(self, error: BaseException) -> None:
+        if not self.proxies.broken.done():
+            self.proxies.broken.set_exception(error)
 
     def _withdraw(self, netns_path: str) -> None:
         for one in self.proxies.all():

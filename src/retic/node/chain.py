@@ -5,6 +5,7 @@ that takes its place; whatever another program writes there gets our entry again
 put there.
 """
 
+import asyncio
 import os
 import pathlib
 from typing import Any
@@ -20,6 +21,8 @@ _LIST = ".conflist"
 _SUFFIXES = frozenset({_LIST, ".conf", ".json"})  # what libcni reads
 _KEPT = ".before-retic"  # beside a list made of a plain configuration: that configuration
 _OLDEST = "0.3.1"  # before it plugins do not get the result of the one before
+AGAIN = 2.0  # seconds between attempts
+LOOK_MS = 5000  # between looks without a change, for what no watch tells
 _log = structlog.get_logger("retic.node")
 
 
@@ -34,15 +37,22 @@ async def keep(where: config.Cni) -> None:
         try:
             install(where)
             said = ""
+            await _changed(where)
+            continue
         except (OSError, UnusableError) as error:
             if str(error) != said:
                 _log.warning("the CNI plugin is not in the node's chain", reason=str(error))
                 said = str(error)
-        async for _ in watchfiles.awatch(
-            where.conf, where.bin, recursive=False, rust_timeout=2000, yield_on_timeout=True, debounce=200
-        ):
-            if said or not installed(where):
-                break
+        await asyncio.sleep(AGAIN)
+
+
+async def _changed(where: config.Cni) -> None:
+    """Return when binary or entry are not as they should be any more. OSError when a folder is gone."""
+    async for _ in watchfiles.awatch(
+        where.conf, where.bin, recursive=False, rust_timeout=LOOK_MS, yield_on_timeout=True, debounce=200
+    ):
+        if not installed(where):
+            return
 
 
 def installed(where: config.Cni) -> bool:

@@ -16,7 +16,8 @@ _log = structlog.get_logger("retic.node")
 
 
 class Charge:
-    """`withdraw` closes the listeners in a namespace; `connect` gives a channel to the control plane, None as yet."""
+    """`withdraw` closes the listeners in a namespace; `connect` gives a channel to the control plane, None as yet;
+    `failed` hears of a duty that ended with an error."""
 
     def __init__(
         self,
@@ -25,11 +26,14 @@ class Charge:
         withdraw: Callable[[str], None],
         connect: Callable[[], "client.Channel | None"],
         time: clock.Clock,
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._settings = settings
         self.said = reporting.Reporting(known, connect, time)
+        namespaces.allow_sysctls()
         self._spaces = namespaces.Namespaces(settings.netns_folder)
         self.members = membership.Membership(known, self._spaces, self.said, withdraw)
+        self._failed = failed
         self._socket = settings.cni_socket or settings.socket("cni")
         self._attachments: attachments.Attachments | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -50,7 +54,7 @@ class Charge:
         if self._settings.cni is not None:
             self._tasks.append(asyncio.create_task(chain.keep(self._settings.cni), name="chain of plugins"))
         for task in self._tasks:
-            task.add_done_callback(_ended)
+            task.add_done_callback(self._ended)
         self._ready(True)
 
     async def end(self) -> None:
@@ -72,7 +76,7 @@ class Charge:
         else:
             self._settings.ready_file.unlink(missing_ok=True)
 
-
-def _ended(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        _log.error("a duty of the agent has ended", what=task.get_name(), exc_info=error)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("a duty of the agent has ended", what=task.get_name(), exc_info=error)
+            self._failed(error)

@@ -23,7 +23,7 @@ _DEFAULTS = {
     "RETIC_READY_FILE": "/tmp/ready",
     "RETIC_CNI_CONF": "/host/cni/net.d",
     "RETIC_CNI_BIN": "/host/cni/bin",
-    "RETIC_CNI_PLUGIN": "/usr/local/bin/retic-cni",
+    "RETIC_CNI_PLUGIN": "/opt/retic/cni/retic-cni",
     "RETIC_CNI_SOCKET": "/run/retic/cni.sock",
     "RETIC_LOGS": "/tmp/logs",
     "RETIC_POD_NETWORKS": "10.244.0.0/16",

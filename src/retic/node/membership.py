@@ -7,6 +7,7 @@ connections are left alone; when the last one through the proxy has ended, nothi
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
 
@@ -21,6 +22,7 @@ DRAIN = 3600.0  # seconds that a pod's last connections through the proxy may ta
 LOOK = 1.0  # seconds between looks at those
 CLOSING = 10.0  # seconds for Envoy to close a pod's listeners
 AGAIN = 5.0  # seconds between looks for pods that have no process yet, and attempts that failed
+_STATIC = re.compile(r"[0-9a-f]{32}")  # a hash of its manifest, which the API server shows as config.hash only
 _log = structlog.get_logger("retic.node")
 
 
@@ -88,7 +90,10 @@ class Membership:
         try:
             while True:
                 self._look.clear()
-                await self._follow()
+                try:
+                    await self._follow()
+                except OSError as error:
+                    _log.warning("the node's processes cannot be looked at; tried again", reason=str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._look.wait(), AGAIN)
         finally:
@@ -97,8 +102,11 @@ class Membership:
     async def join(self, asked: Asked, netns: int) -> bool:
         """A new pod: whether it is in the mesh; it is captured then. `netns` is a descriptor of its namespace.
 
-        EnrolError when the control plane does not name it in time, or it cannot be captured.
+        A static pod passes: the runtime knows it by another uid than the API server does. EnrolError when the control
+        plane does not name the pod in time, or it cannot be captured.
         """
+        if _STATIC.fullmatch(asked.uid):
+            return False
         entry = await self._entry(asked)
         async with self._alone(asked.uid):
             if not self._spaces.same(asked.uid, netns):
@@ -194,7 +202,7 @@ class Membership:
         if self._wanted(pod.uid):
             return
         self._withdraw(pod.netns)
-        await self._known.closed(pod.netns, CLOSING)
+        await self._known.closed(pod.netns, DRAIN)  # those of an Envoy that drains stay until it has
         await self._known.clear(pod.uid)
         await inside.on_thread(lambda: self._spaces.drop(pod.uid))
         _log.info("pod released", namespace=pod.namespace, name=pod.name)

@@ -15,7 +15,7 @@ import structlog
 
 from retic.node import listed, processes
 
-_MS_BIND, _MS_PRIVATE, _MNT_DETACH, _NOFOLLOW = 0x1000, 1 << 18, 2, 8
+_MS_REMOUNT, _MS_BIND, _MS_PRIVATE, _MNT_DETACH, _NOFOLLOW = 0x20, 0x1000, 1 << 18, 2, 8
 _NS_GET_NSTYPE, _CLONE_NEWNET = 0xB703, 0x40000000  # ioctl_ns(2)
 _libc = ctypes.CDLL(None, use_errno=True)
 _log = structlog.get_logger("retic.node")
@@ -23,6 +23,15 @@ _log = structlog.get_logger("retic.node")
 
 class NotANamespaceError(OSError):
     """What was given is no network namespace of a pod. The message says why."""
+
+
+def allow_sysctls(folder: pathlib.Path = pathlib.Path("/proc/sys")) -> None:
+    """Let this mount namespace write settings: containers see them read-only. OSError when that is forbidden.
+
+    Which namespace's network settings are seen there depends on who looks, not on the mount.
+    """
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        _mount("none", str(folder), _MS_REMOUNT | _MS_BIND)
 
 
 class Namespaces:
