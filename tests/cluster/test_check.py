@@ -189,7 +189,11 @@ async def test_reports_of_nodes(cluster):
     old = [{"uid": "u", "connections": 2}]
     await kubelet.report(cluster, captured=3, plaintext=old, envoy="1.40.0", retic=values.VERSION)
     found = await asked(cluster)
-    assert all(found[one].ok for one in ("agents-reported", "agent-versions", "cni-chain", "kernel-features"))
+    assert all(found[one].ok for one in ("agents-reported", "agent-versions"))
+    assert not {"cni-chain", "kernel-features"} & set(found)  # nobody said anything of them
+    await kubelet.report(cluster, plaintext=old, cni="", kernel=[])
+    found = await asked(cluster)
+    assert all(found[one].ok for one in ("cni-chain", "kernel-features"))
     assert (found["plaintext"].ok, found["plaintext"].message) == (True, "node-1: 2")
     await kubelet.report(cluster, retic="0.0.9", cni="no retic-cni in 10-flannel.conflist", kernel=["nf_tables"])
     found = await asked(cluster)

@@ -23,7 +23,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """One key of the ConfigMap retic-nodes, named as the node: its agent's last report, as the controller keeps it.
 
     `captured` counts pods, `plaintext` lists some. `cni` says what is wrong with the node's chain of plugins and
-    `kernel` which features it lacks; empty when all is well. `time` is RFC 3339.
+    `kernel` which features it lacks: empty when all is well, None when nothing was said. `time` is RFC 3339.
     """
 
     captured: int = 0
@@ -31,8 +31,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     envoy: str = ""
     retic: str = ""
     time: str = ""
-    cni: str = ""
-    kernel: tuple[str, ...] = ()
+    cni: str | None = None
+    kernel: tuple[str, ...] | None = None
 
 
 def parse(config_map: dict[str, Any]) -> dict[str, Report]:

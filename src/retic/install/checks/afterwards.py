@@ -152,18 +152,16 @@ async def envoy_versions(cluster: Cluster) -> list[str]:
     return [f"{node}: {report.envoy}" for node, report in reports if report.envoy] if len(versions) > 1 else []
 
 
-async def cni_chain(cluster: Cluster) -> list[str]:
-    """As each node's agent sees it."""
-    return [f"{node}: {report.cni}" for node, report in sorted((await _reports(cluster)).items()) if report.cni]
+async def cni_chain(cluster: Cluster) -> list[str] | None:
+    """As each node's agent sees it; of agents that say nothing, nothing."""
+    said = {node: report.cni for node, report in (await _reports(cluster)).items() if report.cni is not None}
+    return [f"{node}: {fault}" for node, fault in sorted(said.items()) if fault] if said else None
 
 
-async def kernel_features(cluster: Cluster) -> list[str]:
-    """As each node's agent sees it."""
-    return [
-        f"{node}: no {', '.join(report.kernel)}"
-        for node, report in sorted((await _reports(cluster)).items())
-        if report.kernel
-    ]
+async def kernel_features(cluster: Cluster) -> list[str] | None:
+    """As each node's agent sees it; of agents that say nothing, nothing."""
+    said = {node: report.kernel for node, report in (await _reports(cluster)).items() if report.kernel is not None}
+    return [f"{node}: no {', '.join(lacks)}" for node, lacks in sorted(said.items()) if lacks] if said else None
 
 
 async def plaintext(cluster: Cluster) -> list[str]:
