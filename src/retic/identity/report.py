@@ -29,12 +29,18 @@ class Plaintext(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All that a node has captured now, and the versions of its Envoy and agent. Bounds: 4,096 pods."""
+    """All that a node has captured now, and the versions of its Envoy and agent. Bounds: 4,096 pods.
+
+    `cni` says what is wrong with the node's chain of CNI plugins, `kernel` names what the kernel lacks: empty when all
+    is well, None when the agent has not looked.
+    """
 
     captured: Annotated[tuple[_Uid, ...], msgspec.Meta(max_length=4096)] = ()
     plaintext: Annotated[tuple[Plaintext, ...], msgspec.Meta(max_length=4096)] = ()
     envoy: _Version = ""
     retic: _Version = ""
+    cni: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
+    kernel: Annotated[tuple[_Version, ...], msgspec.Meta(max_length=32)] | None = None
 
 
 class Noted(msgspec.Struct, frozen=True):

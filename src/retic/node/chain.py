@@ -65,6 +65,16 @@ def installed(where: config.Cni) -> bool:
         return False
 
 
+def fault(where: config.Cni) -> str:
+    """What is wrong with binary and entry; "" when nothing is."""
+    if installed(where):
+        return ""
+    try:
+        return f"{NAME} is not in {_first(where.conf)}, or its program not in {where.bin}"[:1024]
+    except (OSError, UnusableError) as error:
+        return str(error)[:1024]
+
+
 def install(where: config.Cni) -> None:
     """Put binary and entry in place, each in one step. UnusableError, OSError."""
     if not _same(where.plugin, where.bin / NAME):

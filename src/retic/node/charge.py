@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from retic.identity import client, clock
-from retic.node import attachments, chain, config, envoy, membership, namespaces, pods, reporting
+from retic.node import attachments, chain, config, envoy, kernel, membership, namespaces, pods, reporting
 
 _log = structlog.get_logger("retic.node")
 
@@ -29,7 +29,7 @@ class Charge:
         failed: Callable[[BaseException], None],
     ) -> None:
         self._settings = settings
-        self.said = reporting.Reporting(known, connect, time)
+        self.said = reporting.Reporting(known, connect, time, chain=self._chain)
         namespaces.allow_sysctls()
         self._spaces = namespaces.Namespaces(settings.netns_folder)
         self.members = membership.Membership(known, self._spaces, self.said, withdraw)
@@ -45,6 +45,7 @@ class Charge:
             return
         binary = envoy.binary(self._settings.envoy)
         self.said.envoy = await asyncio.to_thread(envoy.check_version, binary)
+        self.said.kernel = await asyncio.to_thread(kernel.lacks)
         self._attachments = attachments.Attachments(self._socket, self.members)
         await self._attachments.start()
         self._tasks = [
@@ -67,6 +68,9 @@ class Charge:
         if self._attachments is not None:
             await self._attachments.close()
             self._attachments = None
+
+    def _chain(self) -> str | None:
+        return None if self._settings.cni is None else chain.fault(self._settings.cni)
 
     def _ready(self, ready: bool) -> None:
         if self._settings.ready_file is None:

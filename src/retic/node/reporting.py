@@ -23,7 +23,11 @@ _log = structlog.get_logger("retic.node")
 
 
 class Reporting:
-    """`connect` gives a channel with the agent's certificate, None as yet; `count` counts a namespace's connections."""
+    """`connect` gives a channel with the agent's certificate, None as yet; `count` counts a namespace's connections.
+
+    `chain` says what is wrong with the node's chain of plugins ("" for nothing), `kernel` is what the kernel lacks;
+    None where nobody has looked.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class Reporting:
         time: clock.Clock,
         *,
         count: Callable[[str], connections.Counted] = connections.counted,
+        chain: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._known = known
         self._connect = connect
@@ -41,7 +46,9 @@ class Reporting:
         self._heard = asyncio.Condition()
         self._changes = 0
         self._told = -1
+        self._chain = chain
         self.envoy = ""
+        self.kernel: tuple[str, ...] | None = None
 
     def changed(self) -> None:
         """Report soon."""
@@ -113,4 +120,7 @@ class Reporting:
                 plaintext.append(report.Plaintext(pod.uid, found))
         # Counted meanwhile, some may be captured no longer.
         still = tuple(pod.uid for pod in self._known.all() if pod.captured)[:MOST_PODS]
-        return report.Report(still, tuple(plaintext), self.envoy, importlib.metadata.version("retic"))
+        chain = await asyncio.to_thread(self._chain)
+        return report.Report(
+            still, tuple(plaintext), self.envoy, importlib.metadata.version("retic"), chain, self.kernel
+        )
