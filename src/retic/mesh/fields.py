@@ -86,11 +86,6 @@ def gateway_class(ref: findings.Ref, spec: gateway.GatewayClassSpec) -> Faults:
 
 def gateways(ref: findings.Ref, spec: gateway.GatewaySpec) -> Faults:
     """What a Gateway of Retic's cannot ask for; what is wrong with a listener is `mesh.gateways`' to say."""
-    if spec.addresses:
-        yield _gateway(
-            ref, "spec.addresses",
-            "a Gateway cannot choose its address: it gets one of its own, which retic ps shows",
-        )
     if spec.infrastructure is not None and spec.infrastructure.parameters_ref is not None:
         path = "spec.infrastructure.parametersRef"
         yield _gateway(ref, path, "Retic has no parameters for its Gateways: this is not read")

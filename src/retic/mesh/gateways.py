@@ -8,7 +8,7 @@ from retic.objects import gateway, routes
 
 _GROUP = "gateway.networking.k8s.io"
 _TLS = "kubernetes.io/tls"
-_PROTOCOLS = ("HTTP", "HTTPS")
+PROTOCOLS = ("HTTP", "HTTPS")
 
 
 class Listener(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ def resolved(db: graph.Db, key: tables.Key) -> Resolved:
     listeners: list[Listener] = []
     for i, listener in enumerate(found.spec.listeners):
         path = f"spec.listeners[{i}]"
-        fault = _conflict(origin, path, listener, listeners) or _unchecked(origin, found.spec, i)
+        fault = _conflict(origin, found.spec, i) or _unchecked(origin, found.spec, i)
         made = None if fault else _listener(db, key, listener, path, faults)
         if fault:
             faults.append(fault)
@@ -64,24 +64,31 @@ def resolved(db: graph.Db, key: tables.Key) -> Resolved:
     return Resolved(tuple(listeners), tuple(faults))
 
 
-def _conflict(
-    origin: findings.Ref, path: str, listener: gateway.Listener, so_far: list[Listener]
-) -> findings.Fault | None:
-    if listener.protocol not in _PROTOCOLS:
+def _conflict(origin: findings.Ref, spec: gateway.GatewaySpec, number: int) -> findings.Fault | None:
+    """What keeps a listener from being told apart. Of several in conflict none wins (Gateway API, Gateway.spec.
+    listeners: "the implementation MUST NOT pick one conflicting Listener as the winner")."""
+    listener, path = spec.listeners[number], f"spec.listeners[{number}]"
+    if listener.protocol not in PROTOCOLS:
         return findings.Fault(
             "RT0303", origin, f"{path}.protocol",
             f"Retic does not serve protocol {listener.protocol} on listener {listener.name}",
             "use HTTP or HTTPS",
         )
-    https = listener.protocol == "HTTPS"
-    for other in so_far:
-        if other.port == listener.port and (
-            other.https != https or other.hostname == (listener.hostname or "")
-        ):
+    host = (listener.hostname or "").lower()
+    for i, other in enumerate(spec.listeners):
+        if i == number or other.port != listener.port or other.protocol not in PROTOCOLS:
+            continue
+        if other.protocol != listener.protocol:
             return findings.Fault(
-                "RT0304", origin, path,
-                f"listener {listener.name} has the port, and the protocol or host, of listener {other.name}",
-                "give it another port or hostname, and one protocol to each port",
+                "RT0304", origin, f"{path}.protocol",
+                f"listeners {listener.name} and {other.name} have one port and two protocols: neither is served",
+                "give one of them another port, or both one protocol",
+            )
+        if (other.hostname or "").lower() == host:
+            return findings.Fault(
+                "RT0304", origin, f"{path}.hostname",
+                f"listeners {listener.name} and {other.name} have the same port and host: neither is served",
+                "give one of them another port or hostname",
             )
     return None
 
@@ -108,12 +115,17 @@ def _listener(
         certificates = _certificates(db, key, listener, path, faults)
         if not certificates:
             return None
+    return written(listener, tuple(certificates))
+
+
+def written(listener: gateway.Listener, certificates: tuple[tables.Key, ...] = ()) -> Listener:
+    """A listener as its author wrote it, whether or not it can be served."""
     return Listener(
         listener.name,
         listener.port,
         (listener.hostname or "").lower(),
-        https,
-        tuple(certificates),
+        listener.protocol == "HTTPS",
+        certificates,
         listener.allowed_routes or gateway.AllowedRoutes(),
     )
 
@@ -177,7 +189,7 @@ def _unusable(
     return None
 
 
-def _admits(db: graph.Db, listener: Listener, own: str, ref: findings.Ref) -> bool:
+def admits(db: graph.Db, listener: Listener, own: str, ref: findings.Ref) -> bool:
     """Whether the listener takes a route of this kind from this namespace (AllowedRoutes)."""
     kinds = listener.allowed.kinds
     if kinds and all(k.kind != ref.kind or (k.group or _GROUP) != _GROUP for k in kinds):
@@ -215,13 +227,14 @@ def attachments(db: graph.Db, key: tables.Key) -> tuple[Attachment, ...]:
             if tables.parent_ref(ref.namespace, p) != parent or value is None:
                 continue
             for listener in found.listeners:
-                if _wants(p, listener) and _admits(db, listener, key.namespace, ref):
+                if wants(p, listener) and admits(db, listener, key.namespace, ref):
                     common = hosts.common(listener.hostname, value.spec.hostnames)
                     answer.extend(Attachment(ref, listener.name, host) for host in common)
     return tuple(dict.fromkeys(answer))
 
 
-def _wants(parent: routes.ParentReference, listener: Listener) -> bool:
+def wants(parent: routes.ParentReference, listener: Listener) -> bool:
+    """Whether a parentRef means this listener: by name, by port, both or neither."""
     return parent.section_name in (None, "", listener.name) and parent.port in (None, listener.port)
 
 

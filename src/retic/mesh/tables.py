@@ -14,6 +14,8 @@ from retic.objects import core, discovery, gateway, meta, pods, routes
 
 ROLE_ANNOTATION = "retic.dev/role"
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
+# The Gateway's whole name on its pods: a label has 63 characters at most, a Gateway's name 253.
+GATEWAY_ANNOTATION = "retic.dev/gateway"
 SERVICE_LABEL = "kubernetes.io/service-name"
 CONTROLLER = "retic.dev/gateway-controller"
 MESH_LABEL = "retic.dev/mesh"
@@ -91,7 +93,7 @@ def _pod_uid(_: Key, pod: pods.Pod) -> Iterable[str]:
 
 
 def _pod_gateway(_: Key, pod: pods.Pod) -> Iterable[Key]:
-    name = pod.metadata.labels.get(GATEWAY_LABEL)
+    name = pod.metadata.annotations.get(GATEWAY_ANNOTATION) or pod.metadata.labels.get(GATEWAY_LABEL)
     return [Key(pod.metadata.namespace, name)] if name else []
 
 
@@ -175,6 +177,8 @@ def _reduced(value: objects.Object) -> objects.Object:
     metadata = msgspec.structs.replace(value.metadata, generation=None, owner_references=())
     if isinstance(value, core.Node):
         return _reduced_node(value)
+    if isinstance(value, gateway.GatewayClass | gateway.Gateway | routes.HTTPRoute | routes.GRPCRoute):
+        return msgspec.structs.replace(value, metadata=metadata, status=None)
     if not isinstance(value, pods.Pod):
         return msgspec.structs.replace(value, metadata=metadata)
     return msgspec.structs.replace(value, metadata=metadata, status=_reduced_status(value.status or pods.PodStatus()))

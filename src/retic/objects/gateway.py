@@ -19,7 +19,7 @@ class ParametersReference(meta.Part, frozen=True):
 
 
 class GatewayClassSpec(meta.Part, frozen=True):
-    """Whose Gateways these are: Retic's `controller_name` is retic.dev/gateway."""
+    """Whose Gateways these are: Retic's `controller_name` is retic.dev/gateway-controller."""
 
     controller_name: str
     parameters_ref: ParametersReference | None = None
@@ -27,9 +27,10 @@ class GatewayClassSpec(meta.Part, frozen=True):
 
 
 class GatewayClass(meta.Object, frozen=True):
-    """A class of Gateways; it has no namespace."""
+    """A class of Gateways; it has no namespace. `status` is as its writers left it."""
 
     spec: GatewayClassSpec
+    status: forms.Raw | None = None
 
 
 class SecretObjectReference(meta.Part, frozen=True):
@@ -122,6 +123,7 @@ class Gateway(meta.Object, frozen=True):
     """A Gateway."""
 
     spec: GatewaySpec
+    status: forms.Raw | None = None
 
 
 class ReferenceGrantFrom(meta.Part, frozen=True):

@@ -202,6 +202,7 @@ class HTTPRoute(meta.Object, frozen=True):
     """An HTTPRoute."""
 
     spec: HTTPRouteSpec = HTTPRouteSpec()
+    status: forms.Raw | None = None
 
 
 class GRPCRouteFilter(meta.Part, frozen=True):
@@ -266,3 +267,4 @@ class GRPCRoute(meta.Object, frozen=True):
     """A GRPCRoute."""
 
     spec: GRPCRouteSpec = GRPCRouteSpec()
+    status: forms.Raw | None = None

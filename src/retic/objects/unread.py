@@ -4,7 +4,7 @@ Names are those of the Kubernetes 1.35 and Gateway API 1.4 references. A field m
 struct gets it.
 """
 
-from retic.objects import core, discovery, gateway, meta, pods, routes, volume, workloads
+from retic.objects import core, discovery, meta, pods, volume, workloads
 
 _NAMES: dict[type[meta.Part], str] = {
     meta.Object: "apiVersion kind",
@@ -48,10 +48,6 @@ _NAMES: dict[type[meta.Part], str] = {
     workloads.JobReference: "fieldPath resourceVersion",
     discovery.Endpoint: "deprecatedTopology",
     discovery.TargetRef: "apiVersion resourceVersion fieldPath",
-    gateway.GatewayClass: "status",
-    gateway.Gateway: "status",
-    routes.HTTPRoute: "status",
-    routes.GRPCRoute: "status",
 }
 
 

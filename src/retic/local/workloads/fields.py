@@ -11,9 +11,10 @@ from typing import Any
 
 from retic import findings
 from retic.local.workloads import fields_pods, said, world
-from retic.objects import core, pods, workloads
+from retic.objects import core, gateway, pods, workloads
 
 _Said = Iterator[said.Said]
+_CONTROLLER = "retic.dev/gateway-controller"
 
 
 def of_template(bench: world.Bench, owner: findings.Ref, spec: pods.PodSpec, path: str) -> None:
@@ -24,9 +25,20 @@ def of_template(bench: world.Bench, owner: findings.Ref, spec: pods.PodSpec, pat
 
 def of_object(bench: world.Bench, key: findings.Ref, value: Any) -> None:
     """Report the fields of an object itself, without its pod template's."""
+    if key.kind == "Gateway" and not _ours(bench, value):
+        return
     found = _BY_KIND.get(key.kind)
     for each in found(value) if found else ():
         bench.fault(each.code, key, each.path, each.message, each.fix)
+
+
+def _ours(bench: world.Bench, value: gateway.Gateway) -> bool:
+    """Whether a Gateway is of a class of Retic's; the class `retic` need not be written."""
+    name = value.spec.gateway_class_name
+    found = bench.given.get(findings.Ref("GatewayClass", "", name))
+    if isinstance(found, gateway.GatewayClass):
+        return found.spec.controller_name == _CONTROLLER
+    return name == "retic"
 
 
 def _node(value: core.Node) -> _Said:
@@ -99,11 +111,18 @@ def _job_spec(spec: workloads.JobSpec, path: str) -> _Said:
         yield said.changed(f"{path}.managedBy", f"the Job is run here, not by {spec.managed_by}", "remove it")
 
 
+def _gateway(value: gateway.Gateway) -> _Said:
+    if value.spec.addresses:
+        message = "a Gateway cannot choose its address here: it gets one of its own, which retic ps shows"
+        yield said.Said("spec.addresses", message, code="RT0308")
+
+
 _BY_KIND: dict[str, Callable[[Any], _Said]] = {
     "Node": _node,
     "ConfigMap": _immutable,
     "Secret": _immutable,
     "Service": _service,
+    "Gateway": _gateway,
     "Deployment": _deployment,
     "StatefulSet": _stateful_set,
     "DaemonSet": _daemon_set,
