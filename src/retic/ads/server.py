@@ -85,6 +85,14 @@ class Server:
                 found[one.client.id] = now
         return found
 
+    def streams(self) -> Iterator[stream.Stream]:
+        """The streams whose client has named itself, one by one: two of one client are two."""
+        return self._connected()
+
+    async def news(self) -> None:
+        """Wait until a stream has made progress, has come or has gone."""
+        await self._news.wait()
+
     async def settled(self, seconds: float) -> bool:
         """Wait until every connected client has answered everything that the graph has for it now.
 

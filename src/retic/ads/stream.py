@@ -15,7 +15,7 @@ import structlog
 from retic import xds
 from retic.ads import counters as counting
 from retic.ads import event, source
-from retic.xds import state
+from retic.xds import kinds, state
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +69,11 @@ class Stream:
     def idle(self) -> bool:
         """Whether the client has acknowledged or rejected everything that the graph has for it."""
         return not self._opening and self._state.idle
+
+    @property
+    def begun(self) -> bool:
+        """Whether the client has asked for its listeners, which it does last, and has answered what it was sent."""
+        return any(book.type_url == kinds.LISTENER and book.asked and book.idle for book in self._state.books())
 
     def progress(self) -> Progress:
         """How far the client is."""

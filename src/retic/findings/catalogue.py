@@ -90,6 +90,7 @@ _add("RT0506", _E, "a pod for which no node is left")
 _add("RT0507", _I, "a field that local mode does not carry out, with no change of traffic")
 # Control plane and proxies
 _add("RT0601", _E, "a proxy refused a resource")
+_add("RT0602", _W, "a status that another controller writes too")
 _add("RT0610", _E, "a kind that the API server does not allow Retic to read")
 _add("RT0602", _E, "the authority's Secret cannot be used")
 

@@ -21,6 +21,7 @@ class Store:
         self._news = news
         self._objects: dict[findings.Ref, objects.Object] = {}
         self._positions: dict[findings.Ref, model.Position] = {}
+        self._listeners: list[Callable[[tuple[findings.Ref, ...]], None]] = []
         self.found: tuple[findings.Finding, ...] = ()
         self.is_synced = False
 
@@ -34,11 +35,17 @@ class Store:
         """Where they were written; objects that no file holds have none."""
         return self._positions
 
+    def listen(self, told: Callable[[tuple[findings.Ref, ...]], None]) -> None:
+        """Have `told` called with what each commit concerned, once the graph has taken it in."""
+        self._listeners.append(told)
+
     def apply(self, changes: Iterable[stream.Change]) -> None:
         """One commit for changes that belong together."""
         rows: list[graph.Change] = []
+        refs: list[findings.Ref] = []
         for change in changes:
             ref = findings.Ref(change.kind, change.namespace, change.name)
+            refs.append(ref)
             if change.object is None:
                 self._objects.pop(ref, None)
             else:
@@ -49,6 +56,8 @@ class Store:
                 self._positions[ref] = change.position
             rows.extend(self._rows(ref, change.object))
         self._mesh.commit(rows)
+        for told in self._listeners:
+            told(tuple(refs))
         self._news()
 
     def report(self, found: tuple[findings.Finding, ...]) -> None:
