@@ -1,0 +1,256 @@
+"""Writes the status of Gateway API kinds: one writer, on the leader, and only what differs.
+
+What is wanted comes from `status_*`, what stands there from the store. A write is preceded by a fresh read and
+carries its resourceVersion: who wrote in between is not overwritten. Where somebody else writes the same fields
+again and again, this writer gives way with growing pauses and says so.
+"""
+
+import datetime
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from retic import findings, graph, objects
+from retic.findings import catalogue
+from retic.identity import clock
+from retic.kube import leading, live, paths, requests, status_class, status_gateway, status_route, work
+from retic.mesh import gateways, tables, verdicts, workloads
+from retic.objects import gateway, routes
+from retic.sources import api, store
+
+Json = dict[str, Any]
+log = structlog.get_logger(__name__)
+
+_TRIES = 5
+_OFTEN, _SELDOM = 0.5, 30.0
+"""Seconds between two questions to the other replicas about an object that is not live everywhere."""
+CONTESTED = 3
+"""So many times in a row may somebody undo a write before it counts as a contest."""
+FIRST, LONGEST = 5.0, 300.0
+"""Seconds of pause in a contest."""
+
+
+class Gateways(msgspec.Struct, frozen=True):
+    """What is known of a Gateway's objects (gateway_writer.GatewayWriter)."""
+
+    asked: Callable[[gateway.Gateway], requests.Asked | requests.Problem]
+    addresses: Callable[[tables.Key], status_gateway.Addresses]
+
+
+class _Contest(msgspec.Struct):
+    """`undone`: how often in a row a write was undone; `last` is when, `not_before` when to write again."""
+
+    written: bytes = b""
+    undone: int = 0
+    last: datetime.datetime = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+    not_before: datetime.datetime | None = None
+
+
+Far = Callable[[findings.Ref, int, findings.Ref], Awaitable["live.Live | None"]]
+"""How far the proxies of a parent are with a generation of an object; None: not known yet."""
+
+
+class StatusWriter:
+    """`bundle` gives the version of the Gateway API's CRDs, None while it is not known."""
+
+    def __init__(
+        self, client: leading.Client, mesh: graph.Graph, kept: store.Store, made: Gateways, far: Far,
+        bundle: Callable[[], str | None], time: clock.Clock,
+    ) -> None:  # fmt: skip
+        self._api, self._mesh, self._kept, self._made, self._far = client, mesh, kept, made, far
+        self._bundle, self._time = bundle, time
+        self._rate = work.Rate(20, 50, time)
+        self._contests: dict[findings.Ref, _Contest] = {}
+        self._watches: dict[findings.Ref, list[graph.Watch[Any]]] = {}
+        self._open: dict[findings.Ref, datetime.datetime] = {}
+        self.queue = work.Queue("status", self._write, time)
+        self.writes = 0
+
+    @property
+    def found(self) -> tuple[findings.Finding, ...]:
+        """Objects whose status somebody else writes too."""
+        return tuple(
+            catalogue.finding(
+                findings.Fault(
+                    "RT0602", ref, "status",
+                    "another controller keeps overwriting the status that Retic writes here",
+                    "find it with `kubectl get -o yaml --show-managed-fields` and stop one of the two",
+                ),
+                "", 0,
+            )
+            for ref, contest in sorted(self._contests.items())
+            if contest.undone >= CONTESTED
+        )  # fmt: skip
+
+    def follow(self, refs: Iterable[findings.Ref]) -> None:
+        """These objects have changed, have come or have gone."""
+        for ref in refs:
+            if ref.kind not in paths.STATUS_KINDS:
+                continue
+            if ref in self._kept.objects:
+                self._watch(ref)
+            else:
+                for watch in self._watches.pop(ref, ()):
+                    watch.close()
+                self._contests.pop(ref, None)
+                self._open.pop(ref, None)
+            self.queue.add(ref)
+
+    def advanced(self, refs: Iterable[findings.Ref]) -> None:
+        """Proxies are further with these objects, or with others that they were not through with."""
+        for ref in {*refs, *self._open}:
+            self.queue.add(ref)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.close()
+        self._watches.clear()
+
+    def _watch(self, ref: findings.Ref) -> None:
+        if ref in self._watches:
+            return
+
+        def ready(_: Any) -> None:
+            self.queue.add(ref)
+
+        key = tables.Key(ref.namespace, ref.name)
+        if ref.kind == "Gateway":
+            found: list[graph.Watch[Any]] = [
+                self._mesh.watch(gateways.resolved, key, ready=ready),
+                self._mesh.watch(verdicts.listeners, key, ready=ready),
+                self._mesh.watch(workloads.accounts_of_gateway, key, ready=ready),
+            ]
+        elif ref.kind == "GatewayClass":
+            found = [self._mesh.watch(gateways.ours, ref.name, ready=ready)]
+        else:
+            found = [
+                self._mesh.watch(verdicts.parents, ref, ready=ready),
+                self._mesh.watch(status_route.faults, ref, ready=ready),
+            ]
+        self._watches[ref] = found
+
+    async def _write(self, ref: findings.Ref) -> None:
+        value = self._kept.objects.get(ref)
+        if value is None or value.metadata.deletion_timestamp:
+            return
+        generation = value.metadata.generation or 0
+        merge = await self._wanted(ref, value, generation)
+        if merge is None:
+            return
+        present = getattr(value, "status", None) or {}
+        made = merge(present)
+        if made == present:
+            return
+        await self._put(ref, generation, merge)
+
+    async def _put(self, ref: findings.Ref, generation: int, merge: Callable[[Mapping[str, Any]], Json]) -> None:
+        path = paths.of(ref)
+        for _ in range(_TRIES):
+            try:
+                fresh = await self._api.get(path)
+            except api.ApiError as error:
+                if error.status == 404:
+                    return
+                raise
+            if fresh["metadata"].get("generation", 0) != generation:
+                return  # the store will hear of it, and this is called again
+            present = fresh.get("status") or {}
+            made = merge(present)
+            if made == present:
+                return
+            self._contend(ref, present, made)
+            await self._rate.take()
+            try:
+                await self._api.replace(f"{path}/status", {**fresh, "status": made})
+            except api.ApiError as error:
+                if error.status == 409:
+                    continue
+                if error.status == 404:
+                    return
+                raise
+            self.writes += 1
+            self._contests.setdefault(ref, _Contest()).written = _essence(made)
+            return
+        raise work.AgainError(work.FIRST)
+
+    def _contend(self, ref: findings.Ref, present: Json, made: Json) -> None:
+        """Whether a write was undone by somebody else; AgainError while it is not the time to try it again."""
+        contest = self._contests.setdefault(ref, _Contest())
+        now, wanted = self._time.now(), _essence(made)
+        if contest.written != wanted or (now - contest.last).total_seconds() > 2 * LONGEST:
+            contest.undone, contest.not_before = 0, None
+        if contest.written != wanted or _essence(present) == wanted:
+            return
+        if contest.undone >= CONTESTED:
+            pause = min(LONGEST, FIRST * 2 ** (contest.undone - CONTESTED))
+            if contest.not_before is None:
+                contest.not_before = now + datetime.timedelta(seconds=pause)
+                log.warning("another controller writes this status too", object=str(ref), pause=pause)
+            if now < contest.not_before:
+                raise work.AgainError((contest.not_before - now).total_seconds())
+            contest.not_before = None
+        contest.undone, contest.last = contest.undone + 1, now
+
+    async def _wanted(
+        self, ref: findings.Ref, value: objects.Object, generation: int
+    ) -> Callable[[Mapping[str, Any]], Json] | None:
+        now = self._time.now().astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if isinstance(value, gateway.GatewayClass):
+            if value.spec.controller_name != tables.CONTROLLER:
+                return None
+            made = status_class.wanted(value, self._bundle())
+            return lambda present: status_class.merged(present, made, generation=generation, now=now)
+        if isinstance(value, gateway.Gateway):
+            return await self._gateway(ref, value, generation, now)
+        if isinstance(value, routes.HTTPRoute | routes.GRPCRoute):
+            return await self._route(ref, generation, now)
+        return None
+
+    async def _gateway(
+        self, ref: findings.Ref, value: gateway.Gateway, generation: int, now: str
+    ) -> Callable[[Mapping[str, Any]], Json] | None:
+        key = tables.Key(ref.namespace, ref.name)
+        far = await self._far(ref, generation, ref)
+        made = status_gateway.wanted(self._mesh, key, self._made.asked(value), self._made.addresses(key), far)
+        if made is None:
+            return None
+        self._mark(ref, [far])
+        return lambda present: status_gateway.merged(present, made, generation=generation, now=now)
+
+    async def _route(self, ref: findings.Ref, generation: int, now: str) -> Callable[[Mapping[str, Any]], Json] | None:
+        targets = {parent.target for parent in self._mesh.ask(verdicts.parents, ref)}
+        far = {target: await self._far(ref, generation, target) for target in targets}
+        entries = status_route.wanted(self._mesh, ref, far)
+        self._mark(ref, far.values())
+
+        def merge(present: Mapping[str, Any]) -> Json:
+            if not entries and not present.get("parents"):
+                return dict(present)  # nobody's of ours: a status of no entry is not begun
+            return status_route.merged(
+                present, entries, namespace=ref.namespace, generation=generation, now=now
+            )
+
+        return merge
+
+    def _mark(self, ref: findings.Ref, far: Iterable["live.Live | None"]) -> None:
+        """Remember what the proxies are not through with: it is looked at again, less and less often."""
+        if all(each is not None and each.total and each.live == each.total for each in far):
+            self._open.pop(ref, None)
+            return
+        age = (self._time.now() - self._open.setdefault(ref, self._time.now())).total_seconds()
+        self.queue.after(ref, min(_SELDOM, max(_OFTEN, age / 4)))
+
+
+def _essence(status: Mapping[str, Any]) -> bytes:
+    """A status without times and messages, to tell a contest from progress."""
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: bare(v) for k, v in value.items() if k not in ("lastTransitionTime", "message")}
+        return [bare(each) for each in value] if isinstance(value, list) else value
+
+    return msgspec.json.encode(bare(status), order="sorted")
