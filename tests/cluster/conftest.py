@@ -2,11 +2,14 @@
 
 import pathlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
+import kube_rig
 import pytest
 from tests.cluster import kubectl
 from tools.cluster import control_plane, places, whole
+
+from retic.sources import api
 
 # What only the cluster that is made here promises.
 collect_ignore = ["test_own_cluster.py"] if whole.given() else []
@@ -61,3 +64,18 @@ def nodes(kube: kubectl.Kubectl) -> list[str]:
         if any(each["type"] == "Ready" and each["status"] == "True" for each in item["status"]["conditions"])
     ]
     return sorted((ready * 2)[:2])
+
+
+@pytest.fixture
+async def gateway_api(apiserver: pathlib.Path) -> AsyncIterator[api.Api]:
+    """A client of the API server, which has the Gateway API's CRDs."""
+    async with await api.connect(apiserver) as made:
+        await kube_rig.install_crds(made)
+        yield made
+
+
+@pytest.fixture
+async def rig(gateway_api: api.Api, tmp_path: pathlib.Path) -> AsyncIterator[kube_rig.Rig]:
+    """The controllers, one replica of them, which leads."""
+    async with kube_rig.Rig(gateway_api, tmp_path) as made:
+        yield made

@@ -1,0 +1,96 @@
+"""Reports of node agents over mTLS, and what they make of pods at a real API server."""
+
+import json
+
+import grpc
+import grpc.aio
+import kube_rig
+import pytest
+
+from retic.identity import spiffe
+
+PODS = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: captured}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: here, namespace: captured}
+spec: {nodeName: one, containers: [{name: app, image: none}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: elsewhere, namespace: captured}
+spec: {nodeName: two, containers: [{name: app, image: none}]}
+"""
+
+
+def node(name):
+    return spiffe.client("cluster.local", f"node/{name}")
+
+
+async def report(rig, identity, **said):
+    call = rig.channel(identity).unary_unary("/retic.v1.Node/Report")
+    return json.loads(await call(json.dumps(said).encode(), timeout=5))
+
+
+async def pod(rig, name):
+    return await rig.kube.get(f"/api/v1/namespaces/captured/pods/{name}")
+
+
+async def captured(rig, name, wanted):
+    async def has():
+        found = await pod(rig, name)
+        return kube_rig.condition(found["status"].get("conditions"), "retic.dev/Captured") == wanted
+
+    await kube_rig.until(has)
+
+
+async def test_pods_are_captured_and_released_on_their_own_nodes_word(rig):
+    await rig.apply(PODS)
+    here, elsewhere = [(await pod(rig, name))["metadata"]["uid"] for name in ("here", "elsewhere")]
+
+    async def known():
+        return len([ref for ref in rig.store.objects if ref.namespace == "captured" and ref.kind == "Pod"]) == 2
+
+    await kube_rig.until(known)
+    assert await report(rig, node("one"), captured=[here, elsewhere], agent="a") == {}
+    await captured(rig, "here", ("True", "Captured"))
+    assert rig.made.captured.refused == 1
+    assert kube_rig.condition((await pod(rig, "elsewhere"))["status"].get("conditions"), "retic.dev/Captured") is None
+    # A second agent of the node, which has nothing yet, takes nothing away.
+    await report(rig, node("one"), captured=[], agent="b")
+    await rig.made.captured.queue.quiet()
+    await captured(rig, "here", ("True", "Captured"))
+    await report(rig, node("one"), captured=[here], agent="b")
+    await report(rig, node("one"), captured=[], agent="b")
+    await captured(rig, "here", ("False", "Released"))
+
+    async def listed():
+        try:
+            found = await rig.kube.get("/api/v1/namespaces/retic-system/configmaps/retic-nodes")
+        except kube_rig.api.ApiError:
+            return None
+        return json.loads(found["data"]["one"])
+
+    assert (await kube_rig.until(listed))["captured"] == 0
+
+
+@pytest.mark.parametrize(("identity", "code"), [
+    (spiffe.client("cluster.local", "gateway/a/b"), grpc.StatusCode.PERMISSION_DENIED),
+    (spiffe.Workload("cluster.local", "a", "b"), grpc.StatusCode.PERMISSION_DENIED),
+    (spiffe.Control("cluster.local"), grpc.StatusCode.PERMISSION_DENIED),
+])  # fmt: skip
+async def test_only_nodes_report(rig, identity, code):
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await report(rig, identity, captured=[])
+    assert refused.value.code() is code
+
+
+async def test_what_is_no_report_is_refused(rig):
+    call = rig.channel(node("one")).unary_unary("/retic.v1.Node/Report")
+    for payload in (b"", b"[]", b'{"captured": 1}', json.dumps({"captured": ["u"] * 2000}).encode()):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(payload, timeout=5)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
