@@ -93,7 +93,7 @@ class Rig:
         self.names = ()
         self.signer = authority.open_own(folder, "cluster.local")
         self.told = settings.Settings(
-            image="retic:test", pod="retic-controller-0", service_networks=SERVICES, webhook_port=0, **told
+            image="retic:test", pod="retic-controller-0", webhook_port=0, **told
         )
 
     async def __aenter__(self):

@@ -3,7 +3,7 @@
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -11,7 +11,7 @@ import msgspec
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """One installation. CIDRs as text; networks that are empty are found in the cluster's objects.
 
-    `lifetime` of workload certificates is in seconds, `gateway_resources` as in a container's `resources`. `pod` and
+    `lifetime` of workload certificates is in seconds; the gateways' amounts are Kubernetes' quantities. `pod` and
     `address` are this replica's own, `namespace` the installation's: from the pod's environment.
     """
 
@@ -27,7 +27,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     exclude_namespaces: tuple[str, ...] = ()
     log_level: str = "info"
     gateway_replicas: int = 1
-    gateway_resources: dict[str, Any] = {}
+    gateway_cpu: str = "100m"
+    gateway_memory: str = "128Mi"
+    gateway_memory_limit: str = "1Gi"
+    service_type: str = "LoadBalancer"
     pod: str = ""
     address: str = ""
     namespace: str = "retic-system"

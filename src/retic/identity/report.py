@@ -47,23 +47,25 @@ class Noted(msgspec.Struct, frozen=True):
     """The report has been taken."""
 
 
-Take: TypeAlias = Callable[[str, Report], Awaitable[None]]
+Take: TypeAlias = Callable[[str, str, Report], Awaitable[None]]
 
 
 def service(trust_domain: str, take: Take) -> "grpc.GenericRpcHandler[bytes, bytes]":
-    """For the port that requires client certificates. `take` gets the node's name and its report.
+    """For the port that requires client certificates. `take` gets the node's name, the uid of the agent's
+    pod ("" for one that is in none), and the report.
 
     Callers that are no nodes are refused (PERMISSION_DENIED), and what is no report (INVALID_ARGUMENT).
     """
 
     async def report(data: bytes, call: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
         try:
-            caller = peer.client(call.auth_context(), trust_domain)
+            bearer = peer.bearer(call.auth_context(), trust_domain)
+            caller = spiffe.client(trust_domain, bearer.client_id)
             if not isinstance(caller, spiffe.Node):
                 raise peer.UnknownPeerError(f"{caller} is no node")
             if len(data) > LONGEST:
                 raise msgspec.ValidationError(f"a report has at most {LONGEST} bytes, not {len(data)}")
-            await take(caller.name, msgspec.json.decode(data, type=Report))
+            await take(caller.name, bearer.pod, msgspec.json.decode(data, type=Report))
             return msgspec.json.encode(Noted())
         except PermissionError as error:
             code, text = grpc.StatusCode.PERMISSION_DENIED, str(error)

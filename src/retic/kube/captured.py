@@ -12,8 +12,8 @@ import msgspec
 import structlog
 
 from retic import findings, graph
-from retic.identity import clock
-from retic.kube import paths, reports, work
+from retic.identity import clock, report
+from retic.kube import paths, work
 from retic.mesh import tables
 from retic.objects import pods
 from retic.sources import api, store
@@ -47,7 +47,7 @@ class Captured:
         self.refused = 0
         """Pods that were reported by an agent of another node."""
 
-    def report(self, node: str, agent: str, said: reports.Report) -> None:
+    def report(self, node: str, agent: str, said: report.Report) -> None:
         """Take in what an agent of the node says now."""
         now = self._time.now()
         agents = self._nodes.setdefault(node, {})

@@ -13,7 +13,7 @@ from retic import findings, graph
 from retic.identity import clock
 from retic.kube import differences, gateways, leading, naming, owned, requests, settings, status_gateway, work
 from retic.mesh import gateways as mesh_gateways
-from retic.mesh import tables
+from retic.mesh import tables, workloads
 from retic.objects import gateway
 from retic.sources import api, store
 
@@ -42,7 +42,8 @@ class GatewayWriter:
 
     def asked(self, value: gateway.Gateway) -> requests.Asked | requests.Problem:
         """What a Gateway asks for."""
-        return requests.read(value, self._told.service_networks, self._told.service_type)
+        networks = self._mesh.ask(workloads.settings, tables.ONE).service_networks
+        return requests.read(value, networks, self._told.service_type, self._told.gateway_replicas)
 
     def addresses(self, key: tables.Key) -> status_gateway.Addresses:
         """Where a Gateway is reached: what the load balancer gave, else its Service's cluster IP."""

@@ -119,8 +119,6 @@ def _agent(value: gateway.Gateway, account: str, control: Control, told: setting
             "token_file": f"{pod_template.TOKEN}/token",
             "folder": f"{pod_template.STATE}/agent",
             "logs": f"{pod_template.STATE}/logs",
-            "pod_networks": list(told.pod_networks),
-            "service_network": told.service_networks[0],
             "identities": [str(spiffe.Workload(told.trust_domain, meta.namespace, account))],
         },
         indent=1, sort_keys=True,

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
-from retic.identity import clock
-from retic.kube import reports
+from retic.identity import clock, report
 from retic.sources import api
 
 log = structlog.get_logger(__name__)
@@ -28,10 +27,10 @@ class Nodes:
         self, client: api.Api, namespace: str, time: clock.Clock, there: Callable[[], Iterable[str]]
     ) -> None:
         self._api, self._namespace, self._time, self._there = client, namespace, time, there
-        self._due: dict[str, tuple[datetime.datetime, reports.Report]] = {}
-        self._written: dict[str, tuple[datetime.datetime, reports.Report]] = {}
+        self._due: dict[str, tuple[datetime.datetime, report.Report]] = {}
+        self._written: dict[str, tuple[datetime.datetime, report.Report]] = {}
 
-    def report(self, node: str, said: reports.Report) -> None:
+    def report(self, node: str, said: report.Report) -> None:
         """Take in what an agent says."""
         now = self._time.now()
         before = self._written.get(node)
@@ -78,7 +77,7 @@ class Nodes:
             await self._api.create(self._path.rpartition("/")[0], body)
 
 
-def _text(when: datetime.datetime, said: reports.Report) -> str:
+def _text(when: datetime.datetime, said: report.Report) -> str:
     return msgspec.json.encode(
         {
             "time": when.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -86,5 +85,7 @@ def _text(when: datetime.datetime, said: reports.Report) -> str:
             "plaintext": said.plaintext[:_MOST_LISTED],
             "envoy": said.envoy,
             "retic": said.retic,
+            "cni": said.cni,
+            "kernel": said.kernel,
         }
     ).decode()

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from retic import findings, graph
-from retic.identity import authority, certificate, peer, server, spiffe
+from retic.identity import certificate, current, peer, server, spiffe
 from retic.kube import live, settings
 from retic.mesh import service, services
 
@@ -74,7 +74,7 @@ class Service:
 class Peers:
     """The asking end. `addresses` gives host:port of the other replicas now."""
 
-    def __init__(self, signer: authority.Authority, addresses: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, signer: current.Current, addresses: Callable[[], Sequence[str]]) -> None:
         self._signer, self._addresses = signer, addresses
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._credentials: grpc.ChannelCredentials | None = None

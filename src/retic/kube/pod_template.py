@@ -19,6 +19,7 @@ def spec(account: str, selector: dict[str, str], told: settings.Settings) -> Jso
     return {
         "serviceAccountName": account,
         "automountServiceAccountToken": False,
+        "imagePullSecrets": [{"name": name} for name in told.image_pull_secrets],
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": DRAIN_SECONDS + DRAIN_SECONDS // 2,
         "securityContext": {

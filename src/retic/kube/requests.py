@@ -40,7 +40,9 @@ class Asked(msgspec.Struct, frozen=True):
         return tuple(a for a in (self.cluster_ip, self.balancer_ip) if a) + self.unusable
 
 
-def read(value: gateway.Gateway, service_networks: Sequence[str], default_type: str) -> Asked | Problem:
+def read(
+    value: gateway.Gateway, service_networks: Sequence[str], default_type: str, default_replicas: int = 1
+) -> Asked | Problem:
     """What the Gateway asks for, or why it cannot be accepted."""
     extra = value.spec.infrastructure
     if extra is not None and extra.parameters_ref is not None:
@@ -50,7 +52,7 @@ def read(value: gateway.Gateway, service_networks: Sequence[str], default_type: 
             f"spec.infrastructure.parametersRef: Retic reads no parameters, so {ref.kind} {ref.name} has no effect; "
             f"use the annotations {REPLICAS} and {SERVICE_TYPE} of the Gateway",
         )
-    replicas = value.metadata.annotations.get(REPLICAS, "1")
+    replicas = value.metadata.annotations.get(REPLICAS, str(default_replicas))
     if not (replicas.isascii() and replicas.isdecimal() and len(replicas) < 4 and 1 <= int(replicas) <= MOST_REPLICAS):
         text = f"annotation {REPLICAS} is {replicas[:40]!r}: write a number from 1 to {MOST_REPLICAS}"
         return Problem("InvalidParameters", text)

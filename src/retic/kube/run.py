@@ -15,7 +15,7 @@ import grpc
 import structlog
 
 from retic import findings, graph
-from retic.identity import authority
+from retic.identity import current, report
 from retic.kube import (
     bundle,
     captured,
@@ -26,7 +26,6 @@ from retic.kube import (
     peers,
     progress,
     reach,
-    reports,
     settings,
     status_writer,
     webhook,
@@ -62,7 +61,7 @@ class Controllers:
 
     def __init__(
         self, client: api.Api, mesh: graph.Graph, kept: store.Store, discovery: progress.Discovery,
-        signer: authority.Authority, told: settings.Settings, *, address: Callable[[], str] = str,
+        signer: current.Current, told: settings.Settings, *, address: Callable[[], str] = str,
         names: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self._mesh, self._kept, self._signer, self._told, self._time = mesh, kept, signer, told, signer.time
@@ -92,7 +91,7 @@ class Controllers:
         """What is served on the port that wants client certificates: reports of agents, questions of replicas."""
         domain = self._signer.trust_domain
         return (
-            reports.Service(domain, self._report).handler(),
+            report.service(domain, self._report),
             peers.Service(domain, self.reach.know).handler(),
         )
 
@@ -176,7 +175,7 @@ class Controllers:
             if ref.kind == "GatewayClass":
                 self.status.queue.add(ref)
 
-    def _report(self, node: str, agent: str, said: reports.Report) -> None:
+    async def _report(self, node: str, agent: str, said: report.Report) -> None:
         self.captured.report(node, agent, said)
         self.nodes.report(node, said)
 

@@ -4,10 +4,11 @@ import msgspec
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """One installation. Networks are CIDRs; `pod` is this replica's own pod name.
+    """One installation. `pod` is this replica's own pod name.
 
     `service` is the Service of the controllers in `namespace`; `webhook` the ValidatingWebhookConfiguration whose
-    caBundle the leader keeps, "" for none; `grace` the seconds for which proxies may be unheard of after a start.
+    caBundle the leader keeps, "" for none;
+    `grace` the seconds for which proxies may be unheard of after a start.
     """
 
     image: str
@@ -16,14 +17,14 @@ class Settings(msgspec.Struct, frozen=True):
     service: str = "retic-controller"
     webhook: str = "retic"
     trust_domain: str = "cluster.local"
-    pod_networks: tuple[str, ...] = ("10.244.0.0/16",)
-    service_networks: tuple[str, ...] = ("10.96.0.0/16",)
     image_pull_policy: str = "IfNotPresent"
     service_type: str = "LoadBalancer"
     control_port: int = 15010
     enrol_port: int = 15011
     webhook_port: int = 15012
+    image_pull_secrets: tuple[str, ...] = ()
+    gateway_replicas: int = 1
     gateway_cpu: str = "100m"
-    gateway_memory: str = "256Mi"
+    gateway_memory: str = "128Mi"
     gateway_memory_limit: str = "1Gi"
     grace: float = 30.0

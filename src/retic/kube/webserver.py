@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from cryptography import x509
 
-from retic.identity import authority, certificate, spiffe
+from retic.identity import authority, certificate, current, spiffe
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ class Server:
     """`names` are the DNS names that the API server calls it by; `ready` says whether work can be done."""
 
     def __init__(
-        self, signer: authority.Authority, names: tuple[str, ...], validate: Validate, ready: Callable[[], bool]
+        self, signer: current.Current, names: tuple[str, ...], validate: Validate, ready: Callable[[], bool]
     ) -> None:
         self._signer, self._names, self._validate, self._ready = signer, names, validate, ready
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -21,9 +21,10 @@ class Settings(msgspec.Struct, frozen=True):
 
     `dns` is the address of the cluster's DNS; "" for that of its Service, kube-system/kube-dns.
 
-    `enrolment` says which pods are meant for the mesh: all, or those of labelled namespaces, except kube-system
-    and `system_namespace`. `mode` says what plaintext may do at a pod: nothing but probes, or everything. All of
-    them may change while the mesh runs: no listener's chains depend on them, and no connection is drained.
+    `enrolment` says which pods are meant for the mesh: all, those of labelled namespaces, except kube-system,
+    `system_namespace` and those `excluded`, or none, so that all that were captured are released. `mode` says what
+    plaintext may do at a pod: nothing but probes, or everything. All of these may change while the mesh runs: no
+    listener's chains depend on them, and no connection is drained.
     """
 
     trust_domain: str = "cluster.local"
@@ -32,7 +33,8 @@ class Settings(msgspec.Struct, frozen=True):
     service_networks: tuple[str, ...] = ("10.96.0.0/16",)
     dns: str = ""
     netns_folder: str = "/run/retic/netns"
-    enrolment: Literal["all", "labelled"] = "all"
+    enrolment: Literal["all", "labelled", "none"] = "all"
+    excluded: tuple[str, ...] = ()
     system_namespace: str = "retic-system"
     mode: Literal["STRICT", "PERMISSIVE"] = "STRICT"
 

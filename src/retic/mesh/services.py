@@ -179,7 +179,7 @@ def backers(db: graph.Db, key: PortKey) -> Backers:
     """
     found = db.ask(endpoints, key)
     accounts = {service.Account(e.namespace, e.account) for e in found if e.account}
-    mixed = db.ask(workloads.settings, tables.ONE).enrolment == "labelled"
+    mixed = db.ask(workloads.settings, tables.ONE).enrolment != "all"
     return Backers(tuple(sorted(accounts)), mixed or any(not e.secured for e in found))
 
 

@@ -24,7 +24,7 @@ def enrolled(db: graph.Db, namespace: str) -> bool:
     values = db.ask(settings, tables.ONE)
     if values.enrolment == "all":
         return True
-    if namespace in (_NEVER, values.system_namespace):
+    if values.enrolment == "none" or namespace in (_NEVER, values.system_namespace, *values.excluded):
         return False
     found = db.get(tables.NAMESPACES, tables.Key("", namespace))
     return found is not None and found.metadata.labels.get(tables.MESH_LABEL) == "enabled"

@@ -113,7 +113,7 @@ class Control:
         """ACKs and NACKs of a type."""
         return [one for one in self.requests if one.type_url == type_url and one.response_nonce]
 
-    async def _report(self, node: str, said: report.Report) -> None:
+    async def _report(self, node: str, _pod: str, said: report.Report) -> None:
         self.reports.append((node, said))
 
     async def _serve(self, port: int, require: bool, handlers: tuple[Any, ...]) -> int:

@@ -1,6 +1,7 @@
 """Waiting: for tasks to end, for news, for the first whole list of objects."""
 
 import asyncio
+from typing import Any
 
 from retic.sources import store
 
@@ -11,9 +12,9 @@ async def synced(kept: store.Store, news: asyncio.Condition) -> None:
         await news.wait_for(lambda: kept.is_synced)
 
 
-async def until(stop: asyncio.Event, *tasks: "asyncio.Task[None]") -> None:
+async def until(stop: asyncio.Event, *tasks: "asyncio.Future[Any]") -> None:
     """Until `stop` is set or one of the tasks ends; raises what it raised."""
-    waiting = asyncio.create_task(stop.wait())
+    waiting: asyncio.Future[Any] = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     for finished in done:
