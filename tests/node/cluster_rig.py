@@ -22,6 +22,7 @@ from xds.type.v3 import typed_struct_pb2
 
 from retic import graph, wiring, xds
 from retic.envoy import filters, names, resources
+from retic.install.parts import node
 from retic.mesh import network, tables
 from retic.node import inside, listed
 from retic.objects import meta, pods
@@ -227,15 +228,18 @@ class Held:
 
 
 async def container(settings, tmp_path, name):
-    """An agent as a process in a mount namespace of its own, where nobody else's mounts of pods are seen."""
+    """An agent as a process in a mount namespace of its own, where nobody else's mounts of pods are seen, and with
+    the capabilities that the installation gives it."""
     file = tmp_path / f"{name}.json"
     ready = tmp_path / f"{name}.ready"
     settings.netns_folder.mkdir(exist_ok=True)
     given = msgspec.structs.replace(settings, ready_file=ready, handover_seconds=20.0, drain_seconds=10.0)
     file.write_bytes(msgspec.json.encode(given, enc_hook=str))
+    bounds = ",".join(["-all", *(f"+{one.lower()}" for one in node.CAPABILITIES)])
     with (tmp_path / f"{name}.log").open("ab") as log:
         return await asyncio.create_subprocess_exec(
-            "unshare", "--mount", "--propagation", "private", sys.executable, "-m", "retic.node", "--config", file,
+            "unshare", "--mount", "--propagation", "private", "setpriv", "--bounding-set", bounds,
+            sys.executable, "-m", "retic.node", "--config", file,
             stdout=log, stderr=log,
         )  # fmt: skip
 
