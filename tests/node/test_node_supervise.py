@@ -33,8 +33,11 @@ def started(tmp_path):
     yield start
     for one in made:
         if one.poll() is None:
-            one.kill()
-            one.wait()
+            one.send_signal(signal.SIGTERM)  # not killed: it would leave its agent behind
+            one.wait(10)
+    for line in log(tmp_path).splitlines():
+        if line.startswith("child "):
+            end(int(line.split()[1]))
 
 
 def log(tmp_path):
