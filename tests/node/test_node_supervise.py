@@ -127,19 +127,3 @@ async def test_the_supervised_agent_finds_its_envoy_again(control, settings, tmp
         if supervisor.poll() is None:
             supervisor.kill()
             end(envoy)
-
-
-@pytest.mark.parametrize(("steps", "words"), [
-    ("supervise.open_sysctls(); f.write_text(f.read_text()); print('written')", "written"),
-    ("f.write_text(f.read_text())", "Read-only file system"),
-])  # fmt: skip
-def test_sysctls_that_a_container_runtime_has_made_read_only(steps, words):
-    file = "pathlib.Path('/proc/sys/net/ipv4/tcp_fwmark_accept')"
-    code = f"import pathlib; from retic.node import supervise; f = {file}; {steps}"
-    within = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
-    closed = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec"
-    done = subprocess.run(
-        [*within, "sh", "-c", f'{closed} "$0" -c "$1"', sys.executable, code],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert words in done.stdout + done.stderr

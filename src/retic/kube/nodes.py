@@ -85,7 +85,7 @@ def _text(when: datetime.datetime, said: report.Report) -> str:
             "plaintext": said.plaintext[:_MOST_LISTED],
             "envoy": said.envoy,
             "retic": said.retic,
-            "cni": said.cni,
-            "kernel": said.kernel,
+            **({} if said.cni is None else {"cni": said.cni}),
+            **({} if said.kernel is None else {"kernel": said.kernel}),
         }
     ).decode()

@@ -6,7 +6,6 @@ only, so that it stays small.
 """
 
 import ctypes
-import json
 import os
 import signal
 import sys
@@ -17,7 +16,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds between starts of an agent tha
 STEADY = 30.0  # seconds after which an agent counts as having run
 UNUSABLE = 2  # an agent's exit status: its configuration is of no use, and will not be at the next start either
 _PR_SET_CHILD_SUBREAPER = 36
-_MS_REMOUNT, _MS_BIND = 32, 4096
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _PASSED = (*_ENDING, signal.SIGHUP, signal.SIGUSR1)
 
@@ -89,28 +87,8 @@ class Supervisor:
             os.kill(self._pid, number)
 
 
-def open_sysctls(folder: str = "/proc/sys") -> None:
-    """Let the agent write the sysctls of pods' network namespaces.
-
-    Container runtimes mount /proc/sys read-only in containers that are not privileged (the OCI runtime specification's
-    readonlyPaths); whoever has SYS_ADMIN may mount it otherwise, for this container alone. OSError when that fails.
-    """
-    if not os.statvfs(folder).f_flag & os.ST_RDONLY:
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(None, os.fsencode(folder), None, _MS_REMOUNT | _MS_BIND, None) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{os.strerror(number)}; the container needs the capability SYS_ADMIN", folder)
-
-
 def main() -> int:
     """Run the agent with the arguments given."""
-    try:
-        open_sysctls()
-    except OSError as error:
-        said = {"event": "no sysctl can be written", "reason": str(error)}
-        print(json.dumps(said), file=sys.stderr, flush=True)
-        return 1
     return Supervisor([sys.executable, "-m", "retic.node", *sys.argv[1:]]).run()
 
 
