@@ -90,7 +90,7 @@ async def test_only_nodes_report(rig, identity, code):
 
 async def test_what_is_no_report_is_refused(rig):
     call = rig.channel(node("one")).unary_unary("/retic.v1.Node/Report")
-    for payload in (b"", b"[]", b'{"captured": 1}', json.dumps({"captured": ["u"] * 2000}).encode()):
+    for payload in (b"", b"[]", b'{"captured": 1}', json.dumps({"captured": ["u"] * 5000}).encode()):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call(payload, timeout=5)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -21,8 +21,8 @@ from retic.sources import api, store
 log = structlog.get_logger(__name__)
 
 CONDITION = tables.CAPTURED
-FRESH = 60.0
-"""Seconds for which a report counts. Agents report at each change, and more often than that."""
+FRESH = 90.0
+"""Seconds for which a report counts. Agents report at each change, and every 30 s."""
 SETTLED = 30.0
 """Seconds for which an agent may not yet have what its predecessor had."""
 

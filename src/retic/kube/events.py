@@ -37,6 +37,7 @@ class Events:
         self._api, self._mesh, self._kept, self._time, self._told = client, mesh, kept, time, told
         self._watches: dict[findings.Ref, graph.Watch[faults.Faults]] = {}
         self._said: dict[str, datetime.datetime] = {}
+        self._count: dict[str, int] = {}
         self._rate = work.Rate(5, 25, time)
         self.queue = work.Queue("events", self._write, time, workers=2)
 
@@ -103,15 +104,15 @@ class Events:
                 return  # the namespace is going
             if error.status != 409:
                 raise
-            await self._again(f"{path}/{name}", now)
+            await self._again(f"{path}/{name}", name, now)
         self._said[name] = now
         if len(self._said) > 10_000:
             self._said = {k: v for k, v in self._said.items() if (now - v).total_seconds() < RENEWED}
+            self._count = {k: v for k, v in self._count.items() if k in self._said}
 
-    async def _again(self, path: str, now: datetime.datetime) -> None:
-        """The event is there, of ours or of a leader before."""
-        found = await self._api.get(path)
-        count = int((found.get("series") or {}).get("count") or 1) + 1
+    async def _again(self, path: str, name: str, now: datetime.datetime) -> None:
+        """The event is there, of ours or of a leader before; the count is this leader's own."""
+        count = self._count[name] = self._count.get(name, 1) + 1
         await self._api.patch(path, {"series": {"count": count, "lastObservedTime": _micro(now)}})
 
     def _event(
