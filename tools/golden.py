@@ -6,7 +6,7 @@ Removes what no case produces any more; refuses to write a case that produces no
 import pathlib
 import sys
 
-from retic.testing import golden, golden_controllers, golden_install
+from retic.testing import golden, golden_controllers, golden_install, golden_status
 
 FOLDER = pathlib.Path(__file__).parent.parent / "tests" / "golden"
 
@@ -16,7 +16,8 @@ def main() -> int:
     translation = [golden.Case(folder) for folder in golden.cases(FOLDER / "cases")]
     controllers = [golden_controllers.Case(folder) for folder in golden_controllers.cases(FOLDER / "controllers")]
     installed = [golden_install.Case(folder) for folder in golden_install.cases(FOLDER / "install")]
-    for case in (*translation, *controllers, *installed):
+    statuses = [golden_status.Case(folder) for folder in golden.cases(FOLDER / "status")]
+    for case in (*translation, *controllers, *installed, *statuses):
         folder = case.folder
         wanted, have = case.actual(), case.expected()
         if len(wanted) < 2 and case not in installed:

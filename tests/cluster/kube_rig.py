@@ -11,7 +11,7 @@ import yaml
 
 from retic import ads, findings, graph
 from retic.envoy import resources
-from retic.identity import authority, certificate, client, current, spiffe
+from retic.identity import authority, certificate, client, spiffe
 from retic.identity import server as identity_server
 from retic.kube import lease, run, settings
 from retic.mesh import network, tables
@@ -91,7 +91,7 @@ class Rig:
         self.kube, self.folder = kube, folder
         self.stack = contextlib.AsyncExitStack()
         self.names = ()
-        self.signer = current.Current(authority.open_own(folder, "cluster.local"))
+        self.signer = authority.open_own(folder, "cluster.local")
         self.told = settings.Settings(
             image="retic:test", pod="retic-controller-0", webhook_port=0, **told
         )
@@ -142,10 +142,12 @@ class Rig:
     async def __aexit__(self, *_):
         await self.stack.aclose()
 
-    def channel(self, identity):
-        """A channel with a certificate of that identity."""
+    def channel(self, identity, pod=""):
+        """A channel with a certificate of that identity, bound to a pod's uid."""
         key = certificate.new_key()
-        chain = self.signer.issue(key.public_key(), identity)
+        chain = self.signer.issue(
+            key.public_key(), identity, dns=[certificate.pod_name(pod)] if pod else ()
+        )
         made = client.Channel(self.address, self.signer.bundle(), certificate.key_pem(key), chain)
         self.stack.push_async_callback(made.close)
         return made.channel

@@ -30,8 +30,8 @@ def node(name):
     return spiffe.client("cluster.local", f"node/{name}")
 
 
-async def report(rig, identity, **said):
-    call = rig.channel(identity).unary_unary("/retic.v1.Node/Report")
+async def report(rig, identity, *, agent="", **said):
+    call = rig.channel(identity, agent).unary_unary("/retic.v1.Node/Report")
     return json.loads(await call(json.dumps(said).encode(), timeout=5))
 
 

@@ -7,7 +7,7 @@ class Settings(msgspec.Struct, frozen=True):
     """One installation. `pod` is this replica's own pod name.
 
     `service` is the Service of the controllers in `namespace`; `webhook` the ValidatingWebhookConfiguration whose
-    caBundle the leader keeps, "" for none;
+    caBundle the leader keeps, "" for none; `image_pull_secrets` are Secrets in the Gateways' own namespaces;
     `grace` the seconds for which proxies may be unheard of after a start.
     """
 
