@@ -11,7 +11,7 @@ import yaml
 
 from retic import ads, findings, graph
 from retic.envoy import resources
-from retic.identity import authority, certificate, client, spiffe
+from retic.identity import authority, certificate, client, current, spiffe
 from retic.identity import server as identity_server
 from retic.kube import lease, run, settings
 from retic.mesh import network, tables
@@ -91,7 +91,7 @@ class Rig:
         self.kube, self.folder = kube, folder
         self.stack = contextlib.AsyncExitStack()
         self.names = ()
-        self.signer = authority.open_own(folder, "cluster.local")
+        self.signer = current.Current(authority.open_own(folder, "cluster.local"))
         self.told = settings.Settings(
             image="retic:test", pod="retic-controller-0", webhook_port=0, **told
         )
