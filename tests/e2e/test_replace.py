@@ -17,7 +17,7 @@ from retic.testing import wait
 
 RATE = 200
 NODES = ("node-1", "node-2")
-FREE = ("HTTP/1", "HTTP/1, a connection each", "HTTP/2")  # their connections end when they are asked to
+FREE = {kind: load.KINDS[kind] for kind in ("HTTP/1", "HTTP/1, a connection each", "HTTP/2")}  # end when asked to
 
 
 @pytest.fixture
