@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import kube_rig
 import pytest
+from tests.cluster import installed as installation
 from tests.cluster import kubectl
 from tools.cluster import control_plane, places, whole
 
@@ -41,6 +42,13 @@ def cluster() -> Iterator[pathlib.Path]:
     finally:
         if not ran:
             whole.down()
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: pathlib.Path) -> Iterator[installation.Installed]:
+    """Retic on the cluster with nodes, with the values that it has by default."""
+    with installation.on(cluster) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

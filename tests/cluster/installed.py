@@ -1,0 +1,80 @@
+"""Retic on a cluster with nodes, as a user has it: installed by its own command, from the image of this tree."""
+
+import contextlib
+import os
+import pathlib
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+
+from tests.cluster import kubectl
+from tools import cluster, image
+from tools.cluster import images, whole
+
+from retic.install import values
+
+IMAGE = values.IMAGE
+
+
+class Installed:
+    """One installation. Commands run as a user's would, with the cluster's kubeconfig."""
+
+    def __init__(self, kubeconfig: pathlib.Path) -> None:
+        self.kubeconfig = kubeconfig
+
+    def retic(self, *words: str, seconds: float = 240) -> str:
+        """What it prints. AssertionError with all of that where it fails."""
+        done = self.attempt(*words, seconds=seconds)
+        assert done.returncode == 0, f"retic {' '.join(words)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def attempt(self, *words: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run it, whatever comes of it."""
+        return subprocess.run(
+            [sys.executable, "-m", "retic.cli", *words],
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
+            capture_output=True, text=True, check=False, timeout=seconds, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def kubectl(self, namespace: str = "retic-system") -> kubectl.Kubectl:
+        """kubectl in a namespace."""
+        return kubectl.Kubectl(self.kubeconfig, namespace)
+
+    @contextlib.contextmanager
+    def namespace(self, labels: Mapping[str, str] | None = None) -> Iterator[kubectl.Kubectl]:
+        """kubectl in a new namespace, with these labels (in the mesh unless told otherwise), to the block's end."""
+        made = self.kubectl(f"retic-test-{secrets.token_hex(3)}")
+        chosen = {"retic.dev/mesh": "enabled"} if labels is None else dict(labels)
+        made.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.namespace, "labels": chosen}})
+        try:
+            made.run("wait", "serviceaccount/default", "--for=create", "--timeout=60s")
+            yield made
+        finally:
+            made.run("delete", "namespace", made.namespace, "--wait=false")
+
+    @contextlib.contextmanager
+    def values(self, **wanted: str) -> Iterator[None]:
+        """The installation with other values, to the block's end."""
+        self.retic("upgrade", *(f"--set={name}={value}" for name, value in wanted.items()))
+        try:
+            yield
+        finally:
+            self.retic("upgrade", "--reset-values")
+
+
+@contextlib.contextmanager
+def on(kubeconfig: pathlib.Path) -> Iterator[Installed]:
+    """Retic with its defaults on that cluster; taken away at the end unless it was there before."""
+    made = Installed(kubeconfig)
+    if not whole.given():  # elsewhere the nodes have the image, or pull it
+        images.load(image.build())
+    system = made.kubectl()
+    system.run("apply", "--server-side", "--force-conflicts", "-f", str(cluster.crds()))
+    was = system.attempt("get", "configmap", "retic-install").returncode == 0
+    made.retic("install")
+    try:
+        yield made
+    finally:
+        if not was:
+            made.retic("uninstall", seconds=400)
