@@ -5,7 +5,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench cluster cluster-down test-cluster golden docs chart image record lock clean
+.PHONY: help setup demo test lint bench cluster cluster-down test-cluster deploy conformance golden docs chart image record lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -35,6 +35,12 @@ cluster-down: setup ## end that cluster; nothing of it stays but its caches
 
 test-cluster: cluster ## run the tests that need a cluster; PYTEST_ARGS="-k name" to choose
 	$(PY) -m pytest tests/cluster $(PYTEST_ARGS)
+
+deploy: setup ## install Retic of this tree on the cluster
+	@$(PY) -m tools.deploy
+
+conformance: cluster ## run the Gateway API's suite on the cluster and write docs/conformance.md
+	@$(PY) -m tools.conformance --write
 
 golden: setup ## write the expected outputs of tests anew; look at the diff
 	$(PY) tools/golden.py

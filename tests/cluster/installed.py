@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from tests.cluster import kubectl
-from tools import cluster, image
-from tools.cluster import images, whole
+from tools import deploy
+from tools.cluster import steps
 
 from retic.install import values
 
@@ -67,12 +67,8 @@ class Installed:
 def on(kubeconfig: pathlib.Path) -> Iterator[Installed]:
     """Retic with its defaults on that cluster; taken away at the end unless it was there before."""
     made = Installed(kubeconfig)
-    if not whole.given():  # elsewhere the nodes have the image, or pull it
-        images.load(image.build())
-    system = made.kubectl()
-    system.run("apply", "--server-side", "--force-conflicts", "-f", str(cluster.crds()))
-    was = system.attempt("get", "configmap", "retic-install").returncode == 0
-    made.retic("install")
+    was = made.kubectl().attempt("get", "configmap", "retic-install").returncode == 0
+    deploy.deploy(kubeconfig, steps.Steps())
     try:
         yield made
     finally:

@@ -1,17 +1,17 @@
 """`python -m tools.conformance [--write] [--only TEST]`: the suite against $KUBECONFIG, or `make cluster`.
 
-Retic must be installed there. Exits with 1 when a core test fails.
+Installs Retic there. Exits with 1 when a core test fails.
 """
 
 import argparse
-import os
 import pathlib
 import sys
 import tempfile
 
+from tools import deploy
 from tools.cluster import images as loading
-from tools.cluster import places, steps
-from tools.conformance import build, catalogue, images, listing, suite
+from tools.cluster import places, steps, whole
+from tools.conformance import beside, build, catalogue, images, listing, suite
 
 PAGE = places.ROOT / "docs" / "conformance.md"
 
@@ -25,16 +25,19 @@ def main() -> int:
     run = steps.Steps()
     build.everything(run)
     source = build.folder(run)
-    own = not os.environ.get("KUBECONFIG")
-    if own:  # elsewhere the nodes pull the images, or have them already
+    other = whole.given()
+    kubeconfig = other or places.kubeconfig()
+    deploy.deploy(kubeconfig, run)
+    if not other:  # elsewhere the nodes pull the images, or have them already
         with run.part("images"), tempfile.TemporaryDirectory() as folder:
             for archive in images.archives(source, pathlib.Path(folder)):
                 loading.load(archive)
-    kubeconfig = places.kubeconfig() if own else pathlib.Path(os.environ["KUBECONFIG"])
     tests = catalogue.mesh(source)
     features = sorted({f for t in tests for f in t.features})
-    with run.part("the suite"):
+    with run.part("the tests"), beside.there(source, kubeconfig):
         verdicts = suite.run(kubeconfig, list(catalogue.PROFILES), features, only=given.only)
+    if not verdicts:
+        print("no test was run: the suite's own set-up failed", file=sys.stderr)
     for verdict in verdicts.values():
         print(f"{verdict.outcome:5} {verdict.name}", flush=True)
         if verdict.outcome == "fail":

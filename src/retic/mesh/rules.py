@@ -19,18 +19,28 @@ class Rules(msgspec.Struct, frozen=True):
 def of(db: graph.Db, ref: findings.Ref) -> Rules:
     """The rules of the route `ref` (kind HTTPRoute or GRPCRoute); none when it does not exist."""
     key = tables.Key(ref.namespace, ref.name)
-    notes = translation.Notes(ref)
     rules: list[route.Rule] = []
     age = ""
+    notes = translation.Notes(ref)
     if ref.kind == "HTTPRoute" and (http := db.get(tables.HTTP_ROUTES, key)):
+        notes = translation.Notes(ref, _called(ref, http))
         age = http.metadata.creation_timestamp or ""
         for number, rule in enumerate(http.spec.rules):
             rules.extend(_http(db, notes, rule, number))
     elif ref.kind == "GRPCRoute" and (grpc := db.get(tables.GRPC_ROUTES, key)):
+        notes = translation.Notes(ref, _called(ref, grpc))
         age = grpc.metadata.creation_timestamp or ""
         for number, call in enumerate(grpc.spec.rules):
             rules.extend(_grpc(db, notes, call, number))
     return Rules(tuple(rules), tuple(dict.fromkeys(notes.faults)), age)
+
+
+def _called(ref: findings.Ref, value: routes.HTTPRoute | routes.GRPCRoute) -> frozenset[tables.Key]:
+    """The Services whose callers the route is for, where it is for nobody else."""
+    parents = [tables.parent_ref(ref.namespace, parent) for parent in value.spec.parent_refs]
+    if any(parent.kind != "Service" for parent in parents):
+        return frozenset()
+    return frozenset(tables.Key(parent.namespace, parent.name) for parent in parents)
 
 
 def _http(

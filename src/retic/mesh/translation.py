@@ -5,7 +5,7 @@ carried out in part.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 import re2
@@ -34,10 +34,15 @@ class Actions(msgspec.Struct, frozen=True):
 
 
 class Notes:
-    """Collects the faults of one object while it is translated."""
+    """Collects the faults of one object while it is translated.
 
-    def __init__(self, origin: findings.Ref) -> None:
+    `free` are the Services that a route may name without a grant: those whose callers it is for. Whoever it
+    concerns has called them anyway (consumer routes, GEP-1426).
+    """
+
+    def __init__(self, origin: findings.Ref, free: Collection[tables.Key] = ()) -> None:
         self.origin = origin
+        self.free = free
         self.faults: list[findings.Fault] = []
 
     def add(self, code: str, path: str, message: str, fix: str) -> None:
@@ -137,7 +142,7 @@ def backend(
         )
         return broken
     asked = grants.Reference(_GROUP, notes.origin.kind, namespace, "", "Service", where, reference.name)
-    if not db.ask(grants.allowed, asked):
+    if tables.Key(where, reference.name) not in notes.free and not db.ask(grants.allowed, asked):
         notes.add(
             "RT0204", f"{path}.namespace",
             f"{notes.origin.kind}s of namespace {namespace} may not refer to Services of namespace {where}",
