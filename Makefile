@@ -5,7 +5,8 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench cluster cluster-down test-cluster deploy conformance golden docs chart image record lock clean
+.PHONY: help setup demo test lint bench golden docs chart image record lock clean
+.PHONY: cluster cluster-build cluster-down test-cluster deploy conformance
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -26,6 +27,9 @@ lint: setup ## ruff, mypy (strict), import-linter
 
 bench: setup ## measure: no mesh, hand-written Envoys, Retic
 	$(PY) -m tools.bench $(BENCH_ARGS)
+
+cluster-build: setup ## build what a cluster is made of, and what runs on it, and start nothing
+	@$(PY) -m tools.prepare
 
 cluster: setup ## start a Kubernetes cluster of two nodes on this machine; with KUBECONFIG set, use that one
 	@$(PY) -m tools.cluster up

@@ -12,7 +12,6 @@ import sys
 from tools import cluster, image
 from tools.cluster import images, places, steps, whole
 
-
 _BUILT = "retic.dev/built-from"  # on the namespace: which archive the running pods were started from
 _PARTS = ("deployment/retic-controller", "daemonset/retic-node")
 

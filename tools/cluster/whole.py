@@ -66,6 +66,13 @@ def up() -> None:
         )
 
 
+def prepare(run: steps.Steps) -> None:
+    """Build what is missing, for a start that takes seconds; nothing where KUBECONFIG names another cluster."""
+    if not given():
+        with _alone():
+            build(run)
+
+
 def down() -> None:
     """End it and remove everything of it but the caches."""
     if os.geteuid() != 0:

@@ -20,6 +20,7 @@ def main() -> int:
     """Exit code 1 for core tests that failed."""
     parser = argparse.ArgumentParser(prog="python -m tools.conformance", description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
+    parser.add_argument("--check", action="store_true", help=f"fail where docs/{PAGE.name} says something else")
     parser.add_argument("--only", default="", metavar="TEST", help="one test by its short name")
     given = parser.parse_args()
     run = steps.Steps()
@@ -44,11 +45,14 @@ def main() -> int:
             print("\n".join(f"      {line}" for line in verdict.output), flush=True)
     if given.only:
         return int(any(v.outcome == "fail" for v in verdicts.values()) or not verdicts)
+    page = listing.text(build.release(), tests, verdicts)
     if given.write:
-        PAGE.write_text(listing.text(build.release(), tests, verdicts))
+        PAGE.write_text(page)
+    elif given.check and PAGE.read_text() != page:
+        print(f"docs/{PAGE.name} says something else: run make conformance and look at the diff", file=sys.stderr)
+        return 1
     failed = listing.missing(tests, verdicts)
-    passed = sum(v.outcome == "pass" for v in verdicts.values())
-    print(f"{passed} passed, {len(verdicts) - passed} failed")
+    print(listing.summary(verdicts))
     if failed:
         print(f"core tests that failed: {', '.join(failed)}", file=sys.stderr)
     return int(bool(failed))

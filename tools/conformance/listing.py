@@ -1,5 +1,6 @@
 """docs/conformance.md: what passes and what fails, test by test."""
 
+import collections
 from collections.abc import Iterable, Mapping
 
 from tools.conformance import catalogue, judge
@@ -41,6 +42,12 @@ def missing(tests: Iterable[catalogue.Test], verdicts: Mapping[str, judge.Verdic
     return sorted(
         t.name for t in tests if any(t.core(p) for p in t.profiles()) and _outcome(t, verdicts) != "pass"
     )
+
+
+def summary(verdicts: Mapping[str, judge.Verdict]) -> str:
+    """How many passed, failed and were skipped: those of other profiles are."""
+    count = collections.Counter(v.outcome for v in verdicts.values())
+    return f"{count['pass']} passed, {count['fail']} failed, {count['skip']} skipped"
 
 
 def _outcome(test: catalogue.Test, verdicts: Mapping[str, judge.Verdict]) -> str:
