@@ -129,3 +129,25 @@ def test_cpu_time_is_divided_by_the_requests():
     total.good(0.001)
     total.cpu = {1: 0.5}
     assert command.report([plan], total).cpu_us_per_request == {"1": 500000.0}
+
+
+def test_a_load_that_is_told_to_end_reports_what_it_measured(start):
+    words = [f"http://127.0.0.1:{start('fast_http1')}/", "--rate", "100", "--seconds", "60", "--warm-up", "0.2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "retic.testing.load", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr.readline() == "measuring\n"
+        process.terminate()
+        result = json.loads(process.communicate(timeout=10)[0])
+    assert process.returncode == 0
+    assert result["failed"] == 0
+    assert result["seconds"] < 10
+
+
+def test_the_first_failures_say_when(start):
+    begun = time.time()
+    _, result = load(f"http://127.0.0.1:{start('echo_http')}/status/503", "--rate", "50")
+    assert len(result["first_failures"]) == record.MOST_DATED
+    when, kind = result["first_failures"][0]
+    assert kind == "status 503"
+    assert begun < when < time.time()

@@ -36,9 +36,12 @@ def reference() -> str:
     return values.IMAGE
 
 
-def build(run: steps.Steps | None = None) -> pathlib.Path:
-    """The archive of the image of these sources. Raises FailedError naming the part that cannot be had."""
-    run = run or steps.Steps()
+def build(run: steps.Steps | None = None, *, named: str = "") -> pathlib.Path:
+    """The archive of the image of these sources, under its own reference unless it is `named` otherwise.
+
+    Raises FailedError naming the part that cannot be had.
+    """
+    run, name = run or steps.Steps(), named or reference()
     bottom = base.layer(run)
     version = base.python(bottom)
     layers = [
@@ -47,13 +50,13 @@ def build(run: steps.Steps | None = None) -> pathlib.Path:
         _layer(run, "image: CNI plugin", "cni", _CNI, ""),
         _layer(run, "image: Retic", "retic", _RETIC, version),
     ]
-    key = hashlib.sha256(repr((reference(), _ENVIRONMENT, [layer.name for layer in layers])).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((name, _ENVIRONMENT, [layer.name for layer in layers])).encode()).hexdigest()[:16]
     archive = places.cache() / "images" / f"retic-{key}.tar"
     if not archive.exists():
         with run.part("image: archive"):
             path = f"/{FOLDER}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
             env = {"PATH": path, **_ENVIRONMENT}
-            oci.write(archive, reference(), layers, entrypoint=["retic"], env=env, user=USER)
+            oci.write(archive, name, layers, entrypoint=["retic"], env=env, user=USER)
             _forget("retic-????????????????.tar", archive)
     return archive
 

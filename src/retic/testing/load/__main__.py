@@ -1,4 +1,7 @@
-"""The load generator's command: JSON on standard output, exit code 1 when a request failed."""
+"""The load generator's command: JSON on standard output, exit code 1 when a request failed.
+
+SIGTERM ends the load of a single process early: what is under way is waited for, and the report is written.
+"""
 
 import argparse
 import concurrent.futures
@@ -63,20 +66,22 @@ def report(shares: list[run.Plan], total: record.Record) -> record.Report:
     plan = shares[0]
     answered, failed = len(total.latencies), total.failures.total()
     asked = answered + failed
+    seconds = round(total.seconds or plan.seconds, 3)
     return record.Report(
         mode="open" if plan.rate else "closed",
         protocol=plan.protocol,
         target=plan.url,
         connections=plan.connections * len(shares),
         wanted_rate=plan.rate * len(shares),
-        seconds=plan.seconds,
+        seconds=seconds,
         answered=answered,
         failed=failed,
-        rate=round(answered / plan.seconds, 1),
+        rate=round(answered / seconds, 1),
         failures=dict(total.failures),
         mean_ms=round(sum(total.latencies) / answered * 1000, 4) if answered else 0.0,
         max_ms=round(max(total.latencies, default=0.0) * 1000, 4),
         percentiles_ms=record.percentiles(total.latencies),
+        first_failures=total.dated,
         cpu_us_per_request={str(pid): round(s / asked * 1e6, 2) for pid, s in total.cpu.items() if asked},
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9)
+MOST_DATED = 20  # failures of a process whose time is kept
 
 
 class Failed(Exception):  # noqa: N818 (an outcome of a request, not a fault of the program)
@@ -42,20 +43,28 @@ class Record:
     def __init__(self) -> None:
         self.latencies = array.array("d")
         self.failures: collections.Counter[str] = collections.Counter()
+        self.dated: list[tuple[float, str]] = []
+        """The first failures: when the request was due, in seconds since the epoch, and the kind."""
+        self.seconds = 0.0
+        """How long it was measured; 0 when that is not known."""
         self.cpu: dict[int, float] = {}
         """Seconds of processor time by process, within the measured time."""
 
     def good(self, seconds: float) -> None:
         self.latencies.append(seconds)
 
-    def bad(self, kind: str) -> None:
+    def bad(self, kind: str, when: float = 0.0) -> None:
         self.failures[kind] += 1
+        if len(self.dated) < MOST_DATED:
+            self.dated.append((round(when, 3), kind))
 
     def merge(self, others: Iterable["Record"]) -> None:
         for other in others:
             self.latencies.extend(other.latencies)
             self.failures.update(other.failures)
+            self.dated = sorted([*self.dated, *other.dated])[:MOST_DATED]
             self.cpu.update(other.cpu)
+            self.seconds = max(self.seconds, other.seconds)
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -74,6 +83,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     mean_ms: float
     max_ms: float
     percentiles_ms: dict[str, float]
+    first_failures: list[tuple[float, str]] = []
+    """When the request was due, in seconds since the epoch, and how it failed."""
     cpu_us_per_request: dict[str, float] = {}
     """Per process id given by --cpu, user and system time together."""
 

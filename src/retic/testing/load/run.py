@@ -1,7 +1,11 @@
 """Running a load: workers, each with a connection or a stream, in one event loop, open or closed loop."""
 
 import asyncio
+import contextlib
 import gc
+import signal
+import sys
+import threading
 import time
 import urllib.parse
 from typing import Protocol
@@ -74,6 +78,10 @@ class _Span:
         self.begin = self.start + plan.warm_up
         self.end = self.begin + plan.seconds
 
+    def cut(self) -> None:
+        """End it now; what is due later is not asked for."""
+        self.end = max(self.begin, min(self.end, time.monotonic()))
+
     def counts(self, due: float) -> bool:
         return self.begin <= due < self.end
 
@@ -85,7 +93,7 @@ async def _one(client: Client, plan: Plan, due: float, span: _Span, into: record
     except (OSError, EOFError, record.Failed, TimeoutError) as error:
         client.close()
         if span.counts(due):
-            into.bad(record.kind_of(error))
+            into.bad(record.kind_of(error), time.time() - (time.monotonic() - due))
     else:
         if span.counts(due):
             into.good(time.monotonic() - due)
@@ -103,6 +111,8 @@ async def _open_loop(plan: Plan, workers: list[Client], span: _Span, into: recor
     try:
         for due in pace.poisson(plan.rate, span.start, span.end - span.start, plan.seed):
             await timer.until(due)
+            if due >= span.end:
+                break
             queue.put_nowait(due)
         for _ in workers:
             queue.put_nowait(None)
@@ -125,23 +135,29 @@ async def _closed_loop(plan: Plan, workers: list[Client], span: _Span, into: rec
             group.create_task(work(client, span.start + 0.1 * number / len(workers)))
 
 
-async def _metered(plan: Plan, span: _Span, into: record.Record) -> None:
+async def _metered(plan: Plan, span: _Span, into: record.Record, told: asyncio.Event) -> None:
     await asyncio.sleep(span.begin - time.monotonic())
+    print("measuring", file=sys.stderr, flush=True)
     meter = cpu.Meter(plan.cpu)
-    await asyncio.sleep(span.end - time.monotonic())
-    into.cpu = meter.used()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(told.wait(), span.end - time.monotonic())
+        span.cut()
+    into.cpu, into.seconds = meter.used(), span.end - span.begin
 
 
 async def run(plan: Plan) -> record.Record:
-    """Run one process's share of a load to its end; never longer than the plan and one time-out."""
+    """Run one process's share of a load to its end, or to SIGTERM; never longer than the plan and one time-out."""
     workers = clients(plan)
     into = record.Record()
     gc.collect()
     gc.disable()
+    told = asyncio.Event()
+    if threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     try:
         span = _Span(plan)
         async with asyncio.TaskGroup() as group:
-            group.create_task(_metered(plan, span, into))
+            group.create_task(_metered(plan, span, into, told))
             group.create_task((_open_loop if plan.rate else _closed_loop)(plan, workers, span, into))
     finally:
         gc.enable()
