@@ -34,6 +34,10 @@ class Kubectl:
         """Create or change the objects."""
         self.run("apply", "--server-side", "-f", "-", given=json.dumps(_list(*objects)))
 
+    def patch(self, what: str, change: Mapping[str, Any]) -> None:
+        """Merge the change into an object."""
+        self.run("patch", what, "--type=merge", "-p", json.dumps(change))
+
     def get(self, *words: str) -> Any:
         """The object or list, decoded."""
         return json.loads(self.run("get", *words, "-o", "json"))

@@ -2,12 +2,16 @@
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.cluster import installed, kubectl
 
+from retic.node import processes
 from retic.testing import wait
 
 RATE = 200  # requests a second of each kind of HTTP
@@ -92,6 +96,35 @@ def kinds(server: str, held: str) -> dict[str, Sequence[str]]:
         "http2": (f"h2c://{server}:81/", *http, "2"),
         "tcp": (f"tcp://{held}:{_TCP}", "--rate", "10", "--connections", "2"),
     }
+
+
+def entered(uid: str, asked: dict[str, Sequence[str]], *, seconds: float) -> dict[str, "subprocess.Popen[str]"]:
+    """Loads from within that pod's network as processes of this machine, which its pods share: no API server is asked.
+
+    Each is measured when it has said so on its standard error. They end at SIGTERM.
+    """
+    found = processes.oldest([uid])[uid].descriptor
+    words = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{found}", sys.executable, "-m", "retic.testing.load"]
+    try:
+        started = {
+            name: subprocess.Popen(
+                [*words, *more, "--seconds", str(seconds)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            for name, more in asked.items()
+        }
+        for one in started.values():
+            assert one.stderr is not None
+            assert one.stderr.readline() == "measuring\n"
+        return started
+    finally:
+        os.close(found)
+
+
+def ended(started: dict[str, "subprocess.Popen[str]"]) -> dict[str, dict[str, Any]]:
+    """End them; their reports."""
+    for one in started.values():
+        one.terminate()
+    return {name: json.loads(one.communicate(timeout=30)[0]) for name, one in started.items()}
 
 
 class Loads:

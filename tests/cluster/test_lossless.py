@@ -4,88 +4,32 @@ Open loop, 200 requests a second of HTTP/1, of HTTP/1 with a connection for each
 connections that stay open, from a pod on one node to servers on both.
 """
 
-import contextlib
 import time
 from collections.abc import Iterator
 
 import pytest
-from tests.cluster import agents, installed, kubectl, loads
+from tests.cluster import busy, installed
 
 from retic.testing import wait
 
 
-class Shop:
-    """A client in one namespace and servers in another, both in the mesh."""
-
-    def __init__(self, mesh: installed.Installed, front: kubectl.Kubectl, back: kubectl.Kubectl) -> None:
-        self.mesh = mesh
-        self.front, self.back = front, back
-        self.system = mesh.kubectl()
-        self.agents = agents.Agents(self.system)
-        addresses = {name: back.get("service", name)["spec"]["clusterIP"] for name in ("server", "steady")}
-        self.kinds = loads.kinds(addresses["server"], addresses["steady"])
-
-    def load(self, *, least: float = 20, without: str = "") -> contextlib.AbstractContextManager[loads.Loads]:
-        """Loads of every kind during the block, from which nothing may be lost."""
-        chosen = {name: words for name, words in self.kinds.items() if name != without}
-        return loads.running(self.front, chosen, least=least)
-
-    def captured(self, spaces: "list[kubectl.Kubectl]", wanted: str = "True") -> None:
-        """Wait until the status of every pod there says so."""
-
-        def said() -> bool:
-            pods = [pod for space in spaces for pod in space.get("pods")["items"]]
-            return all(_captured(pod) == wanted for pod in pods if "deletionTimestamp" not in pod["metadata"])
-
-        wait.until(said, f"retic.dev/Captured is {wanted}", 60, every=0.5)
-
-
-def _captured(pod: dict) -> str:
-    conditions = pod["status"].get("conditions", ())
-    return next((each["status"] for each in conditions if each["type"] == "retic.dev/Captured"), "False")
-
-
-def rolled(kube: kubectl.Kubectl, what: str) -> None:
-    """Wait until a rollout is over, its old pods' ends included."""
-    kube.run("rollout", "status", what, "--timeout=150s", seconds=160)
-
-
-def node_names(kube: kubectl.Kubectl) -> list[str]:
-    return sorted(item["metadata"]["name"] for item in kube.get("nodes")["items"])
-
-
-@contextlib.contextmanager
-def opened(mesh: installed.Installed) -> Iterator[Shop]:
-    """A shop whose pods run and are captured."""
-    with mesh.namespace() as front, mesh.namespace() as back:
-        nodes = node_names(back)
-        front.apply(loads.client(nodes[0]))
-        back.apply(*loads.servers("server"), *loads.servers("steady", replicas=1))
-        for name in ("server", "steady"):
-            rolled(back, f"deployment/{name}")
-        front.ready("client")
-        made = Shop(mesh, front, back)
-        made.captured([front, back])
-        yield made
-
-
 @pytest.fixture(scope="module")
-def shop(installed: installed.Installed) -> Iterator[Shop]:
-    with opened(installed) as made:
+def shop(installed: installed.Installed) -> Iterator[busy.Shop]:
+    with busy.opened(installed) as made:
         yield made
 
 
-def test_a_deployment_rolls_and_is_scaled(shop: Shop):
+def test_a_deployment_rolls_and_is_scaled(shop: busy.Shop):
     with shop.load():
         shop.back.run("rollout", "restart", "deployment/server")
-        rolled(shop.back, "deployment/server")
+        busy.rolled(shop.back, "deployment/server")
         for replicas in (4, 2):
             shop.back.run("scale", "deployment/server", f"--replicas={replicas}")
-            rolled(shop.back, "deployment/server")
+            busy.rolled(shop.back, "deployment/server")
 
 
-def test_an_agent_is_killed_and_envoy_is_replaced(shop: Shop):
-    node = node_names(shop.back)[0]
+def test_an_agent_is_killed_and_envoy_is_replaced(shop: busy.Shop):
+    node = busy.node_names(shop.back)[0]
     pod = shop.agents.of(node)
     before = shop.agents.processes(pod)
     assert len(before.agents) == len(before.envoys) == 1
@@ -98,39 +42,39 @@ def test_an_agent_is_killed_and_envoy_is_replaced(shop: Shop):
         assert set(shop.agents.processes(pod).envoys) != set(before.envoys)
 
 
-def test_an_agents_pod_is_deleted(shop: Shop):
-    node = node_names(shop.back)[0]
+def test_an_agents_pod_is_deleted(shop: busy.Shop):
+    node = busy.node_names(shop.back)[0]
     pod = shop.agents.of(node)
     with shop.load():
         shop.system.run("delete", "pod", pod, "--wait=false")
         shop.agents.replaced(node, pod)
 
 
-def test_the_agents_roll(shop: Shop):
+def test_the_agents_roll(shop: busy.Shop):
     with shop.load():
         shop.system.run("rollout", "restart", "daemonset/retic-node")
-        rolled(shop.system, "daemonset/retic-node")
+        busy.rolled(shop.system, "daemonset/retic-node")
 
 
-def holder(shop: Shop) -> str:
+def holder(shop: busy.Shop) -> str:
     """The pod that leads."""
     identity = shop.system.get("lease", "retic-controller")["spec"].get("holderIdentity") or ""
     return str(identity.partition("_")[0])
 
 
-def test_the_leader_is_killed_then_the_other_then_all_roll(shop: Shop):
+def test_the_leader_is_killed_then_the_other_then_all_roll(shop: busy.Shop):
     with shop.load():
         first = wait.until(lambda: holder(shop), "a leader", 30, every=0.5)
         shop.system.run("delete", "pod", first, "--force", "--grace-period=0")
         second = wait.until(lambda: (now := holder(shop)) != first and now, "another leader", 40, every=0.5)
         shop.system.run("delete", "pod", second, "--force", "--grace-period=0")
-        rolled(shop.system, "deployment/retic-controller")
+        busy.rolled(shop.system, "deployment/retic-controller")
         shop.system.run("rollout", "restart", "deployment/retic-controller")
-        rolled(shop.system, "deployment/retic-controller")
+        busy.rolled(shop.system, "deployment/retic-controller")
 
 
 @pytest.mark.parametrize("which", ["both", "servers"])
-def test_a_namespace_is_taken_out_and_back_in(shop: Shop, which: str):
+def test_a_namespace_is_taken_out_and_back_in(shop: busy.Shop, which: str):
     spaces = [shop.back, shop.front] if which == "both" else [shop.back]
     names = [space.namespace for space in spaces]
     with shop.load():
@@ -142,11 +86,11 @@ def test_a_namespace_is_taken_out_and_back_in(shop: Shop, which: str):
         shop.captured(spaces)
 
 
-def test_certificates_are_renewed_every_half_minute(shop: Shop):
+def test_certificates_are_renewed_every_half_minute(shop: busy.Shop):
     renewed = '"certificate renewed"'
     with shop.load(least=100):
         shop.mesh.retic("upgrade", "--set=certificateLifetime=60")
-        pods = [shop.agents.of(node) for node in node_names(shop.back)]
+        pods = [shop.agents.of(node) for node in busy.node_names(shop.back)]
         seen = {pod: shop.agents.log(pod).count(f"ns/{shop.back.namespace}/") for pod in pods}
 
         def twice() -> bool:

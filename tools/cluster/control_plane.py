@@ -4,11 +4,13 @@
 several can run at once. The cluster starts its own through `launch` with the address that its nodes reach.
 """
 
+import contextlib
 import http.client
 import pathlib
 import socket
 import ssl
 import urllib.parse
+from collections.abc import Iterator
 
 import msgspec
 from tools.cluster import access, certificates, gobuild, places, processes, steps
@@ -98,6 +100,19 @@ def launch(place: Place, *, controllers: bool, scheduler: bool, alone: bool) -> 
             config = _access(place, keys, f"{name}.kubeconfig", keys.authority.issue(name, user), user)
             _start(place, f"kube-{name}", _controllers(place, keys, config) if name[0] == "c" else _scheduler(config))
     return keys, kubeconfig
+
+
+@contextlib.contextmanager
+def without_api_server(place: Place) -> Iterator[None]:
+    """The control plane with its API server away, to the block's end; then it is ready again."""
+    command = processes.command(place.pids, "kube-apiserver")
+    processes.end(place.pids, "kube-apiserver", patience=0)  # watches that are open would have it wait for a minute
+    try:
+        yield
+    finally:
+        processes.start(place.pids, "kube-apiserver", command, logs=place.logs, tied=place.tied)
+        admin = certificates.Pair(place.keys / "admin.crt", place.keys / "admin.key")
+        processes.until(lambda: ready(place, admin), f"kube-apiserver (its log: {place.logs})", seconds=180)
 
 
 def ready(place: Place, pair: certificates.Pair) -> bool:

@@ -61,6 +61,11 @@ def pid(folder: pathlib.Path, name: str) -> int:
     return record.pid
 
 
+def command(folder: pathlib.Path, name: str) -> list[str]:
+    """The words that it was started with. Raises FailedError where it has ended."""
+    return pathlib.Path(f"/proc/{pid(folder, name)}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+
+
 def end(folder: pathlib.Path, name: str, *, patience: float = 10.0) -> None:
     """End it: SIGTERM, after `patience` seconds SIGKILL; wait until it is gone. Does nothing where it is gone."""
     path = folder / f"{name}.json"

@@ -1,0 +1,87 @@
+"""What goes on, what waits and what comes back while a part of the mesh is away."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.cluster import busy, installed, loads
+
+from retic.testing import wait
+
+HOST_PORT = 18099
+# Fails unless the answer shows that the call came with the mesh's identity.
+_CALL = (
+    "import json, sys, urllib.request; "
+    "seen = json.load(urllib.request.urlopen(sys.argv[1], timeout=10))['headers']; "
+    "print(seen['x-forwarded-client-cert'])"
+)
+AWAY = {"spec": {"template": {"spec": {"nodeSelector": {"retic.dev/away": "true"}}}}}
+BACK = {"spec": {"template": {"spec": {"nodeSelector": {"retic.dev/away": None}}}}}
+
+
+@pytest.fixture(scope="module")
+def shop(installed: installed.Installed) -> Iterator[busy.Shop]:
+    with busy.opened(installed) as made:
+        yield made
+
+
+def python(*words: str) -> dict[str, Any]:
+    """A container of the image that runs Python so."""
+    return {
+        "name": "main", "image": loads.IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["python", *words],
+    }  # fmt: skip
+
+
+def echo() -> list[dict[str, Any]]:
+    """A pod that says what it saw of a request, at a port of its node too, and its Service."""
+    container = python("-m", "retic.testing.apps.echo_http")
+    container["ports"] = [{"name": "http", "containerPort": 8080, "hostPort": HOST_PORT}]
+    container["readinessProbe"] = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+    meta = {"name": "echo", "labels": {"app": "echo"}}
+    ports = [{"name": "http", "port": 80, "targetPort": 8080}]
+    return [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [container]}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"selector": meta["labels"], "ports": ports}},
+    ]
+
+
+def test_jobs_complete_and_their_init_containers_have_the_mesh_and_host_ports_work(shop: busy.Shop):
+    shop.back.apply(*echo())
+    shop.back.ready("echo")
+    address = f"http://{shop.back.get('service', 'echo')['spec']['clusterIP']}/"
+    spec = {
+        "restartPolicy": "Never",
+        "initContainers": [{**python("-c", _CALL, address), "name": "first"}],
+        "containers": [python("-c", _CALL, address)],
+    }
+    job = {"backoffLimit": 0, "template": {"spec": spec}}
+    shop.front.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "once"}, "spec": job})
+    shop.front.run("wait", "job/once", "--for=condition=Complete", "--timeout=60s")
+    for container in ("first", "main"):
+        said = shop.front.run("logs", "job/once", "-c", container)
+        assert f"/ns/{shop.front.namespace}/sa/default" in said
+    node = shop.back.get("pod", "echo")["status"]["hostIP"]
+    script = f"import urllib.request; print(urllib.request.urlopen('http://{node}:{HOST_PORT}/', timeout=10).status)"
+    assert shop.front.run("exec", "client", "--", "python", "-c", script).strip() == "200"
+
+
+def test_pods_that_are_made_while_no_agent_is_there_wait_and_then_run(shop: busy.Shop):
+    agents = [shop.agents.of(node) for node in busy.node_names(shop.back)]
+    shop.system.patch("daemonset/retic-node", AWAY)
+    try:
+        shop.system.run("delete", "pod", "--force", "--grace-period=0", "--ignore-not-found", *agents)
+        shop.front.apply({**loads.client(busy.node_names(shop.back)[0]), "metadata": {"name": "late"}})
+
+        def held() -> bool:
+            events = shop.front.get("events", "--field-selector", "involvedObject.name=late")["items"]
+            return any("retic" in each["message"] and each["type"] == "Warning" for each in events)
+
+        wait.until(held, "an event that says why the pod waits", 60, every=0.5)
+        assert shop.front.get("pod", "late")["status"]["phase"] == "Pending"
+    finally:
+        shop.system.patch("daemonset/retic-node", BACK)
+        busy.rolled(shop.system, "daemonset/retic-node")
+    shop.front.ready("late")
+    shop.captured([shop.front, shop.back])
+    with shop.load(least=5):
+        pass
