@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import ssl
@@ -60,6 +61,15 @@ async def acked(control, count=3):
     )
 
 
+async def active(settings, names):
+    """Until Envoy has exactly these listeners; a busy machine takes its time."""
+
+    async def there():
+        return await seen(settings.folder) == names
+
+    await wait.until_async(there, f"the listeners {sorted(names)}", 30)
+
+
 async def test_a_pod_is_captured_with_its_identity(control, settings, netns, tmp_path):
     rules = Rules()
     publish(control, netns)
@@ -116,6 +126,7 @@ async def test_a_killed_agent_leaves_envoy_which_the_next_one_adopts(control, se
     first = await start_process(settings, tmp_path)
     await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket", 20)
     assert await ask(settings.folder / "cni.sock", add=pod(netns)) == {"ok": True}
+    await active(settings, LISTENERS)  # one of them waits for a certificate that `captured` does not speak of
     pid = json.loads((settings.folder / "envoy.pid").read_text())["pid"]
     first.kill()
     await first.wait()
@@ -137,11 +148,7 @@ async def test_a_killed_agent_leaves_envoy_which_the_next_one_adopts(control, se
         assert json.loads((settings.folder / "envoy.pid").read_text())["pid"] == pid
         made = resources.listener("late", netns, 15099)
         control.put(resources.LISTENER, "late", made, "1")
-
-        async def late():
-            return "late" in await seen(settings.folder)
-
-        await wait.until_async(late, "a listener through the next agent")
+        await active(settings, {*LISTENERS, "late"})
         second.send_signal(signal.SIGUSR1)
         assert await asyncio.wait_for(second.wait(), 20) == 0
         assert alive(pid), "told to leave Envoy"
@@ -150,6 +157,32 @@ async def test_a_killed_agent_leaves_envoy_which_the_next_one_adopts(control, se
         third.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(third.wait(), 20) == 0
         assert not alive(pid)
+    finally:
+        for process in (first, second):
+            if process.returncode is None:
+                process.kill()
+        end(pid)
+
+
+async def test_an_envoy_that_is_busy_for_a_while_is_adopted_all_the_same(control, settings, netns, tmp_path):
+    publish(control, netns)
+    log = tmp_path / "agent.log"
+    first = await start_process(settings, tmp_path)
+    await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket", 20)
+    assert await ask(settings.folder / "cni.sock", add=pod(netns)) == {"ok": True}
+    pid = json.loads((settings.folder / "envoy.pid").read_text())["pid"]
+    first.kill()
+    await first.wait()
+    os.kill(pid, signal.SIGSTOP)
+    second = await start_process(settings, tmp_path)
+    try:
+        await wait.until_async(lambda: "Envoy to answer" in log.read_text(), "the next agent waits", 20)
+        os.kill(pid, signal.SIGCONT)
+        await wait.until_async(lambda: "Envoy adopted" in log.read_text(), "the Envoy adopted", 20)
+        second.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(second.wait(), 20) == 0
+        (adopted,) = [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "Envoy adopted"]
+        assert adopted["pid"] == pid
     finally:
         for process in (first, second):
             if process.returncode is None:
@@ -204,14 +237,11 @@ async def test_a_gateway_holds_the_identities_it_is_told(control, tmp_path, netn
     made = resources.listener("mtls", netns, PORTS["mtls"], "server:" + CART)
     control.put(resources.LISTENER, "mtls", made, "1")
     async with running(settings):
-        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket")
+        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket", 30)
         assert await ask(settings.folder / "cni.sock", identities=[CART]) == {"ok": True}
         assert control.clients[0] == "gateway/shop/web"
 
-        async def active():
-            return await seen(settings.folder) == {"mtls"}
-
-        await wait.until_async(active, "the listener")
+        await active(settings, {"mtls"})
         assert await asyncio.to_thread(peer_names, netns, control, tmp_path) == [CART]
 
 

@@ -26,7 +26,11 @@ from retic.node import admin, bootstrap, config, proc, slots
 OLDEST = (1, 40)  # before, a worker could stay behind in another pod's network namespace
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds between restarts
 STEADY = 30.0  # seconds after which an Envoy counts as having run
+LOOK = 0.1  # seconds between questions to one that does not answer yet
 STOP_SECONDS = 5.0
+# How long a running Envoy may keep a new agent waiting for its answer before it is ended: on a busy machine it
+# serves its pods all the while, and ending it cuts every connection of the node.
+ANSWER_SECONDS = 20.0
 # How long connections of a removed listener may go on, in seconds. On a node the pod behind it has ended; until
 # then its three listeners keep a fifth of a megabyte. Clients of a gateway are given time to come back elsewhere.
 DRAIN_SECONDS = {config.Role.NODE: 5, config.Role.GATEWAY: 45}
@@ -145,15 +149,30 @@ class Envoy:
         pidfd = proc.open_if(kept.pid, kept.started)
         if pidfd is None:
             return False
-        try:
-            await admin.get(self._slot.socket("admin"), "/server_info")
-        except admin.AdminError:
+        if not await self._answers(pidfd):
             _log.warning("a running Envoy does not answer and is ended", pid=kept.pid)
             await proc.stop(pidfd, STOP_SECONDS)
             os.close(pidfd)
             return False
         self._pidfd, self.pid, self._made_of = pidfd, kept.pid, kept.made_of
         return True
+
+    async def _answers(self, pidfd: int) -> bool:
+        """Whether the process answers on the admin socket while there is time."""
+        now, said = asyncio.get_running_loop().time, False
+        deadline = now() + ANSWER_SECONDS
+        while not proc.has_ended(pidfd):
+            try:
+                await admin.get(self._slot.socket("admin"), "/server_info", seconds=2.0)
+                return True
+            except admin.AdminError as error:
+                if now() > deadline:
+                    return False
+                if not said:
+                    _log.warning("waiting for a running Envoy to answer", reason=str(error))
+                said = True
+                await asyncio.sleep(LOOK)
+        return False
 
     def _recipe(self) -> str:
         arguments = f"{self._binary} {self._binary.stat().st_mtime_ns} {self._settings.concurrency}"
