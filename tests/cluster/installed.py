@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
-from tests.cluster import kubectl
+from tests.cluster import kubectl as commands
 from tools import deploy
 from tools.cluster import steps
 
@@ -37,12 +37,12 @@ class Installed:
             capture_output=True, text=True, check=False, timeout=seconds, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def kubectl(self, namespace: str = "retic-system") -> kubectl.Kubectl:
+    def kubectl(self, namespace: str = "retic-system") -> commands.Kubectl:
         """kubectl in a namespace."""
-        return kubectl.Kubectl(self.kubeconfig, namespace)
+        return commands.Kubectl(self.kubeconfig, namespace)
 
     @contextlib.contextmanager
-    def namespace(self, labels: Mapping[str, str] | None = None) -> Iterator[kubectl.Kubectl]:
+    def namespace(self, labels: Mapping[str, str] | None = None) -> Iterator[commands.Kubectl]:
         """kubectl in a new namespace, with these labels (in the mesh unless told otherwise), to the block's end."""
         made = self.kubectl(f"retic-test-{secrets.token_hex(3)}")
         chosen = {"retic.dev/mesh": "enabled"} if labels is None else dict(labels)
