@@ -7,7 +7,10 @@ import grpc.aio
 import kube_rig
 import pytest
 
+from retic import findings
 from retic.identity import spiffe
+from retic.kube import captured as decisions
+from retic.sources import api
 
 PODS = """
 apiVersion: v1
@@ -39,6 +42,13 @@ async def pod(rig, name):
     return await rig.kube.get(f"/api/v1/namespaces/captured/pods/{name}")
 
 
+async def known(rig):
+    async def both():
+        return len([ref for ref in rig.store.objects if ref.namespace == "captured" and ref.kind == "Pod"]) == 2
+
+    await kube_rig.until(both)
+
+
 async def captured(rig, name, wanted):
     async def has():
         found = await pod(rig, name)
@@ -51,10 +61,7 @@ async def test_pods_are_captured_and_released_on_their_own_nodes_word(rig):
     await rig.apply(PODS)
     here, elsewhere = [(await pod(rig, name))["metadata"]["uid"] for name in ("here", "elsewhere")]
 
-    async def known():
-        return len([ref for ref in rig.store.objects if ref.namespace == "captured" and ref.kind == "Pod"]) == 2
-
-    await kube_rig.until(known)
+    await known(rig)
     assert await report(rig, node("one"), captured=[here, elsewhere], agent="a") == {}
     await captured(rig, "here", ("True", "Captured"))
     assert rig.made.captured.refused == 1
@@ -94,3 +101,59 @@ async def test_what_is_no_report_is_refused(rig):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call(payload, timeout=5)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_what_another_replica_has_heard_since_is_not_overruled(rig, monkeypatch):
+    """Reports of one agent reach now this replica, now another, which writes what it heard."""
+    await rig.apply(PODS)
+    here = (await pod(rig, "here"))["metadata"]["uid"]
+    await known(rig)
+    status = "/api/v1/namespaces/captured/pods/here/status"
+    one = {"type": "retic.dev/Captured", "lastTransitionTime": "2026-11-26T00:00:00Z", "message": ""}
+
+    async def elsewhere(value):
+        said = {"status": {"conditions": [{**one, "status": value, "reason": "Elsewhere"}]}}
+        await rig.kube.patch(status, said, kind="strategic")
+
+        async def seen():
+            kept = rig.store.objects[findings.Ref("Pod", "captured", "here")]
+            return any(c.type == one["type"] and c.status == value for c in kept.status.conditions)
+
+        await kube_rig.until(seen)
+        await rig.made.captured.queue.quiet()
+        await captured(rig, "here", (value, "Elsewhere"))
+
+    monkeypatch.setattr(decisions, "SETTLED", 0.0)
+    await report(rig, node("one"), captured=[], agent="a")
+    await elsewhere("True")
+    await report(rig, node("one"), captured=[here], agent="a")
+    await elsewhere("False")
+
+
+async def test_a_report_is_answered_once_pods_say_so(rig):
+    await rig.apply(PODS)
+    here = (await pod(rig, "here"))["metadata"]["uid"]
+    await known(rig)
+    await report(rig, node("one"), captured=[here])
+    assert kube_rig.condition((await pod(rig, "here"))["status"]["conditions"], "retic.dev/Captured") == (
+        "True", "Captured"
+    )  # fmt: skip
+    # By another agent of the node, as after a restart, and at once.
+    await report(rig, node("one"), captured=[], released=[here], agent="b")
+    assert kube_rig.condition((await pod(rig, "here"))["status"]["conditions"], "retic.dev/Captured") == (
+        "False", "Released"
+    )  # fmt: skip
+
+
+async def test_a_report_that_cannot_be_written_is_told_again(rig, monkeypatch):
+    await rig.apply(PODS)
+    here = (await pod(rig, "here"))["metadata"]["uid"]
+    await known(rig)
+
+    async def silent(*_, **__):
+        raise api.UnreachableError("the API server fell silent")
+
+    monkeypatch.setattr(rig.made.captured._api, "patch", silent)
+    with pytest.raises(grpc.aio.AioRpcError, match="fell silent") as refused:
+        await report(rig, node("one"), captured=[here])
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -31,16 +31,22 @@ class Plaintext(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """All that a node has captured now, and the versions of its Envoy and agent. Bounds: 4,096 pods.
 
+    `released` are pods that the agent knows and does not capture, or no longer.
     `cni` says what is wrong with the node's chain of CNI plugins, `kernel` names what the kernel lacks: empty when all
     is well, None when the agent has not looked.
     """
 
     captured: Annotated[tuple[_Uid, ...], msgspec.Meta(max_length=4096)] = ()
     plaintext: Annotated[tuple[Plaintext, ...], msgspec.Meta(max_length=4096)] = ()
+    released: Annotated[tuple[_Uid, ...], msgspec.Meta(max_length=4096)] = ()
     envoy: _Version = ""
     retic: _Version = ""
     cni: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
     kernel: Annotated[tuple[_Version, ...], msgspec.Meta(max_length=32)] | None = None
+
+
+class NotTakenError(Exception):
+    """The report is not carried out; the agent is to tell it again, maybe to another replica. The message says why."""
 
 
 class Noted(msgspec.Struct, frozen=True):
@@ -54,7 +60,8 @@ def service(trust_domain: str, take: Take) -> "grpc.GenericRpcHandler[bytes, byt
     """For the port that requires client certificates. `take` gets the node's name, the uid of the agent's
     pod ("" for one that is in none), and the report.
 
-    Callers that are no nodes are refused (PERMISSION_DENIED), and what is no report (INVALID_ARGUMENT).
+    Callers that are no nodes are refused (PERMISSION_DENIED), and what is no report (INVALID_ARGUMENT). Where `take`
+    raises NotTakenError: UNAVAILABLE.
     """
 
     async def report(data: bytes, call: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
@@ -71,6 +78,8 @@ def service(trust_domain: str, take: Take) -> "grpc.GenericRpcHandler[bytes, byt
             code, text = grpc.StatusCode.PERMISSION_DENIED, str(error)
         except msgspec.DecodeError as error:
             code, text = grpc.StatusCode.INVALID_ARGUMENT, str(error)
+        except NotTakenError as error:
+            code, text = grpc.StatusCode.UNAVAILABLE, str(error)
         _log.warning("report refused", reason=text, peer=call.peer())
         await call.abort(code, text)
         raise AssertionError("abort always raises")

@@ -176,8 +176,11 @@ class Controllers:
                 self.status.queue.add(ref)
 
     async def _report(self, node: str, agent: str, said: report.Report) -> None:
-        self.captured.report(node, agent, said)
         self.nodes.report(node, said)
+        try:
+            await self.captured.report(node, agent, said)
+        except (api.Error, OSError) as error:
+            raise report.NotTakenError(f"not written yet: {error}") from error
 
     def _validate(self, content: bytes) -> bytes:
         return webhook.answer(self._mesh, content)

@@ -119,8 +119,16 @@ class Reporting:
             if found:
                 plaintext.append(report.Plaintext(pod.uid, found))
         # Counted meanwhile, some may be captured no longer.
-        still = tuple(pod.uid for pod in self._known.all() if pod.captured)[:MOST_PODS]
+        known = self._known.all()
+        still = tuple(pod.uid for pod in known if pod.captured)[:MOST_PODS]
+        released = tuple(pod.uid for pod in known if not pod.captured)[:MOST_PODS]
         chain = await asyncio.to_thread(self._chain)
         return report.Report(
-            still, tuple(plaintext), self.envoy, importlib.metadata.version("retic"), chain, self.kernel
+            captured=still,
+            plaintext=tuple(plaintext),
+            released=released,
+            envoy=self.envoy,
+            retic=importlib.metadata.version("retic"),
+            cni=chain,
+            kernel=self.kernel,
         )
