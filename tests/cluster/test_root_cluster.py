@@ -234,7 +234,7 @@ async def test_content_that_cannot_sign_is_a_fault_and_the_last_good_one_stays(p
         await place.patch(**data)
         await made.look()
         assert message in made.faults[0].message, made.faults
-        assert made.faults[0].code == "RT0602"
+        assert made.faults[0].code == "RT0603"
         assert str(made.faults[0].object) == f"Secret {place.namespace}/retic-ca"
         assert leaf_of(signer)[1] == x509.load_pem_x509_certificate(pair.chain)
         assert await made.step(place.missing) in {True, False}

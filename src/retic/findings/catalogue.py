@@ -28,6 +28,8 @@ CODES: dict[str, Code] = {}
 
 
 def _add(code: str, severity: findings.Severity, title: str) -> None:
+    if code in CODES:
+        raise ValueError(f"{code} stands for two things: {CODES[code].title}, and {title}")
     CODES[code] = Code(code, severity, title)
 
 
@@ -91,8 +93,8 @@ _add("RT0507", _I, "a field that local mode does not carry out, with no change o
 # Control plane and proxies
 _add("RT0601", _E, "a proxy refused a resource")
 _add("RT0602", _W, "a status that another controller writes too")
+_add("RT0603", _E, "the authority's Secret cannot be used")
 _add("RT0610", _E, "a kind that the API server does not allow Retic to read")
-_add("RT0602", _E, "the authority's Secret cannot be used")
 
 
 def finding(fault: findings.Fault, file: str, line: int) -> findings.Finding:

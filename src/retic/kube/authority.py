@@ -18,7 +18,7 @@ from retic.kube import pairs, rootfiles
 from retic.kube.rootfiles import unix
 from retic.sources import api
 
-FAULT = "RT0602"
+FAULT = "RT0603"
 LOOK, LOOK_MOVING = 30.0, 5.0  # seconds between two looks at the objects, beside those that a watch brings
 ASK = 2.0  # seconds between two questions who is missing
 _log = structlog.get_logger("retic.kube.authority")
