@@ -7,15 +7,18 @@ connections that broke before an answer where doing it twice is as good as once.
 import asyncio
 import contextlib
 import types
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import httpx
 import msgspec
 
 from retic.sources.api import connections, credentials, errors, kubeconfig, resources, tls
 from retic.sources.api.errors import ApiError, LostError, UnreachableError
+
+if TYPE_CHECKING:
+    from retic.sources.api import executing
 
 MAX_LINE = 64 * 1024 * 1024
 """The longest line of a watch, in bytes; an object of etcd has about 1.5 MiB at most."""
@@ -60,6 +63,11 @@ class Api:
     def namespace(self) -> str:
         """The context's namespace, "default" when it names none."""
         return self._access.namespace
+
+    @property
+    def origin(self) -> str:
+        """Where the credentials come from, such as "context NAME of FILE"."""
+        return self._access.origin
 
     def __repr__(self) -> str:
         return f"Api({self.server!r})"
@@ -190,6 +198,25 @@ class Api:
                 raise LostError(f"the API server at {self.server} sent a line of more than {MAX_LINE} bytes")
         if parts:
             raise LostError(f"the API server at {self.server} ended its answer within a line")
+
+    async def execute(
+        self, place: "executing.Place", command: Sequence[str], *, seconds: float = 60.0
+    ) -> "executing.Executed":
+        """Run a command in a container, and wait for its end, so many seconds at most. It has no input.
+
+        ApiError when the server refuses (pods/exec), UnreachableError when it cannot be asked.
+        """
+        from retic.sources.api import executing
+
+        sent = await self._source.now()
+        for again in (True, False):
+            try:
+                return await executing.execute(self._access, sent.headers, sent.pair, place, command, seconds=seconds)
+            except ApiError as error:
+                if not (again and error.status == 401 and await self._other(sent)):
+                    raise
+            sent = await self._source.now()
+        raise AssertionError("the second attempt returns or raises")
 
     async def _request(
         self, method: str, path: str, params: Mapping[str, Any], body: Any = None,

@@ -110,6 +110,17 @@ def page(body: bytes) -> Page:
     return Page(read.metadata.resource_version, read.metadata.continue_, items)
 
 
+def single(body: bytes) -> Raw:
+    """An object that was asked for by name. CorruptError when it is none."""
+    try:
+        read = _raw(msgspec.Raw(body))
+    except msgspec.MsgspecError as error:
+        raise CorruptError(f"no object: {error}") from None
+    if not read.head.name:
+        raise CorruptError("no object: it has no name")
+    return read
+
+
 def event(line: bytes) -> Event:
     """An event. CorruptError when it is none."""
     try:

@@ -150,4 +150,9 @@ class Followed:
             self._receiver.listed()
 
     def _accept(self, suffix: str) -> str:
-        return _AS.format(suffix) if self._read.metadata_only else "application/json"
+        return accept(self._read, suffix)
+
+
+def accept(read: kinds.Read, suffix: str) -> str:
+    """The form in which a kind is asked for; `suffix` is "List" for lists."""
+    return _AS.format(suffix) if read.metadata_only else "application/json"

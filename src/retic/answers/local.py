@@ -1,26 +1,25 @@
-"""What commands ask the control plane, answered from objects, the graph and the discovery service."""
+"""What commands ask the control plane of a laptop's mesh: from its objects, its discovery service, its agents."""
 
 import asyncio
 import contextlib
 import datetime
 import importlib.metadata
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 
 from retic import ads, graph
 from retic import findings as report
+from retic.answers import questions
 from retic.control import admin, model
 from retic.control import config as settings
-from retic.envoy import names, resources
-from retic.explain import places, standing
+from retic.explain import places
 from retic.explain import why as explain
 from retic.findings import catalogue
-from retic.mesh import faults, gateways, tables, workloads
-from retic.objects import core, pods
+from retic.mesh import gateways, tables
+from retic.objects import pods
 from retic.sources import certificates, store
-from retic.xds import Client
 
 
 class Refusals:
@@ -63,14 +62,14 @@ class Answers:
         self._discovery = discovery
         self._refusals = refusals
         self._news = news
+        self._questions = questions.Questions(db, kept)
 
     async def ps(self) -> model.Ps:
         """Pods and services from the objects, gateways and processes from the laptop's cluster."""
         runtime = await self._runtime()
-        listed = sorted(self._kept.objects.items())
         return model.Ps(
-            pods=tuple(_pod(v) for _, v in listed if isinstance(v, pods.Pod)),
-            services=tuple(_service(v) for _, v in listed if isinstance(v, core.Service)),
+            pods=tuple(map(questions.pod, self._questions.pods())),
+            services=tuple(self._questions.services()),
             gateways=runtime.gateways,
             processes=runtime.processes,
             findings=tuple(await self.findings()),
@@ -99,19 +98,12 @@ class Answers:
 
     async def findings(self) -> Sequence[report.Finding]:
         """Faults of form and of local mode, of meaning, of certificates' times, and what proxies refused."""
-        meant = places.located(
-            (f for ref in self._kept.objects for f in self._db.ask(faults.of, ref)), self._kept.positions
-        )
-        lapsed = certificates.lapsed(self._kept.objects, self._kept.positions, datetime.datetime.now(datetime.UTC))
         refused = map(self._refusal, self._refusals.standing)
-        return places.ordered((*self._kept.found, *meant, *lapsed, *refused))
+        return places.ordered((*self._kept.found, *self._questions.faults(self._kept.objects), *refused))
 
     def _refusal(self, key: tuple[str, str, str]) -> report.Finding:
         client, type_url, name = key
-        explained = explain.why(
-            self._db, resources.resource, resources.scope(type_url, name, Client(client)),
-            resource=name, book=self._book(),
-        )
+        explained = self._questions.of_client(client, type_url, name)
         source = explained.sources[0] if explained.sources else None
         code = catalogue.CODES["RT0601"]
         return report.Finding(
@@ -136,53 +128,7 @@ class Answers:
 
     async def why(self, resource: str) -> explain.Why:
         """From a resource's name to its objects."""
-        name = names.parse(resource)
-        if name is None:
-            forms = ", ".join(f"{kind.value}/..." for kind in names.Kind)
-            raise explain.Unknown(f"{resource!r} is no resource's name; names begin with one of: {forms}")
-        self._know(name.client_namespace)
-        key = resources.scope(name.type_url, resource, Client(self._client(name)))
-        return explain.why(self._db, resources.resource, key, resource=resource, book=self._book())
-
-    def _know(self, namespace: str) -> None:
-        """Raises Unknown for a namespace in which nothing is: its routes would be those of any other."""
-        known = {"", "default"}
-        for ref in self._kept.objects:
-            known.add(ref.name if ref.kind == "Namespace" else ref.namespace)
-        if namespace not in known:
-            there = ", ".join(sorted(known - {""}))
-            raise explain.Unknown(f"there is no namespace {namespace}: no object is in it; there are {there}")
-
-    def _client(self, name: names.Name) -> str:
-        """The client that has such a resource, where only one does."""
-        if name.kind in (names.Kind.GATEWAY, names.Kind.GATEWAY_ROUTES, names.Kind.LISTENER_ROUTES):
-            return f"gateway/{name.parts[0]}/{name.parts[1]}"
-        if name.kind is names.Kind.TLS:
-            secret = tables.Key(name.parts[0], name.parts[1])
-            for ref in self._kept.objects:
-                owner = tables.Key(ref.namespace, ref.name)
-                if ref.kind == "Gateway" and secret in self._db.ask(gateways.certificates_of, owner):
-                    return f"gateway/{ref.namespace}/{ref.name}"
-        if name.type_url in (names.LISTENER, names.FILTER):
-            found = self._db.ask(workloads.by_uid, name.parts[-1])
-            return f"node/{found.node}" if found else ""
-        return ""
-
-    def _book(self) -> explain.Book:
-        kinds = {table.name: kind for kind, table in tables.TABLES.items()}
-
-        def ref(table: str, key: Hashable) -> report.Ref | None:
-            if table not in kinds or not isinstance(key, tables.Key):
-                return None
-            return report.Ref(kinds[table], key.namespace, key.name)
-
-        return explain.Book(ref, lambda r: r in self._kept.objects, self._kept.positions, self._owner)
-
-    def _owner(self, ref: report.Ref) -> report.Ref | None:
-        value = self._kept.objects.get(ref)
-        owners = value.metadata.owner_references if value is not None else ()
-        found = next((one for one in owners if one.controller), None)
-        return report.Ref(found.kind, ref.namespace, found.name) if found is not None else None
+        return self._questions.why(resource)
 
     async def converged(self, seconds: float) -> model.Converged:
         """Whether every proxy that must be there is, and has acknowledged everything."""
@@ -213,20 +159,3 @@ class Answers:
             if ref.kind == "Gateway" and self._db.ask(gateways.resolved, tables.Key(ref.namespace, ref.name)).listeners:
                 wanted.add(f"gateway/{ref.namespace}/{ref.name}")
         return sorted(wanted - set(self._discovery.converged()))
-
-
-def _pod(pod: pods.Pod) -> model.Pod:
-    status = pod.status or pods.PodStatus()
-    ready = any(c.type == "Ready" and c.status == "True" for c in status.conditions)
-    stands = standing.of(pod)
-    return model.Pod(
-        pod.metadata.namespace, pod.metadata.name, pod.spec.node_name or "", status.pod_ip or "",
-        pod.spec.service_account_name or "default", ready, stands.word, stands.phase, stands.restarts,
-    )
-
-
-def _service(value: core.Service) -> model.Service:
-    spec = value.spec
-    address = spec.external_name or "" if spec.type == "ExternalName" else spec.cluster_ip or ""
-    ports = tuple(model.Port(p.name or "", p.port, p.protocol or "TCP") for p in spec.ports)
-    return model.Service(value.metadata.namespace, value.metadata.name, spec.type or "ClusterIP", address, ports)

@@ -1,0 +1,9 @@
+"""What commands ask: answered from objects, the graph, and what only running parts know.
+
+`local` asks the discovery service and the laptop's cluster for the latter, `cluster` the API server. What both say
+in the same way is in `questions`.
+"""
+
+from retic.answers.local import Answers, Refusals
+
+__all__ = ["Answers", "Refusals"]
