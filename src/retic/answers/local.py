@@ -99,7 +99,8 @@ class Answers:
     async def findings(self) -> Sequence[report.Finding]:
         """Faults of form and of local mode, of meaning, of certificates' times, and what proxies refused."""
         refused = map(self._refusal, self._refusals.standing)
-        return places.ordered((*self._kept.found, *self._questions.faults(self._kept.objects), *refused))
+        meant = self._questions.faults(self._kept.objects)
+        return places.ordered((*self._kept.found, *meant, *self._questions.lapsed(), *refused))
 
     def _refusal(self, key: tuple[str, str, str]) -> report.Finding:
         client, type_url, name = key

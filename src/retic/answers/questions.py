@@ -33,11 +33,14 @@ class Questions:
                 yield _service(value)
 
     def faults(self, refs: Iterable[report.Ref]) -> tuple[report.Finding, ...]:
-        """Faults of meaning of these objects, and certificates whose time it is not."""
+        """Faults of meaning of these objects."""
         meant = (fault for ref in refs for fault in self._db.ask(faults.of, ref))
-        located = places.located(meant, self._kept.positions)
+        return places.located(meant, self._kept.positions)
+
+    def lapsed(self) -> tuple[report.Finding, ...]:
+        """Certificates whose time it is not."""
         now = datetime.datetime.now(datetime.UTC)
-        return (*located, *certificates.lapsed(self._kept.objects, self._kept.positions, now))
+        return tuple(certificates.lapsed(self._kept.objects, self._kept.positions, now))
 
     def why(self, resource: str) -> explain.Why:
         """From a resource's name to its objects. Raises explain.Unknown."""

@@ -1,19 +1,64 @@
-"""`retic analyze`: what is wrong with manifests, without running them."""
+"""`retic analyze`: what is wrong with manifests, without running them, or with the objects of a mesh."""
 
 import datetime
 import pathlib
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from retic import findings
-from retic.cli import failure, show
+from retic.cli import cluster, failure, ps, ps_cluster, running, show, which
+from retic.control import model
 from retic.explain import places
 
 if TYPE_CHECKING:
-    from retic.sources import model
+    from retic.sources import model as sources
+    from retic.sources.api import Api
 
 _NODE = re.compile(r"node-[1-9][0-9]{0,2}")
+
+
+def of_mesh(options: which.Options, chosen: ps.Choice, *, as_json: bool) -> int:
+    """Print the findings of the objects of a mesh that runs; 1 when one of them is an error, else 0. Raises Failure."""
+    where = which.mesh(options)
+    if not isinstance(where, cluster.Target):
+        return _local(where, chosen, as_json=as_json)
+    from retic.answers import visible
+    from retic.wiring import remote
+
+    async def work(api: "Api") -> tuple[Sequence[findings.Finding], Sequence[str], Sequence[str]]:
+        mesh, told = await remote.see(api, chosen.namespace or "")
+        if told.installed is False:
+            print(f"{ps_cluster.not_installed(api)}; judged as with its defaults", file=sys.stderr, flush=True)
+        found, unjudged = mesh.findings(visible.Choice(chosen.namespace or "", chosen.everywhere))
+        return found, mesh.unseen, unjudged
+
+    found, unseen, unjudged = cluster.run(where, work)
+    _show(found, as_json=as_json)
+    ps_cluster.notes(unseen, unjudged)
+    return _code(found)
+
+
+def _local(path: pathlib.Path, chosen: ps.Choice, *, as_json: bool) -> int:
+    """Of the mesh that runs on this machine."""
+    ps.refuse(chosen)
+    found = msgspec.convert(running.ask(path, model.AskFindings()), list[findings.Finding])
+    _show(found, as_json=as_json)
+    return _code(found)
+
+
+def _show(found: Sequence[findings.Finding], *, as_json: bool) -> None:
+    if as_json:
+        show.json({"findings": found})
+    else:
+        show.print_findings(found)
+
+
+def _code(found: Iterable[findings.Finding]) -> int:
+    return int(any(one.severity is findings.Severity.ERROR for one in found))
 
 
 def run(files: Sequence[pathlib.Path], *, as_json: bool) -> int:
@@ -29,17 +74,13 @@ def run(files: Sequence[pathlib.Path], *, as_json: bool) -> int:
         raise failure.Failure(f"{', '.join(missing)}: no such file or folder", code=2)
     loaded = manifests.load(files)
     found = examine(loaded)
-    if as_json:
-        show.json({"findings": found})
-    else:
-        show.print_findings(found)
-    wrong = any(one.severity is findings.Severity.ERROR for one in found)
-    if not loaded.objects and not wrong:
+    _show(found, as_json=as_json)
+    if not loaded.objects and not _code(found):
         raise failure.Failure(f"no Kubernetes object in {', '.join(map(str, files))}")
-    return int(wrong)
+    return _code(found)
 
 
-def examine(loaded: "model.Loaded") -> tuple[findings.Finding, ...]:
+def examine(loaded: "sources.Loaded") -> tuple[findings.Finding, ...]:
     """The faults of form, of what controllers make of the objects, and of meaning, in the files' order."""
     from retic import wiring
     from retic.local import workloads

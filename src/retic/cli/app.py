@@ -33,12 +33,23 @@ class Output(enum.StrEnum):
 
 
 Name = Annotated[str, typer.Option("--name", help="Which mesh, when several run side by side.")]
+Which = Annotated[
+    str | None, typer.Option("--name", help="A mesh on this machine; of that name when several run side by side.")
+]
+Manifests = Annotated[
+    list[pathlib.Path] | None,
+    typer.Option("-f", "--filename", metavar="PATH", help="A manifest file or a folder of them; repeatable."),
+]
 Files = Annotated[
     list[pathlib.Path],
     typer.Option("-f", "--filename", metavar="PATH", help="A manifest file or a folder of them; repeatable."),
 ]
 Format = Annotated[Output, typer.Option("-o", "--output", help="How to print it.")]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The pod's namespace.")]
+Only = Annotated[str | None, typer.Option("-n", "--namespace", help="Only this namespace of a cluster.")]
+Everywhere = Annotated[
+    bool, typer.Option("-A", "--all-namespaces", help="Also namespaces of a cluster that are not in the mesh.")
+]
 Container = Annotated[
     str | None, typer.Option("-c", "--container", help="Which container, when the pod has several.")
 ]
@@ -108,19 +119,31 @@ def up(
 
 
 @app.command()
-def ps(name: Name = DEFAULT, output: Format = Output.TABLE) -> None:
+def ps(
+    *,
+    namespace: Only = None,
+    everywhere: Everywhere = False,
+    name: Which = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Format = Output.TABLE,
+) -> None:
     """Show pods, services, gateways and problems.
 
-    Gateways are shown with their addresses on this machine.
+    Of the mesh on this machine when one runs, else of the cluster of the current kubeconfig: the namespaces of
+    the mesh, which are those with its label, and those with a Gateway, a route or a captured pod.
 
     \b
     Examples:
       retic ps
-      retic ps -o json
+      retic ps -n shop
+      retic ps --context staging -A -o json
     """
     from retic.cli import ps as command
+    from retic.cli import which
 
-    command.run(name=name, as_json=output is Output.JSON)
+    chosen = command.Choice(namespace, everywhere)
+    command.run(which.Options(name, kubeconfig, context), chosen, as_json=output is Output.JSON)
 
 
 @app.command(name="exec")
@@ -177,16 +200,20 @@ def logs(
 
 
 @app.command()
-def version(name: Name = DEFAULT) -> None:
+def version(name: Which = None, kubeconfig: Kubeconfig = None, context: Context = None) -> None:
     """Print the command's, the mesh's and Envoy's version.
+
+    Of the mesh on this machine, and of that on the cluster of the current kubeconfig, if there is one.
 
     \b
     Examples:
       retic version
+      retic version --context staging
     """
     from retic.cli import version as command
+    from retic.cli import which
 
-    command.run(name=name)
+    command.run(which.Options(name, kubeconfig, context))
 
 
 @app.command()
@@ -197,10 +224,14 @@ def proxy(
         str | None,
         typer.Argument(metavar="[listeners|routes|clusters|endpoints|secrets|stats]", show_default=False),
     ] = None,
-    name: Name = DEFAULT,
+    name: Which = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Format = Output.TABLE,
 ) -> None:
     """Show what an Envoy has. Private keys are never shown.
+
+    On a cluster it takes the right to pods/exec in the namespace of the proxy's pod: retic-system for a node's.
 
     \b
     Examples:
@@ -209,50 +240,102 @@ def proxy(
       retic proxy gateway/shop/web routes -o json
     """
     from retic.cli import proxy as command
+    from retic.cli import which
 
-    command.run(proxy, section or "", name=name, as_json=output is Output.JSON)
+    command.run(which.Options(name, kubeconfig, context), proxy, section or "", as_json=output is Output.JSON)
 
 
 @app.command()
 def why(
     *,
     resource: Annotated[str, typer.Argument(metavar="RESOURCE", show_default=False)],
-    name: Name = DEFAULT,
+    name: Which = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Format = Output.TABLE,
     reads: Annotated[bool, typer.Option("--reads", help="Also show every recorded read between.")] = False,
 ) -> None:
     """Lead from an xDS resource back to its YAML.
 
-    Shows the objects, files and lines that a resource was made from. Names are those that `retic proxy`
-    shows.
+    Shows the objects, files and lines that a resource was made from; on a cluster, the objects and who last
+    changed them. Names are those that `retic proxy` shows.
 
     \b
     Examples:
       retic why routes/shop
       retic why service/shop/shop/cart/80
     """
+    from retic.cli import which
     from retic.cli import why as command
 
-    command.run(resource, name=name, as_json=output is Output.JSON, reads=reads)
+    options = which.Options(name, kubeconfig, context)
+    command.run(options, resource, as_json=output is Output.JSON, reads=reads)
 
 
 @app.command()
-def analyze(file: Files, output: Format = Output.TABLE, name: Name = DEFAULT) -> None:
-    """Find faults in manifests; needs no running mesh.
+def analyze(
+    *,
+    file: Manifests = None,
+    namespace: Only = None,
+    everywhere: Everywhere = False,
+    name: Which = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Find faults in manifests, or in the objects of a mesh.
 
-    Each is shown with file and line, object, and what to write instead. Exits with 1 when there are
-    errors, or no object at all; prints nothing and exits with 0 when all is well. -f - reads standard input.
-    --name is accepted as everywhere and changes nothing.
+    With -f it needs no running mesh, and each fault is shown with file and line; -f - reads standard input.
+    Without -f the objects of the running mesh are judged, of the one that `retic ps` shows.
+    Each fault has the object and what to write instead. Exits with 1 when there are errors, or no object at
+    all; prints nothing and exits with 0 when all is well.
 
     \b
     Examples:
       retic analyze -f manifests/
-      retic analyze -f shop.yaml -o json
-      kustomize build . | retic analyze -f -
+      kustomize build . | retic analyze -f - -o json
+      retic analyze -n shop
     """
     from retic.cli import analyze as command
+    from retic.cli import ps, which
 
-    raise typer.Exit(command.run(file, as_json=output is Output.JSON))
+    as_json = output is Output.JSON
+    if file:
+        raise typer.Exit(command.run(file, as_json=as_json))
+    chosen = ps.Choice(namespace, everywhere)
+    raise typer.Exit(command.of_mesh(which.Options(name, kubeconfig, context), chosen, as_json=as_json))
+
+
+@app.command()
+def wait(
+    *,
+    objects: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND/NAME]...", show_default=False)
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option("-n", "--namespace", help="Where the objects are; without any, only this one.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 60,
+    name: Which = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Wait until proxies have what was applied.
+
+    Returns when every Gateway and route, or each that is named (gateway/NAME, httproute/NAME, grpcroute/NAME),
+    is accepted and live on every proxy that it concerns. Exits with 1, saying what is missing, when that takes
+    longer.
+
+    \b
+    Examples:
+      retic wait
+      kubectl apply -f routes.yaml && retic wait -n shop --timeout 30
+      retic wait -n shop gateway/front httproute/catalog
+    """
+    from retic.cli import wait as command
+    from retic.cli import which
+
+    command.run(which.Options(name, kubeconfig, context), objects or [], namespace, timeout)
 
 
 @app.command()

@@ -1,23 +1,57 @@
 """`retic proxy`: what an Envoy has, as tables or as Envoy's own JSON without its secrets."""
 
 import collections
-import pathlib
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from retic.cli import running, show
+from retic.cli import cluster, failure, running, show, which
 from retic.control import model
 
 Row = dict[str, Any]
 
 
-def run(proxy: str, section: str, *, name: str, as_json: bool) -> None:
+def run(options: which.Options, proxy: str, section: str, *, as_json: bool) -> None:
     """Print it. Raises Failure."""
-    path = running.folder(name)
-    raw = running.ask(path, model.AskProxy(proxy=proxy, section=section), seconds=60.0)
+    where = which.mesh(options)
+    pods: dict[str, str] = {}
+    if isinstance(where, cluster.Target):
+        raw, pods = _cluster(where, proxy, section)
+    else:
+        raw = running.ask(where, model.AskProxy(proxy=proxy, section=section), seconds=60.0)
+        if section == "listeners" and not as_json:
+            pods = _names(running.objects(where))
     if as_json:
         show.json(raw)
-    elif section == "stats":
+    else:
+        _show(proxy, section, raw, pods)
+
+
+def _cluster(target: cluster.Target, proxy: str, section: str) -> tuple[Any, dict[str, str]]:
+    """What it has, and the names of pods by their uids as far as they may be read."""
+    from retic.answers import proxies
+    from retic.sources import api as servers
+
+    async def work(api: servers.Api) -> tuple[Any, dict[str, str]]:
+        try:
+            found = await proxies.find(api, proxy)
+            if found.others:
+                print(f"{proxy} has {found.others + 1} pods: this is {found.place.pod}", file=sys.stderr, flush=True)
+            raw = await proxies.read(api, found, section)
+        except proxies.Unknown as error:
+            raise failure.Failure(str(error)) from error
+        pods: list[Row] = []
+        if section == "listeners":
+            with contextlib.suppress(servers.ApiError):
+                pods = (await api.get("/api/v1/pods"))["items"]
+        return raw, _names({"kind": "Pod", **pod} for pod in pods)
+
+    return cluster.run(target, work)
+
+
+def _show(proxy: str, section: str, raw: Any, pods: Mapping[str, str]) -> None:
+    if section == "stats":
         for key in sorted(raw):
             print(f"{key}: {raw[key]}")
     elif not section:
@@ -29,14 +63,13 @@ def run(proxy: str, section: str, *, name: str, as_json: bool) -> None:
         columns, cells = _TABLES[section]
         rows = [cell for row in raw for cell in cells(row)]
         if section == "listeners":
-            pods = _pods(path)
             rows = [(name, address, pods.get(str(uid), uid), *rest) for name, address, uid, *rest in rows]
         show.table("", columns, _once(rows))
 
 
-def _pods(path: pathlib.Path) -> dict[str, str]:
+def _names(objects: Iterable[Row]) -> dict[str, str]:
     """namespace/name of each pod, by its uid, which is how namespaces are named."""
-    found = (one["metadata"] for one in running.objects(path) if one["kind"] == "Pod")
+    found = (one["metadata"] for one in objects if one["kind"] == "Pod")
     return {meta["uid"]: f"{meta['namespace']}/{meta['name']}" for meta in found if "uid" in meta}
 
 

@@ -1,16 +1,41 @@
 """`retic ps`: what runs and what is wrong."""
 
+import pathlib
 from collections.abc import Sequence
 
 import msgspec
 
-from retic.cli import running, show
+from retic import findings
+from retic.cli import cluster, failure, running, show, which
 from retic.control import model
 
 
-def run(*, name: str, as_json: bool) -> None:
+class Choice(msgspec.Struct, frozen=True):
+    """Which namespaces: one, or all, or (neither) those of the mesh."""
+
+    namespace: str | None = None
+    everywhere: bool = False
+
+
+def run(options: which.Options, chosen: Choice, *, as_json: bool) -> None:
     """Print it. Raises Failure."""
-    path = running.folder(name)
+    where = which.mesh(options)
+    if isinstance(where, cluster.Target):
+        from retic.cli import ps_cluster
+
+        ps_cluster.run(where, chosen, as_json=as_json)
+        return
+    refuse(chosen)
+    _local(where, as_json=as_json)
+
+
+def refuse(chosen: Choice) -> None:
+    """Raises Failure where namespaces cannot be chosen."""
+    if chosen.namespace is not None or chosen.everywhere:
+        raise failure.Failure("-n and -A are for clusters: of a mesh on this machine everything is shown", code=2)
+
+
+def _local(path: pathlib.Path, *, as_json: bool) -> None:
     raw = running.ask(path, model.AskPs())
     if as_json:
         show.json(raw)
@@ -31,34 +56,48 @@ def waiting(reasons: Sequence[str]) -> None:
 
 def tables(state: model.Ps) -> None:
     """Print one table a list, then the problems as lines."""
+    columns = ("namespace", "name", "ready", "status", "restarts", "node", "ip", "service account")
+    rows = [
+        (p.namespace, p.name, p.ready, p.status, p.restarts, p.node, p.ip, p.service_account) for p in state.pods
+    ]
+    reached = [(g.namespace, g.name, one.port, one.address) for g in state.gateways for one in g.listeners]
+    shown = sections(
+        ("PODS", columns, rows),
+        services(state.services),
+        ("GATEWAYS", ("namespace", "name", "port", "reached at"), reached),
+    )
+    if not shown:
+        print("no pods and no services", flush=True)
+    problems(state.findings)
+
+
+Section = tuple[str, Sequence[str], Sequence[Sequence[object]]]
+"""A table's title, columns and rows."""
+
+
+def services(found: Sequence[model.Service]) -> Section:
+    """The table of services."""
+    rows = [(s.namespace, s.name, s.type, s.address, [_port(p) for p in s.ports]) for s in found]
+    return "SERVICES", ("namespace", "name", "type", "address", "ports"), rows
+
+
+def sections(*found: Section) -> bool:
+    """Print the tables that have rows, with empty lines between; whether there was one."""
     shown = False
-    for title, columns, rows in (
-        (
-            "PODS", ("namespace", "name", "ready", "status", "restarts", "node", "ip", "service account"),
-            [
-                (p.namespace, p.name, p.ready, p.status, p.restarts, p.node, p.ip, p.service_account)
-                for p in state.pods
-            ],
-        ),
-        (
-            "SERVICES", ("namespace", "name", "type", "address", "ports"),
-            [(s.namespace, s.name, s.type, s.address, [_port(p) for p in s.ports]) for s in state.services],
-        ),
-        (
-            "GATEWAYS", ("namespace", "name", "port", "reached at"),
-            [(g.namespace, g.name, one.port, one.address) for g in state.gateways for one in g.listeners],
-        ),
-    ):
+    for title, columns, rows in found:
         if rows:
             if shown:
                 print(flush=True)
             show.table(title, columns, rows)
             shown = True
-    if not shown:
-        print("no pods and no services", flush=True)
-    if state.findings:
+    return shown
+
+
+def problems(found: Sequence[findings.Finding]) -> None:
+    """Print the findings under a title of their own."""
+    if found:
         print("\nPROBLEMS", flush=True)
-        show.print_findings(state.findings)
+        show.print_findings(found)
 
 
 def count(pods: Sequence[model.Pod]) -> str:

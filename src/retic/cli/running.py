@@ -45,6 +45,30 @@ def folder(name: str) -> pathlib.Path:
     return path
 
 
+def found(name: str) -> pathlib.Path | None:
+    """The state folder of the running mesh `name`; None when none of that name runs, or on another system."""
+    if sys.platform != "linux":
+        return None
+    from retic.local import state
+
+    try:
+        return state.folder(name) if _runs(name) else None
+    except state.StateError:
+        return None
+
+
+def names() -> list[str]:
+    """The meshes that run on this machine."""
+    if sys.platform != "linux":
+        return []
+    from retic.local import state
+
+    try:
+        return [name for name in state.meshes() if _runs(name)]
+    except state.StateError:
+        return []
+
+
 def _runs(name: str) -> bool:
     from retic.local import state
 

@@ -118,6 +118,51 @@ class Ps(msgspec.Struct, frozen=True):
     findings: tuple[report.Finding, ...] = ()
 
 
+class MeshPod(Pod, frozen=True, kw_only=True):
+    """One pod on a cluster. `mesh`: how it stands with the mesh, one of `explain.belonging.State`, `why` more of it.
+
+    `plaintext`: open connections that are older than its enrolment; None when that may not be read.
+    """
+
+    mesh: str
+    why: str = ""
+    plaintext: int | None = None
+
+
+class MeshGateway(Gateway, frozen=True, kw_only=True):
+    """One gateway on a cluster, where `listeners` have an entry for each address in its status.
+
+    `live`: whether all of its proxies have it as it stands now, `progress` how far they are, or what is missing.
+    """
+
+    live: bool
+    progress: str
+
+
+class Node(msgspec.Struct, frozen=True):
+    """What the agent of a node last said. `time` is RFC 3339; `plaintext` counts connections."""
+
+    name: str
+    retic: str
+    envoy: str
+    captured: int
+    plaintext: int
+    time: str
+
+
+class ClusterPs(Ps, frozen=True, kw_only=True):
+    """Everything that `retic ps` shows of a cluster.
+
+    `reasons`: what events say of pods that are not in the mesh or not ready; `unseen`: rights that are missing for
+    more, `unjudged`: objects without findings because of that.
+    """
+
+    nodes: tuple[Node, ...] = ()
+    reasons: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
+
+
 class Version(msgspec.Struct, frozen=True):
     """The running control plane's version and its Envoys', each once."""
 

@@ -23,6 +23,8 @@ class Source(msgspec.Struct, frozen=True):
 
     Of an object that was made by controllers, `file` and `line` are those of the object that it was made of,
     which is `made_of`: a Pod's Deployment, an EndpointSlice's Service. "" and 0 when there is none.
+    On a cluster, where no object is of a file, `made_of` is its owner, and `manager` who last set a field of it (by
+    metadata.managedFields, such as kubectl-client-side-apply) at `time` (RFC 3339).
     """
 
     object: str
@@ -30,6 +32,8 @@ class Source(msgspec.Struct, frozen=True):
     line: int
     present: bool
     made_of: str = ""
+    manager: str = ""
+    time: str = ""
 
 
 class Step(msgspec.Struct, frozen=True):

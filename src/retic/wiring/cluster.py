@@ -18,7 +18,6 @@ from retic.identity import server as identity_server
 from retic.kube import certificates, drain, lease
 from retic.kube import run as controllers
 from retic.kube import settings as told
-from retic.mesh import network
 from retic.sources import api, store
 from retic.sources.api import kinds
 from retic.wiring import inputs, networks, peers, tasks
@@ -27,7 +26,6 @@ log = structlog.get_logger("retic.control")
 
 DISCOVERY, ENROLMENT = 15010, 15011
 LEASE = "retic-controller"
-NAMESPACES = "/run/retic-ns"  # where agents bind their pods' network namespaces
 
 
 async def run(config: settings.Config, stop: asyncio.Event) -> None:
@@ -50,7 +48,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 async def _run(config: settings.Config, stop: asyncio.Event) -> None:
     async with await api.connect() as cluster:
-        found = networks.Networks(_mesh_settings(config))
+        found = networks.Networks(networks.wanted(config))
         db = inputs.mesh(found.settings)
         news = asyncio.Condition()
         changed = tasks.Notifier(news)
@@ -167,23 +165,9 @@ async def _certificates(
     return await certificates.open(cluster, db, inputs.Holders(db), wanted)
 
 
-def _mesh_settings(config: settings.Config, *, drained: bool = False) -> network.Settings:
-    return network.Settings(
-        trust_domain=config.trust_domain,
-        cluster_domain=config.cluster_domain,
-        pod_networks=config.pod_networks,
-        service_networks=config.service_networks,
-        netns_folder=NAMESPACES,
-        enrolment="none" if drained else "labelled",
-        excluded=config.exclude_namespaces,
-        system_namespace=config.namespace,
-        mode=config.mode,
-    )
-
-
 def _draining(db: graph.Graph, found: networks.Networks, config: settings.Config) -> drain.Told:
     def told(drained: bool) -> None:
-        changes = found.change(_mesh_settings(config, drained=drained))
+        changes = found.change(networks.wanted(config, drained=drained))
         if changes:
             log.warning("every pod leaves the mesh" if drained else "pods enter the mesh again")
             db.commit(changes)

@@ -11,14 +11,31 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from retic import findings, graph, objects
+from retic.control import cluster as settings
 from retic.mesh import network, tables
 from retic.objects import core, pods
 
+NAMESPACES = "/run/retic-ns"  # where agents bind their pods' network namespaces
 _WIDER = 8  # bits
 _WIDEST = 8  # a prefix's least length: 10.0.0.0/8 is a whole private range
 _SINGLE = 24  # the network that a pod's or Service's address counts for where no object names its network
 
 Rows = Callable[[findings.Ref, objects.Object | None], list[graph.Change]]
+
+
+def wanted(config: settings.Config, *, drained: bool = False) -> network.Settings:
+    """What an installation is told, as the mesh's settings. `drained`: every pod is to leave."""
+    return network.Settings(
+        trust_domain=config.trust_domain,
+        cluster_domain=config.cluster_domain,
+        pod_networks=config.pod_networks,
+        service_networks=config.service_networks,
+        netns_folder=NAMESPACES,
+        enrolment="none" if drained else "labelled",
+        excluded=config.exclude_namespaces,
+        system_namespace=config.namespace,
+        mode=config.mode,
+    )
 
 
 class Networks:

@@ -35,14 +35,14 @@ class Read(msgspec.Struct, frozen=True):
     @property
     def right(self) -> str:
         """What must be allowed to follow the kind, as a rule of a role has it."""
-        return self.allowed("list and watch")
-
-    def allowed(self, verbs: str) -> str:
-        """What must be allowed to do this with the kind."""
-        group = resources.group(objects.KINDS[self.kind].api_versions[0])
         where = f"in the namespace {self.namespace}" if self.namespace else "in all namespaces"
-        named = f"{self.plural}.{group}" if group else self.plural
-        return f"{verbs} {named} {where}"
+        return f"list and watch {self.resource} {where}"
+
+    @property
+    def resource(self) -> str:
+        """The kind as rules of roles and kubectl name it."""
+        group = resources.group(objects.KINDS[self.kind].api_versions[0])
+        return f"{self.plural}.{group}" if group else self.plural
 
 
 def mesh(own_namespace: str = "retic-system") -> tuple[Read, ...]:

@@ -175,13 +175,22 @@ def load(
     )
 
 
+def is_named(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether somebody has named a cluster, by KUBECONFIG or by a file in its usual place, usable or not."""
+    return bool(environment.get("KUBECONFIG")) or _usual(environment).exists()
+
+
+def _usual(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("HOME", "~")).expanduser() / ".kube" / "config"
+
+
 def _merged(path: Path | None, environment: Mapping[str, str]) -> _Merged | None:
     merged = _Merged()
     if path is not None:
         merged.add(path.expanduser())
         return merged
     listed = [Path(each) for each in environment.get("KUBECONFIG", "").split(os.pathsep) if each]
-    files = listed or [Path(environment.get("HOME", "~")).expanduser() / ".kube" / "config"]
+    files = listed or [_usual(environment)]
     for each in files:
         if each.exists():  # as kubectl: of several, those that are not there are passed over
             merged.add(each)

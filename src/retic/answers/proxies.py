@@ -1,0 +1,96 @@
+"""What an Envoy on a cluster has: read by a command in its agent's container, so that pods/exec decides who may."""
+
+from typing import Any
+
+import msgspec
+
+from retic.control import model
+from retic.explain import why as explain
+from retic.install import names
+from retic.mesh import tables
+from retic.sources.api import Api, ApiError, UnreachableError, executing
+
+_NODE_SOCKET, _GATEWAY_SOCKET = "/run/retic/admin.sock", "/run/retic/agent/admin.sock"
+_FORBIDDEN = 403
+Unknown = explain.Unknown
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One proxy: where its agent runs, and how many others of that name there are (a gateway's replicas)."""
+
+    place: executing.Place
+    socket: str
+    others: int = 0
+
+
+async def find(api: Api, proxy: str) -> Found:
+    """`proxy` is a node's name or gateway/NS/NAME. Unknown, naming those that there are; ApiError."""
+    if proxy.startswith("gateway/"):
+        return await _gateway(api, proxy)
+    labels = ",".join(f"{key}={value}" for key, value in names.selector("node").items())
+    pods = await _running(api, names.NAMESPACE, labels)
+    here = [pod for pod in pods if pod["spec"].get("nodeName") == proxy]
+    if not here:
+        there = ", ".join(sorted({str(pod["spec"].get("nodeName")) for pod in pods})) or "none"
+        raise Unknown(f"no agent runs on a node {proxy}: there are {there} (gateways are gateway/NAMESPACE/NAME)")
+    return Found(executing.Place(names.NAMESPACE, here[0]["metadata"]["name"], "agent"), _NODE_SOCKET)
+
+
+async def _gateway(api: Api, proxy: str) -> Found:
+    parts = proxy.split("/")
+    if len(parts) != 3 or not all(parts):
+        raise Unknown(f"{proxy} names no gateway: write gateway/NAMESPACE/NAME")
+    _, namespace, name = parts
+    pods = [pod for pod in await _running(api, namespace, tables.GATEWAY_LABEL) if _whole_name(pod)]
+    here = [pod for pod in pods if _whole_name(pod) == name]
+    if not here:
+        there = ", ".join(sorted({f"gateway/{namespace}/{_whole_name(pod)}" for pod in pods})) or "none"
+        raise Unknown(f"no pod of {proxy} runs: in namespace {namespace} there are {there}")
+    place = executing.Place(namespace, here[0]["metadata"]["name"], "proxy")
+    return Found(place, _GATEWAY_SOCKET, len(here) - 1)
+
+
+def _whole_name(pod: dict[str, Any]) -> str:
+    meta = pod["metadata"]
+    said = meta.get("annotations") or {}
+    if said.get(tables.ROLE_ANNOTATION) != "gateway":
+        return ""
+    return str(said.get(tables.GATEWAY_ANNOTATION) or (meta.get("labels") or {}).get(tables.GATEWAY_LABEL) or "")
+
+
+async def _running(api: Api, namespace: str, selector: str) -> list[dict[str, Any]]:
+    """Pods that run, those that are ready first, ending ones last."""
+    found = await api.get(f"/api/v1/namespaces/{namespace}/pods", labelSelector=selector)
+    running = [pod for pod in found.get("items") or () if (pod.get("status") or {}).get("phase") == "Running"]
+    return sorted(running, key=_usefulness)
+
+
+def _usefulness(pod: dict[str, Any]) -> tuple[bool, bool, str]:
+    conditions = pod["status"].get("conditions") or ()
+    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return ("deletionTimestamp" in pod["metadata"], not ready, pod["metadata"]["name"])
+
+
+async def read(api: Api, found: Found, section: str) -> Any:
+    """A section as `control.admin` reads it. Unknown for no such section; Error when it cannot be read."""
+    if section and section not in model.SECTIONS:
+        raise Unknown(f"no section {section}: choose one of {', '.join(model.SECTIONS)}")
+    command = ["python", "-m", "retic.control.shown", found.socket, *([section] if section else ())]
+    place = found.place
+    try:
+        done = await api.execute(place, command)
+    except ApiError as error:
+        if error.status != _FORBIDDEN:
+            raise
+        right = f"get and create pods/exec in namespace {place.namespace}"
+        raise UnreachableError(f"you may not look into {place.pod}: it takes the right to {right}") from None
+    text = done.err.decode(errors="replace").strip()
+    if done.code != 0:
+        if "No module named" in text:
+            text = "its image has another version of Retic than this command: see retic version"
+        last = (text.splitlines() or [f"exit code {done.code}"])[-1]
+        raise UnreachableError(f"the Envoy in {place.namespace}/{place.pod} cannot be read: {last}")
+    try:
+        return msgspec.json.decode(done.out)
+    except msgspec.MsgspecError:
+        raise UnreachableError(f"{place.namespace}/{place.pod} printed something that is no JSON") from None
