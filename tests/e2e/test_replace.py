@@ -12,6 +12,7 @@ import sys
 import pytest
 import rough_load as load
 
+from retic.identity import authority
 from retic.local import state
 from retic.testing import wait
 
@@ -162,11 +163,13 @@ def start(mesh, node, beside):
     """Another agent of a node, with all namespaces of the one there is."""
     settings = json.loads((folder(mesh, node) / "agent.json").read_text())
     file = folder(mesh, node) / "next.json"
-    file.write_text(json.dumps({**settings, "handover_seconds": 20}))
+    authority.write_private(file, json.dumps({**settings, "handover_seconds": 20}).encode())
     inside = pathlib.Path(f"/proc/{beside}/environ").read_bytes().split(b"\0")
     environment = dict(one.decode().split("=", 1) for one in inside if b"=" in one)
     line = ["nsenter", "--target", str(beside), "--all", "--wd=/"]
-    with (state.folder(mesh.name) / "logs" / "agent-next.log").open("ab") as log:
+    written = state.folder(mesh.name) / "logs" / "agent-next.log"
+    authority.write_private(written, b"")
+    with written.open("ab") as log:
         return subprocess.Popen(
             [*line, sys.executable, "-P", "-m", "retic.node", "--config", str(file)],
             stdout=log, stderr=log, env=environment, start_new_session=True,
