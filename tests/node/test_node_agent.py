@@ -181,7 +181,8 @@ async def test_an_envoy_that_is_busy_for_a_while_is_adopted_all_the_same(control
         await wait.until_async(lambda: "Envoy adopted" in log.read_text(), "the Envoy adopted", 20)
         second.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(second.wait(), 20) == 0
-        (adopted,) = [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "Envoy adopted"]
+        lines = map(json.loads, log.read_text().splitlines())
+        (adopted,) = [line for line in lines if line["event"] == "Envoy adopted"]
         assert adopted["pid"] == pid
     finally:
         for process in (first, second):

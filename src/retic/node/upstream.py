@@ -157,7 +157,10 @@ class Upstream:
             if first:
                 request.node.CopyFrom(self._node)
                 first = False
-            await call.write(request)
+            try:
+                await call.write(request)
+            except asyncio.InvalidStateError:  # it is over already: the reader says why
+                await asyncio.Event().wait()
 
     async def _read(self, call: Any, listener: Listener, mine: object) -> None:
         async for response in call:
