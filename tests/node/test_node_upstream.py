@@ -29,9 +29,15 @@ class Over:
         pass
 
 
+def _wildcard():
+    watch = session.Watch()
+    watch.wildcard = True
+    return watch
+
+
 class Watching:
     def watches(self):
-        return {xds.CLUSTER: session.Watch(wildcard=True)}
+        return {xds.CLUSTER: _wildcard()}
 
     def respond(self, response, ticket):
         raise AssertionError("nothing is answered")
