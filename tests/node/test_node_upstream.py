@@ -19,7 +19,8 @@ class Over:
         raise asyncio.InvalidStateError("RPC already finished.")
 
     async def __aiter__(self):
-        await asyncio.sleep(0)
+        for _ in range(20):  # later than the write
+            await asyncio.sleep(0)
         raise grpc.aio.AioRpcError(
             grpc.StatusCode.UNAUTHENTICATED, grpc.aio.Metadata(), grpc.aio.Metadata(), "the pod is not known yet"
         )
