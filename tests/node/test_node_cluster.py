@@ -29,9 +29,10 @@ def test_what_is_stated_holds():
     made = cluster.settings(
         {**GIVEN, "RETIC_TRUST_DOMAIN": "shop.example", "RETIC_CONCURRENCY": "4", "RETIC_DRAIN_SECONDS": "45",
          "RETIC_POD_NETWORKS": "10.42.0.0/16, 10.50.0.0/16", "RETIC_HEAP_BYTES": "1000", "RETIC_DNS": "",
-         "RETIC_TOKEN_FILE": "/t"},
+         "RETIC_TOKEN_FILE": "/t", "POD_UID": "7c9e"},
         NOWHERE,
     )  # fmt: skip
+    assert made.pod == "7c9e"
     assert (made.trust_domain, made.concurrency, made.heap_bytes) == ("shop.example", 4, 1000)
     assert (made.drain_seconds, made.handover_seconds) == (45, 45)
     assert made.pod_networks == ("10.42.0.0/16", "10.50.0.0/16")

@@ -155,3 +155,23 @@ async def test_a_certificate_for_somebody_else_is_not_taken(tmp_path, signer, ti
     await wait.until_async(lambda: time.waiting, "a failed attempt")
     assert held.get(CART) is None
     await held.close()
+
+
+async def test_a_kept_pair_of_another_pod_is_of_no_use(tmp_path, signer, time):
+    """An agent follows another one in the same folder: what is bound to that one's pod is refused soon."""
+    own = spiffe.client("cluster.local", "node/node-1")
+
+    def bound_to(pod):
+        async def sign(identity, request):
+            signer.asked += 1
+            chain, bundle = signer.authority.sign(request, identity, pod=pod), signer.authority.bundle()
+            return service.Signed(chain.decode(), bundle.decode())
+
+        return keys.Keys(tmp_path / "own", sign, time=time, pod=pod)
+
+    for pod, asked in (("uid-1", 1), ("uid-1", 1), ("uid-2", 2), ("", 2)):
+        held = bound_to(pod)
+        held.keep([own])
+        leaf = x509.load_pem_x509_certificate((await held.ready(own)).chain)
+        assert (certificate.pod_of(leaf), signer.asked) == (pod or "uid-2", asked)
+        await held.close()

@@ -55,6 +55,16 @@ def identity_of(certificate: x509.Certificate) -> spiffe.Id:
     return spiffe.parse(uris[0])
 
 
+def pod_of(certificate: x509.Certificate) -> str:
+    """The uid of the pod that the certificate is bound to; "" for none."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ""
+    bound = (name for name in names.get_values_for_type(x509.DNSName) if name.endswith(POD_SUFFIX))
+    return next(bound, "").removesuffix(POD_SUFFIX)
+
+
 def renew_at(certificate: x509.Certificate) -> datetime.datetime:
     """Half-life: the middle between when the certificate was made and when it ends, in UTC."""
     made = certificate.not_valid_before_utc + BACKDATE

@@ -62,7 +62,9 @@ class Agent:
             shutil.rmtree(kept)
         kept.mkdir(mode=0o700, exist_ok=True)
         self._trust = trust.Trust(settings.root_file, kept / BUNDLE, self._bundle_changed)
-        self._own = keys.Keys(kept / "own", self._enroll, time=self._time, changed=self._own_changed)
+        self._own = keys.Keys(
+            kept / "own", self._enroll, time=self._time, changed=self._own_changed, pod=settings.pod
+        )
         self._keys = keys.Keys(kept / "keys", self._sign, time=self._time, changed=self._key_changed)
         self._cache = cache.Cache(kept / "answers.sqlite")
         own = self._own if settings.role is config.Role.GATEWAY else None
@@ -98,6 +100,9 @@ class Agent:
             done, _ = await asyncio.wait([self.proxies.broken, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+        except Exception:  # who starts the agent again finds its Envoy, which serves meanwhile
+            leave_envoy.set()
+            raise
         finally:
             term.close()
             if self._charge is not None:

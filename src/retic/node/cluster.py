@@ -64,6 +64,7 @@ def settings(environment: Mapping[str, str], limit: pathlib.Path = CGROUP_LIMIT)
         cni_socket=pathlib.Path(given["RETIC_CNI_SOCKET"]),
         ready_file=pathlib.Path(given["RETIC_READY_FILE"]),
         cni=plugin(environment),
+        pod=environment.get("POD_UID", ""),
     )
     config.check(made)
     return made

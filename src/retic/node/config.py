@@ -50,7 +50,8 @@ class Config(msgspec.Struct, frozen=True):
 
     With `enrolment` cluster, `netns_dir` is this agent's to mount pods' namespaces in, `cni_socket` is where the CNI
     plugin asks (by default `cni.sock` in `folder`), `ready_file` is there while the agent is in charge, and `cni` says
-    where the plugin is installed; without it nothing is.
+    where the plugin is installed; without it nothing is. `pod` is the uid of the agent's own pod, to which its
+    certificate is bound.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Config(msgspec.Struct, frozen=True):
     cni_socket: pathlib.Path | None = None
     ready_file: pathlib.Path | None = None
     cni: Cni | None = None
+    pod: str = ""
 
     @property
     def identity(self) -> spiffe.Client:

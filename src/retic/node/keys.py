@@ -58,7 +58,10 @@ def pair(key_pem: bytes, chain: bytes, identity: spiffe.Id) -> Pair:
 
 
 class Keys:
-    """The pairs of the identities told by `keep`. `changed` is called with an identity that came or went."""
+    """The pairs of the identities told by `keep`. `changed` is called with an identity that came or went.
+
+    A kept pair that is bound to another pod than `pod` (a uid) is of no use any more; "": whatever it is bound to.
+    """
 
     def __init__(
         self,
@@ -67,12 +70,14 @@ class Keys:
         *,
         time: clock.Clock,
         changed: Callable[[spiffe.Id], None] = lambda _: None,
+        pod: str = "",
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._sign = sign
         self._time = time
         self._changed = changed
+        self._pod = pod
         self._pairs: dict[spiffe.Id, Pair] = {}
         self._tasks: dict[spiffe.Id, asyncio.Task[None]] = {}
         self._news = asyncio.Condition()
@@ -152,12 +157,16 @@ class Keys:
         try:
             text = self._file(identity).read_bytes()
             key, _, chain = text.partition(b"-----BEGIN CERTIFICATE-----")
-            self._pairs[identity] = pair(key, b"-----BEGIN CERTIFICATE-----" + chain, identity)
+            found = pair(key, b"-----BEGIN CERTIFICATE-----" + chain, identity)
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
             _log.warning("a kept certificate is of no use", identity=str(identity), reason=str(error))
             return
+        if self._pod and certificate.pod_of(x509.load_pem_x509_certificate(found.chain)) != self._pod:
+            _log.info("a kept certificate is of another pod", identity=str(identity))
+            return
+        self._pairs[identity] = found
         self._changed(identity)
 
     def _file(self, identity: spiffe.Id) -> pathlib.Path:
