@@ -28,6 +28,7 @@ from node_rig import (
 from xds.type.v3 import typed_struct_pb2
 
 from retic.identity import certificate, spiffe
+from retic.node import agent as agents
 from retic.node import envoy, inside, opaque, slots
 from retic.testing import clock, upstream, wait
 
@@ -162,6 +163,21 @@ async def test_a_killed_agent_leaves_envoy_which_the_next_one_adopts(control, se
             if process.returncode is None:
                 process.kill()
         end(pid)
+
+
+async def test_an_agent_that_fails_leaves_envoy_for_the_next_one(control, settings):
+    first = agents.Agent(settings, rules=Rules())
+    running_first = asyncio.create_task(first.run(asyncio.Event(), asyncio.Event()))
+    await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket", 20)
+    pid = first.envoy.pid
+    first.proxies.broken.set_exception(RuntimeError("a duty failed"))
+    with pytest.raises(RuntimeError, match="a duty failed"):
+        await asyncio.wait_for(running_first, 20)
+    assert alive(pid)
+    async with running(settings) as second:
+        await wait.until_async((settings.folder / "cni.sock").exists, "the CNI socket", 20)
+        assert second.envoy.pid == pid
+    assert not alive(pid)
 
 
 async def test_an_envoy_that_is_busy_for_a_while_is_adopted_all_the_same(control, settings, netns, tmp_path):

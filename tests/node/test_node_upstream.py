@@ -1,52 +1,65 @@
-"""The agent's stream to the control plane, where the control plane behaves as it should not."""
+"""The agent's stream to a control plane that takes it and ends it."""
 
 import asyncio
+import time
 
 import grpc
 import grpc.aio
-import pytest
 from envoy.config.core.v3 import base_pb2
 
 from retic import xds
 from retic.identity import clock
 from retic.node import session, upstream
+from retic.testing import wait
 
 
-class Over:
-    """A call that was refused before the first request was written."""
+class Refusing:
+    """Discovery that ends each stream at once."""
 
-    async def write(self, _request):
-        raise asyncio.InvalidStateError("RPC already finished.")
+    def __init__(self):
+        self.times = []
+        self._server = grpc.aio.server()
+        handler = grpc.stream_stream_rpc_method_handler(self._refuse)
+        service, _, method = upstream.METHOD.strip("/").partition("/")
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
 
-    async def __aiter__(self):
-        for _ in range(20):  # later than the write
-            await asyncio.sleep(0)
-        raise grpc.aio.AioRpcError(
-            grpc.StatusCode.UNAUTHENTICATED, grpc.aio.Metadata(), grpc.aio.Metadata(), "the pod is not known yet"
-        )
-        yield
+    async def _refuse(self, _requests, call):
+        self.times.append(time.monotonic())
+        await call.abort(grpc.StatusCode.UNAUTHENTICATED, "gone")
+        yield b""
 
-    def cancel(self):
-        pass
+    async def __aenter__(self):
+        await self._server.start()
+        return self
 
-
-def _wildcard():
-    watch = session.Watch()
-    watch.wildcard = True
-    return watch
+    async def __aexit__(self, *_):
+        await self._server.stop(0)
 
 
 class Watching:
+    """Watches something of every type."""
+
     def watches(self):
-        return {xds.CLUSTER: _wildcard()}
+        made = {url: session.Watch() for url in (xds.LISTENER, xds.CLUSTER, xds.ENDPOINTS, xds.ROUTES, xds.SECRET)}
+        for watch in made.values():
+            watch.names.update(f"name-{number}" for number in range(200))
+        return made
 
     def respond(self, response, ticket):
-        raise AssertionError("nothing is answered")
+        raise AssertionError(response)
 
 
-async def test_a_refusal_that_comes_before_the_first_request_is_told_and_no_failure():
-    made = upstream.Upstream(base_pb2.Node(id="node/node-1"), lambda: None, clock.System())
-    made._listener = Watching()
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await asyncio.wait_for(made._converse(Over()), 5)
-    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+async def test_who_is_refused_again_and_again_goes_on_and_asks_ever_more_slowly():
+    async with Refusing() as server:
+        above = upstream.Upstream(
+            base_pb2.Node(id="n"), lambda: grpc.aio.insecure_channel(f"127.0.0.1:{server.port}"), clock.System()
+        )
+        running = asyncio.create_task(above.run(Watching()))
+        try:
+            await wait.until_async(lambda: running.done() or len(server.times) >= 6, "six attempts", 20)
+            assert not running.done(), running
+            assert server.times[5] - server.times[0] > 1.5  # pauses of 0.05, 0.1, 0.2, 0.4 and 0.8 s
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)

@@ -53,6 +53,7 @@ class Upstream:
         self._out: asyncio.Queue[discovery_pb2.DeltaDiscoveryRequest] | None = None
         self._opened: set[str] = set()
         self._stream = 0
+        self._answered = False  # on the stream of the moment
         self._again = asyncio.Event()
 
     @property
@@ -90,12 +91,12 @@ class Upstream:
         pause, said = FIRST_PAUSE, ""
         while True:
             self._again.clear()
-            started = self._stream
+            self._answered = False
             try:
                 reason = await self._once()
             except (grpc.RpcError, TimeoutError, OSError) as error:
                 reason = _reason(error)
-            if self._stream > started:
+            if self._answered:
                 pause, said = FIRST_PAUSE, ""
             if self._again.is_set():
                 continue
@@ -159,13 +160,14 @@ class Upstream:
                 first = False
             try:
                 await call.write(request)
-            except asyncio.InvalidStateError:  # it is over already: the reader says why
+            except (asyncio.InvalidStateError, grpc.RpcError):  # the stream has ended: the reader hears why
                 await asyncio.Event().wait()
 
     async def _read(self, call: Any, listener: Listener, mine: object) -> None:
         async for response in call:
             if self._out is not mine:
                 return
+            self._answered = True
             listener.respond(response, session.Ticket(self._stream, response.type_url, response.nonce))
 
     def _open(self, type_url: str, watch: session.Watch | None) -> None:
