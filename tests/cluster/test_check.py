@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tools.cluster import control_plane
 
 from retic.install import manifest, names, record, values
 from retic.install.checks import catalogue, running
@@ -22,6 +23,16 @@ from retic.sources import api
 
 NOW = datetime.datetime.now(datetime.UTC)
 OWN = f"/api/v1/namespaces/{names.NAMESPACE}"
+
+
+@pytest.fixture(scope="module")
+def apiserver(tmp_path_factory):
+    """One of this file's own: others install the Gateway API's CRDs on theirs."""
+    folder = tmp_path_factory.mktemp("apiserver")
+    try:
+        yield control_plane.start(folder)
+    finally:
+        control_plane.stop(folder)
 
 
 @pytest.fixture
