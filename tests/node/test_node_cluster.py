@@ -34,7 +34,7 @@ def test_what_is_stated_holds():
     )  # fmt: skip
     assert made.pod == "7c9e"
     assert (made.trust_domain, made.concurrency, made.heap_bytes) == ("shop.example", 4, 1000)
-    assert (made.drain_seconds, made.handover_seconds) == (45, 45)
+    assert (made.drain_seconds, made.handover_seconds) == (45, cluster.HANDOVER_SECONDS)
     assert made.pod_networks == ("10.42.0.0/16", "10.50.0.0/16")
     assert made.dns == "10.96.0.10", "empty is as not set"
     assert made.token_file == pathlib.Path("/t")

@@ -12,6 +12,7 @@ CONTROL_PORT, ENROL_PORT = 15010, 15011
 CGROUP_LIMIT = pathlib.Path("/sys/fs/cgroup/memory.max")
 _AGENT_BYTES = 160 << 20  # of the container's memory that are the agent's and not Envoy's
 _LEAST_HEAP = 64 << 20
+HANDOVER_SECONDS = 30.0  # for the pod of the next agent to come up; terminationGracePeriodSeconds has them too
 _DEFAULTS = {
     "RETIC_FOLDER": "/run/retic",
     "RETIC_NAMESPACES": "/run/retic-ns",
@@ -59,7 +60,7 @@ def settings(environment: Mapping[str, str], limit: pathlib.Path = CGROUP_LIMIT)
         dns=given["RETIC_DNS"],
         heap_bytes=heap(environment, limit),
         drain_seconds=drain,
-        handover_seconds=drain,
+        handover_seconds=HANDOVER_SECONDS,
         enrolment=config.Enrolment.CLUSTER,
         cni_socket=pathlib.Path(given["RETIC_CNI_SOCKET"]),
         ready_file=pathlib.Path(given["RETIC_READY_FILE"]),

@@ -166,7 +166,8 @@ class Tenure:
                 missed = missed + 1 if successor is None else 0
                 self.again = missed == MISSED or (drained.done() and successor is not None and successor.leaving)
             if stop.is_set():
-                await asyncio.wait([drained], timeout=self._settings.handover_seconds)
+                patience = self._settings.drain_seconds if self._settings.handover_seconds else 0
+                await asyncio.wait([drained], timeout=patience)
         finally:
             drained.cancel()
             await asyncio.gather(drained, return_exceptions=True)

@@ -18,8 +18,8 @@ CAPABILITIES = (
 
 CNI_CONF, CNI_BIN, STATE, NAMESPACES = "/host/cni/net.d", "/host/cni/bin", "/run/retic", "/run/retic-ns"
 _TOKEN_FOLDER, _ROOT_FOLDER, _NETNS = "/var/run/secrets/retic.dev", "/etc/retic/root", "/run/netns"
-# From the container to the host, in seconds: the drain, and the time to say good-bye.
-_MARGIN = 15
+# In seconds, beside the drain: until the next agent has come up (`node.cluster.HANDOVER_SECONDS`), and to say good-bye.
+_MARGIN = 30 + 15
 
 
 def daemon_set() -> base.Tree:
