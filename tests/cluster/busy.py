@@ -51,6 +51,7 @@ def node_names(kube: kubectl.Kubectl) -> list[str]:
 @contextlib.contextmanager
 def opened(mesh: installed.Installed) -> Iterator[Shop]:
     """A shop whose pods run and are captured."""
+    loads.bring()
     with mesh.namespace() as front, mesh.namespace() as back:
         nodes = node_names(back)
         front.apply(loads.client(nodes[0]))

@@ -9,19 +9,27 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tests.cluster import installed, kubectl
+from tests.cluster import kubectl
+from tools import image
+from tools.cluster import images, whole
 
 from retic.node import processes
 from retic.testing import wait
 
 RATE = 200  # requests a second of each kind of HTTP
-IMAGE = installed.IMAGE
+IMAGE = "retic.dev/retic-testing:1"
 # The first process of the client's pod: it reaps what ends, and ends when it is told to.
 _IDLE = (
     "import signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
     "signal.signal(signal.SIGTERM, lambda *_: sys.exit()); [signal.pause() for _ in iter(int, 1)]"
 )
 _HTTP, _H2, _TCP = 8080, 8081, 7001
+
+
+def bring() -> None:
+    """See that the nodes have the image; elsewhere they must have it already."""
+    if not whole.given():
+        images.load(image.build(named=IMAGE, testing=True))
 
 
 def servers(name: str, *, replicas: int = 2) -> list[dict[str, Any]]:

@@ -57,13 +57,13 @@ def _binary(name: str, reference: str, run: steps.Steps) -> pathlib.Path:
 def _shop(run: steps.Steps) -> pathlib.Path:
     """What demo/Dockerfile describes."""
     ground, shop = base.layer(run), places.ROOT / "demo" / "shop"
-    pins = _pins(places.ROOT / "requirements.lock", _SHOP_NEEDS)
+    needed = pins(places.ROOT / "requirements.lock", _SHOP_NEEDS)
     sources = sorted(path for path in shop.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    archive = _place("shop", _digest(*sources), ground.name, pins)
+    archive = _place("shop", _digest(*sources), ground.name, needed)
     if not archive.exists():
         with run.part(f"image {SHOP}"), tempfile.TemporaryDirectory(prefix="retic-image-") as folder:
             scratch = pathlib.Path(folder)
-            packages = pip(pins, base.python(ground), scratch, run)
+            packages = pip(needed, base.python(ground), scratch, run)
             needs, code = scratch / "needs.tar", scratch / "code.tar"
             oci.pack(needs, {f"/usr/local/lib/python{base.python(ground)}/dist-packages": packages})
             oci.pack(code, {"/app/shop": shop})
@@ -84,7 +84,7 @@ def pip(pins: str, python: str, scratch: pathlib.Path, run: steps.Steps) -> path
     return packages
 
 
-def _pins(lock: pathlib.Path, names: Sequence[str]) -> str:
+def pins(lock: pathlib.Path, names: Sequence[str]) -> str:
     """The lock's entries for these packages, with their hashes."""
     entries = re.split(r"\n(?=\S)", lock.read_text())
     found = [each for each in entries if re.match(rf"(?:{'|'.join(names)})==", each)]

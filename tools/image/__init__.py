@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 
-from tools.cluster import base, oci, places, steps
+from tools.cluster import base, images, oci, places, steps
 
 ROOT = places.ROOT
 FOLDER = "opt/retic"
@@ -27,6 +27,7 @@ _MAKE = ROOT / "tools" / "image" / "make"
 _DEPS = ("requirements.image.lock",)
 _RETIC = ("pyproject.toml", "README.md", "LICENSE", "src")
 _CNI = ("cni",)
+_TESTING = ("h2", "hpack", "hyperframe")
 
 
 def reference() -> str:
@@ -36,10 +37,10 @@ def reference() -> str:
     return values.IMAGE
 
 
-def build(run: steps.Steps | None = None, *, named: str = "") -> pathlib.Path:
+def build(run: steps.Steps | None = None, *, named: str = "", testing: bool = False) -> pathlib.Path:
     """The archive of the image of these sources, under its own reference unless it is `named` otherwise.
 
-    Raises FailedError naming the part that cannot be had.
+    With `testing` all of `retic.testing` runs in it. Raises FailedError naming the part that cannot be had.
     """
     run, name = run or steps.Steps(), named or reference()
     bottom = base.layer(run)
@@ -49,6 +50,7 @@ def build(run: steps.Steps | None = None, *, named: str = "") -> pathlib.Path:
         _layer(run, "image: Python packages", "deps", _DEPS, version, HOME),
         _layer(run, "image: CNI plugin", "cni", _CNI, ""),
         _layer(run, "image: Retic", "retic", _RETIC, version),
+        *([_testing(run, version)] if testing else []),
     ]
     key = hashlib.sha256(repr((name, _ENVIRONMENT, [layer.name for layer in layers])).encode()).hexdigest()[:16]
     archive = places.cache() / "images" / f"retic-{key}.tar"
@@ -75,6 +77,17 @@ def _layer(run: steps.Steps, name: str, part: str, sources: Iterable[str], versi
         run.command(_MAKE, part, into, *more, cwd=ROOT, env=env)
         _pack(tar, pathlib.Path(folder))
     _forget(f"retic-{part}-*.tar", tar)
+    return tar
+
+
+def _testing(run: steps.Steps, version: str) -> pathlib.Path:
+    """A layer with what the servers and loads of `retic.testing` need beside what Retic needs."""
+    wanted = images.pins(ROOT / "requirements.lock", _TESTING)
+    tar = places.cache() / "images" / f"retic-testing-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.tar"
+    if not tar.exists():
+        with run.part("image: testing"), tempfile.TemporaryDirectory(prefix="retic-image-") as folder:
+            packages = images.pip(wanted, version, pathlib.Path(folder), run)
+            oci.pack(tar, {f"/{FOLDER}/lib/python{version}/site-packages": packages})
     return tar
 
 
