@@ -173,7 +173,7 @@ class Loads:
 
     def end(self) -> None:
         """Have them end."""
-        self._kube.attempt("exec", "client", "--", "sh", "-c", "cat /tmp/*.pid | xargs kill -TERM")
+        self._shell("kill -TERM $(cat /tmp/*.pid)")
 
 
 @contextlib.contextmanager
