@@ -1,18 +1,22 @@
 """The part of kubelet and scheduler that tests without nodes need: every pod of Retic runs and is ready.
 
-Also the part of the controller and the agents in an uninstallation: when told to drain, nothing is captured.
+Also the part of the controller and the agents: they report, the webhook is trusted, and in an uninstallation, when told
+to drain, nothing is captured.
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 
 from retic.install import names
 from retic.sources import api
+from retic.testing import tls_pairs
 
 PODS = f"/api/v1/namespaces/{names.NAMESPACE}/pods"
 CONFIG = f"/api/v1/namespaces/{names.NAMESPACE}/configmaps/{names.CONFIG}"
 NODES = f"/api/v1/namespaces/{names.NAMESPACE}/configmaps/{names.NODES}"
+WEBHOOK = f"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{names.WEBHOOK}"
 READY = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
 
 
@@ -44,6 +48,15 @@ async def _pods(cluster):
         if event["type"] == "ADDED":
             with contextlib.suppress(api.ApiError):
                 await cluster.patch(f"{PODS}/{pod['metadata']['name']}/status", {"status": READY}, kind="strategic")
+                if names.NODE in pod["metadata"]["name"]:
+                    await report(cluster)
+                if names.CONTROLLER in pod["metadata"]["name"]:
+                    await cluster.patch(WEBHOOK, _trusted(), kind="strategic")
+
+
+def _trusted():
+    bundle = base64.b64encode(tls_pairs.chain(tls_pairs.key())).decode()
+    return {"webhooks": [{"name": "validate.retic.dev", "clientConfig": {"caBundle": bundle}}]}
 
 
 async def _drain(cluster):

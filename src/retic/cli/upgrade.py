@@ -21,6 +21,7 @@ def run(target: cluster.Target, chosen: installing.Choice) -> None:
     async def work(api: "Api") -> None:
         options = operations.Options(wait=chosen.wait, force=chosen.force)
         planned = await operations.plan(api, overrides, reset=chosen.reset)
+        await operations.warn(api, planned, cluster.say)
         if chosen.dry_run:
             print(await operations.changes(api, planned, options, cluster.say) or "nothing would change")
             return

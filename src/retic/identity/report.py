@@ -28,6 +28,14 @@ class Plaintext(msgspec.Struct, frozen=True):
     connections: Annotated[int, msgspec.Meta(ge=0)]
 
 
+class Refusable(msgspec.Struct, frozen=True):
+    """How many requests and connections STRICT would have refused at a pod, and when the last was seen (RFC 3339)."""
+
+    uid: _Uid
+    count: Annotated[int, msgspec.Meta(ge=0)]
+    last: _Version
+
+
 class Report(msgspec.Struct, frozen=True):
     """All that a node has captured now, and the versions of its Envoy and agent. Bounds: 4,096 pods.
 
@@ -38,11 +46,12 @@ class Report(msgspec.Struct, frozen=True):
 
     captured: Annotated[tuple[_Uid, ...], msgspec.Meta(max_length=4096)] = ()
     plaintext: Annotated[tuple[Plaintext, ...], msgspec.Meta(max_length=4096)] = ()
-    released: Annotated[tuple[_Uid, ...], msgspec.Meta(max_length=4096)] = ()
     envoy: _Version = ""
     retic: _Version = ""
     cni: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
     kernel: Annotated[tuple[_Version, ...], msgspec.Meta(max_length=32)] | None = None
+    released: Annotated[tuple[_Uid, ...], msgspec.Meta(max_length=4096)] = ()
+    refusable: Annotated[tuple[Refusable, ...], msgspec.Meta(max_length=4096)] = ()
 
 
 class NotTakenError(Exception):

@@ -29,6 +29,7 @@ AUDIENCE = "retic.dev"  # of the tokens that agents enrol with
 
 MESH_LABEL = "retic.dev/mesh"
 CAPTURED = "retic.dev/Captured"  # the pods' status condition
+ROLE = "retic.dev/role"  # an annotation: "gateway" on the pods that are a Gateway's proxies
 MANAGED_BY = "app.kubernetes.io/managed-by"
 PART_OF = "app.kubernetes.io/part-of"
 INSTALLED = "retic"  # the value of managed-by for what the installation and the controller have made

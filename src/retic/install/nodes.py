@@ -19,15 +19,24 @@ class Plaintext(msgspec.Struct, frozen=True):
     connections: int
 
 
+class Refusable(msgspec.Struct, frozen=True):
+    """How much STRICT would have refused at a pod, and when the last of it was seen (RFC 3339)."""
+
+    uid: str
+    count: int
+    last: str
+
+
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """One key of the ConfigMap retic-nodes, named as the node: its agent's last report, as the controller keeps it.
 
-    `captured` counts pods, `plaintext` lists some. `cni` says what is wrong with the node's chain of plugins and
-    `kernel` which features it lacks: empty when all is well, None when nothing was said. `time` is RFC 3339.
+    `captured` counts pods, `plaintext` and `refusable` list some. `cni` says what is wrong with the node's chain of
+    plugins, `kernel` which features it lacks: empty when all is well, None when nothing was said. `time` is RFC 3339.
     """
 
     captured: int = 0
     plaintext: tuple[Plaintext, ...] = ()
+    refusable: tuple[Refusable, ...] = ()
     envoy: str = ""
     retic: str = ""
     time: str = ""
@@ -83,6 +92,8 @@ def running(pod: dict[str, Any]) -> bool:
 
 def left_out(pod: dict[str, Any]) -> str:
     """Why a pod of an enrolled namespace is not enrolled, "" when it is."""
+    if (pod["metadata"].get("annotations") or {}).get(names.ROLE) == "gateway":
+        return "it is a Gateway's own proxy"
     if pod["spec"].get("hostNetwork"):
         return "it uses the host's network"
     if (pod["metadata"].get("labels") or {}).get(names.MESH_LABEL) == "disabled":

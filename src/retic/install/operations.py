@@ -1,14 +1,18 @@
 """`retic install` and `retic upgrade`: which values hold, whether the step may be taken, then apply and wait."""
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from retic.install import applying, difference, faults, given, manifest, names, record, values, versions
+from retic.install import applying, difference, faults, given, manifest, names, record, settling, values, versions
+from retic.install.checks import cluster as clusters
+from retic.install.checks import pods
 from retic.sources.api import Api
 
 Say = applying.Say
+_MOST_SAID = 10  # pods that are named
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +90,20 @@ async def changes(api: Api, planned: Plan, options: Options, say: Say) -> str:
     return await difference.of(api, wanted, planned.before.items, force=options.force)
 
 
+async def warn(api: Api, planned: Plan, say: Say) -> None:
+    """Where the plan sets STRICT: what has come until now that STRICT will refuse."""
+    before = given.load(planned.before.values).mode
+    if before is values.Mode.STRICT or given.load(planned.overrides).mode is not values.Mode.STRICT:
+        return
+    found = await pods.refused(clusters.Cluster(api, datetime.datetime.now(datetime.UTC)))
+    for line in found[:_MOST_SAID]:
+        say(f"STRICT will refuse what came in plaintext to {line}")
+    if len(found) > _MOST_SAID:
+        say(f"and to {len(found) - _MOST_SAID} pods more: retic check")
+    if not found:
+        say("STRICT will refuse nothing that the nodes' agents have seen so far")
+
+
 async def upgrade(api: Api, planned: Plan, options: Options, say: Say) -> None:
     """Apply the plan, wait, and remove what is old. InstallError."""
     await _apply(api, planned.rendered, planned.overrides, options, say)
@@ -102,6 +120,7 @@ async def _apply(
     if options.wait is not None:
         say("waiting for the nodes' agents")
         await applying.ready(api, "daemonsets", names.NODE, timeout=options.wait)
+        await settling.done(api, timeout=options.wait)
 
 
 async def _not_helms(api: Api) -> None:

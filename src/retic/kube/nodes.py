@@ -83,6 +83,7 @@ def _text(when: datetime.datetime, said: report.Report) -> str:
             "time": when.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "captured": len(said.captured),
             "plaintext": said.plaintext[:_MOST_LISTED],
+            "refusable": sorted(said.refusable, key=lambda one: one.last, reverse=True)[:_MOST_LISTED],
             "envoy": said.envoy,
             "retic": said.retic,
             **({} if said.cni is None else {"cni": said.cni}),

@@ -4,6 +4,7 @@ The order at a start: what is on disk serves Envoy first; the control plane is a
 """
 
 import asyncio
+import pathlib
 import shutil
 import time as _time
 from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ from retic.node import (
     proxies,
     proxy,
     redirect,
+    refusals,
     relay,
     roots,
     secrets,
@@ -76,7 +78,10 @@ class Agent:
         )  # fmt: skip
         self._charge: charge.Charge | None = None
         if settings.enrolment is config.Enrolment.CLUSTER:
-            self._charge = charge.Charge(settings, self.pods, self._withdraw, self._channel, self._time, self._failed)
+            counted = refusals.Refusals(self._admin_sockets, self._time)
+            self._charge = charge.Charge(
+                settings, self.pods, self._withdraw, self._channel, self._time, self._failed, counted.look
+            )
         self._slots = slots.Slots(folder)
         self.proxies = proxies.Proxies(settings, self._slots, self.pods, self._make, self._moved, self._time)
 
@@ -216,6 +221,9 @@ class Agent:
     def _changed(self) -> None:
         if self._charge is not None:
             self._charge.said.changed()
+
+    def _admin_sockets(self) -> list[pathlib.Path]:
+        return [one.slot.socket("admin") for one in self.proxies.all()]
 
     def _bundle_changed(self) -> None:
         self._secret_changed(secrets.ROOT)

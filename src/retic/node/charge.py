@@ -27,9 +27,10 @@ class Charge:
         connect: Callable[[], "client.Channel | None"],
         time: clock.Clock,
         failed: Callable[[BaseException], None],
+        refusable: reporting.Refusable | None = None,
     ) -> None:
         self._settings = settings
-        self.said = reporting.Reporting(known, connect, time, chain=self._chain)
+        self.said = reporting.Reporting(known, connect, time, chain=self._chain, refusable=refusable)
         namespaces.allow_sysctls()
         self._spaces = namespaces.Namespaces(settings.netns_folder)
         self.members = membership.Membership(known, self._spaces, self.said, withdraw)

@@ -7,7 +7,8 @@ the control plane has heard of everything before.
 import asyncio
 import contextlib
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeAlias
 
 import grpc
 import grpc.aio
@@ -19,6 +20,7 @@ from retic.node import connections, keys, pods
 EVERY = 30.0  # seconds between reports, at most
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between failed attempts
 MOST_PODS = 4096  # whose connections are counted for one report
+Refusable: TypeAlias = Callable[[Iterable[str]], Awaitable[tuple[report.Refusable, ...]]]
 _log = structlog.get_logger("retic.node")
 
 
@@ -26,7 +28,7 @@ class Reporting:
     """`connect` gives a channel with the agent's certificate, None as yet; `count` counts a namespace's connections.
 
     `chain` says what is wrong with the node's chain of plugins ("" for nothing), `kernel` is what the kernel lacks;
-    None where nobody has looked.
+    None where nobody has looked. `refusable` tells what STRICT would refuse at pods, given by uid.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Reporting:
         *,
         count: Callable[[str], connections.Counted] = connections.counted,
         chain: Callable[[], str | None] = lambda: None,
+        refusable: Refusable | None = None,
     ) -> None:
         self._known = known
         self._connect = connect
@@ -47,6 +50,7 @@ class Reporting:
         self._changes = 0
         self._told = -1
         self._chain = chain
+        self._refusable = refusable
         self.envoy = ""
         self.kernel: tuple[str, ...] | None = None
 
@@ -127,6 +131,7 @@ class Reporting:
             captured=still,
             plaintext=tuple(plaintext),
             released=released,
+            refusable=await self._refusable(still) if self._refusable else (),
             envoy=self.envoy,
             retic=importlib.metadata.version("retic"),
             cni=chain,

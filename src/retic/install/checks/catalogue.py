@@ -145,10 +145,16 @@ _add("captured", _S, "every enrolled pod that runs is captured", _W,
      why="A pod of an enrolled namespace that is not captured speaks plaintext.")  # fmt: skip
 _add("left-out", _S, "pods of enrolled namespaces that are left out", _I,
      hint="",
-     why="Pods on the host's network and pods with the label retic.dev/mesh=disabled are in no mesh.")  # fmt: skip
+     why="Pods on the host's network and pods with the label retic.dev/mesh=disabled are in no mesh. A Gateway's pods "
+         "are proxies themselves.")  # fmt: skip
 _add("plaintext", _S, "connections that are older than their pod's enrolment", _I,
      hint="restart the pods to have them encrypted",
      why="Enrolling a running pod leaves its open connections as they are.")  # fmt: skip
+_add("strict", _S, "pods at which STRICT would refuse requests or connections", _I,
+     hint="they come in plaintext: from pods that are left out, the hosts' network, NodePorts, load balancers, or over "
+          "connections older than the mesh; set mode=STRICT when nothing is counted any more that you need",
+     why="In the mode PERMISSIVE all of it passes, and is counted as STRICT would judge it, probes that pods declare "
+         "not included. The counts begin with the node's agent; agents report every 30 s.")  # fmt: skip
 _add("may-bypass", _S, "enrolled pods that could pass by the mesh", _I,
      hint="take the capabilities away, or add a NetworkPolicy",
      why="A container with NET_RAW, NET_ADMIN or all privileges can mark its own packets as the proxy's. What others "

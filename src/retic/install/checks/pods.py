@@ -28,6 +28,25 @@ async def left_out(cluster: Cluster) -> list[str]:
     return [f"{_name(pod)}: {why}" for pod in await _enrolled(cluster) if (why := nodes.left_out(pod))]
 
 
+async def strict(cluster: Cluster) -> list[str] | None:
+    """By the agents' counts, the pods named; nothing where STRICT holds already."""
+    if (await cluster.settings()).get("mode") == "STRICT":
+        return None
+    return await refused(cluster)
+
+
+async def refused(cluster: Cluster) -> list[str]:
+    """What STRICT would refuse, pod by pod, the latest first."""
+    found = await cluster.get(nodes.PATH)
+    told = [one for report in (nodes.parse(found) if found else {}).values() for one in report.refusable]
+    named = {pod["metadata"]["uid"]: _name(pod) for pod in await cluster.items("/api/v1/pods")}
+    return [
+        f"{named[one.uid]}: {one.count}, the last at {one.last}"
+        for one in sorted(told, key=lambda one: one.last, reverse=True)
+        if one.uid in named
+    ]
+
+
 async def may_bypass(cluster: Cluster) -> list[str]:
     """Containers that were given such capabilities."""
     found = []

@@ -24,7 +24,7 @@ PROBES: dict[str, Probe] = {
             "root_published", "webhook_ca", "agents_ready", "agents_reported", "agent_versions", "envoy_versions",
             "cni_chain", "kernel_features", "plaintext",
         )),
-        (pods, ("captured", "left_out", "may_bypass")),
+        (pods, ("captured", "left_out", "strict", "may_bypass")),
     )
     for name in wanted
 }  # fmt: skip
