@@ -23,7 +23,7 @@ READY = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]
 @contextlib.asynccontextmanager
 async def running(cluster: api.Api, *, lets_go: bool = True):
     """While the block runs. `lets_go`: whether pods leave the mesh when the configuration says so."""
-    tasks = [asyncio.create_task(_pods(cluster))]
+    tasks = [asyncio.create_task(_pods(cluster)), asyncio.create_task(_trust(cluster))]
     if lets_go:
         tasks.append(asyncio.create_task(_drain(cluster)))
     try:
@@ -50,8 +50,13 @@ async def _pods(cluster):
                 await cluster.patch(f"{PODS}/{pod['metadata']['name']}/status", {"status": READY}, kind="strategic")
                 if names.NODE in pod["metadata"]["name"]:
                     await report(cluster)
-                if names.CONTROLLER in pod["metadata"]["name"]:
-                    await cluster.patch(WEBHOOK, _trusted(), kind="strategic")
+
+
+async def _trust(cluster):
+    where, _, name = WEBHOOK.rpartition("/")
+    async for event in _events(cluster, where, fieldSelector=f"metadata.name={name}"):
+        if event["type"] == "ADDED":
+            await cluster.patch(WEBHOOK, _trusted(), kind="strategic")
 
 
 def _trusted():

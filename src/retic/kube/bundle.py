@@ -34,36 +34,38 @@ class Bundle:
             wait = EVERY
             for look in (self.read, self.patch):
                 try:
-                    await look()
+                    if not await look():
+                        wait = SOON
                 except (api.Error, OSError) as error:
                     log.info("not looked at", what=look.__name__, reason=str(error))
                     wait = SOON
             await self._time.sleep(wait)
 
-    async def read(self) -> None:
-        """Read the version that stands on the CRD of GatewayClass; without the CRD there is none."""
+    async def read(self) -> bool:
+        """Read the version that stands on the CRD of GatewayClass; without the CRD there is none, and True."""
         try:
             found = await self._api.get(_CRD)
         except api.ApiError as error:
             if error.status != 404:
                 raise
-            return
+            return True
         version = str((found["metadata"].get("annotations") or {}).get(status_class.BUNDLE, ""))
         if version != self.version:
             self.version = version
             self._news()
+        return True
 
-    async def patch(self) -> None:
-        """Have the API server trust the mesh's authority for our webhook. Without a configuration there is none."""
+    async def patch(self) -> bool:
+        """Have the API server trust the mesh's authority for our webhook. False where it is not there (yet)."""
         if not self._webhook:
-            return
+            return True
         path = f"{_WEBHOOKS}/{self._webhook}"
         try:
             found = await self._api.get(path)
         except api.ApiError as error:
             if error.status != 404:
                 raise
-            return
+            return False
         wanted = base64.b64encode(self._roots()).decode()
         steps: list[dict[str, Any]] = [{
             "op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"],
@@ -74,3 +76,4 @@ class Bundle:
         if len(steps) > 1:
             await self._api.patch(path, steps, kind="json")
             log.info("the webhook's caBundle is written", webhook=self._webhook)
+        return True
