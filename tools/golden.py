@@ -6,7 +6,7 @@ Removes what no case produces any more; refuses to write a case that produces no
 import pathlib
 import sys
 
-from retic.testing import golden, golden_controllers, golden_install, golden_status
+from retic.testing import golden, golden_commands, golden_controllers, golden_install, golden_status
 
 FOLDER = pathlib.Path(__file__).parent.parent / "tests" / "golden"
 
@@ -17,7 +17,8 @@ def main() -> int:
     controllers = [golden_controllers.Case(folder) for folder in golden_controllers.cases(FOLDER / "controllers")]
     installed = [golden_install.Case(folder) for folder in golden_install.cases(FOLDER / "install")]
     statuses = [golden_status.Case(folder) for folder in golden.cases(FOLDER / "status")]
-    for case in (*translation, *controllers, *installed, *statuses):
+    commands = [golden_commands.Case(folder) for folder in golden.cases(FOLDER / "commands")]
+    for case in (*translation, *controllers, *installed, *statuses, *commands):
         folder = case.folder
         wanted, have = case.actual(), case.expected()
         if len(wanted) < 2 and case not in installed:

@@ -11,13 +11,14 @@ from retic.cli import app
 
 COMMANDS = {
     "up": ["-f", "--nodes", "--name", "--detach", "--timeout"],
-    "ps": ["-o", "--name"],
+    "ps": ["-o", "-n", "-A", "--name", "--kubeconfig", "--context"],
     "exec": ["-i", "-t", "-n", "-c", "--name"],
     "logs": ["-n", "-f", "--tail", "--previous", "-c", "--name"],
-    "version": ["--name"],
-    "proxy": ["-o", "--name"],
-    "why": ["--name"],
-    "analyze": ["-f", "--name"],
+    "version": ["--name", "--kubeconfig", "--context"],
+    "proxy": ["-o", "--name", "--kubeconfig", "--context"],
+    "why": ["-o", "--reads", "--name", "--kubeconfig", "--context"],
+    "analyze": ["-f", "-n", "-A", "-o", "--name", "--kubeconfig", "--context"],
+    "wait": ["-n", "--timeout", "--name", "--kubeconfig", "--context"],
     "down": ["--name"],
     "install": ["--dry-run", "--set", "-f", "--kubeconfig", "--context", "--wait", "--timeout", "--force-conflicts"],
     "upgrade": ["--dry-run", "--set", "-f", "--reset-values", "--kubeconfig", "--context", "--wait", "--timeout"],
@@ -26,10 +27,17 @@ COMMANDS = {
 }
 
 
-def retic(*arguments, **more):
+# No cluster is named, and no mesh of the default name runs, whatever is on this machine.
+NOWHERE = {
+    **{key: value for key, value in os.environ.items() if key != "KUBECONFIG"},
+    "HOME": "/nonexistent", "KUBERNETES_SERVICE_HOST": "",
+}
+
+
+def retic(*arguments, env=None):
     return subprocess.run(
-        [sys.executable, "-m", "retic.cli", *arguments], capture_output=True, text=True, timeout=60,
-        check=False, **more,
+        [sys.executable, "-m", "retic.cli", *arguments], capture_output=True, text=True, timeout=60, check=False,
+        env=env or NOWHERE,
     )
 
 
@@ -73,6 +81,10 @@ def test_each_has_its_options_and_examples(command):
         (["ps", "--name", "Bad_Name"], 1, "cannot name a mesh"),
         (["ps", "-o", "yaml"], 2, "'yaml' is not one of 'table', 'json'"),
         (["analyze", "-f", "/nonexistent"], 2, "no such file or folder"),
+        (["ps", "--kubeconfig", "/nonexistent"], 1, "/nonexistent: cannot be read"),
+        (["ps", "--name", "a", "--context", "b"], 2, "give one or the other"),
+        (["wait", "pod/web"], 2, "pod/web: write gateway/NAME, httproute/NAME or grpcroute/NAME"),
+        (["wait", "gateway/a/b/c"], 2, "gateway/a/b/c: write gateway/NAME"),
         (["up", "-f", "-"], 2, "a mesh follows its files, and standard input is none: write it to a file"),
     ],
 )
@@ -98,7 +110,7 @@ _SNIPPET = """
 import sys, types
 from retic.cli import __main__, ps, running, version
 running.sys = version.sys = types.SimpleNamespace(platform=sys.argv.pop(1))
-def broken(**_):
+def broken(*_, **__):
     raise KeyError("pods")
 if sys.argv.pop(1) == "broken":
     ps.run = broken
@@ -108,7 +120,8 @@ __main__.main()
 
 def snippet(*arguments):
     return subprocess.run(
-        [sys.executable, "-c", _SNIPPET, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", _SNIPPET, *arguments], capture_output=True, text=True, timeout=60, check=False,
+        env=NOWHERE,
     )
 
 
@@ -146,7 +159,7 @@ def test_a_reader_that_leaves_early_hears_no_complaint():
 
 def test_help_needs_little_of_the_program():
     """What makes help slow is imports; the time itself is bounded generously, for machines under load."""
-    seen = retic("--help", env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"})
+    seen = retic("--help", env={**NOWHERE, "PYTHONPROFILEIMPORTTIME": "1"})
     for heavy in ("rich", "grpc", "google.protobuf", "msgspec", "cryptography", "structlog", "yaml"):
         assert f"| {heavy}\n" not in seen.stderr.replace("|   ", "| "), heavy
     best = min(_seconds() for _ in range(5))

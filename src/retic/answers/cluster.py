@@ -39,6 +39,11 @@ class Cluster:
         """Rights that are missing to see everything, in words."""
         return self._seen.lacking
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether not even the pods of one namespace may be read."""
+        return not any(read.kind == "Pod" for read in self._seen.reads)
+
     def ps(self, choice: visible.Choice) -> model.ClusterPs:
         """Pods, services, gateways, nodes and findings, of the namespaces that are chosen."""
         shown = self._filter(choice)
@@ -60,24 +65,30 @@ class Cluster:
 
     def findings(self, choice: visible.Choice) -> tuple[tuple[report.Finding, ...], tuple[str, ...]]:
         """What is wrong, and the objects of which nobody can tell, since what they refer to may not be read."""
-        refs = list(self._kept.objects)
-        unjudged: list[report.Ref] = []
-        if not self._seen.is_whole:
-            unjudged = [
-                ref for ref in refs
-                if self._questions.faults([ref]) and not visible.certain(self._db, ref, self._seen)
-            ]
-            refs = sorted(set(refs) - set(unjudged))
+        meant, unjudged = self._meant()
         refused = (self._refusal(one) for one in statuses.every(self._db, self._kept.objects) if one.refused)
         shown = self._filter(choice)
-        meant = self._questions.faults(refs)
         every = places.ordered((*self._kept.found, *meant, *self._questions.lapsed(), *refused))
         return tuple(filter(shown.finding, every)), tuple(map(str, sorted(unjudged)))
+
+    def _meant(self) -> tuple[tuple[report.Finding, ...], list[report.Ref]]:
+        if self._seen.is_whole:
+            return self._questions.faults(self._kept.objects), []
+        found: list[report.Fault] = []
+        unjudged = []
+        for ref in self._kept.objects:
+            judged = visible.judged(self._db, ref, self._seen)
+            found += judged.faults
+            if not judged.whole:
+                unjudged.append(ref)
+        return places.located(found, {}), unjudged
 
     def why(self, resource: str) -> explain.Why:
         """From a resource's name to its objects, each with its owner. Raises explain.Unknown."""
         answer = self._questions.why(resource)
-        return msgspec.structs.replace(answer, sources=tuple(map(self._owned, answer.sources)))
+        # What may not be read is neither there nor absent.
+        known = [one for one in answer.sources if one.present or self._seen.sees(ref_of(one.object))]
+        return msgspec.structs.replace(answer, sources=tuple(map(self._owned, known)))
 
     def _owned(self, source: explain.Source) -> explain.Source:
         owner = self._questions.owner(ref_of(source.object))

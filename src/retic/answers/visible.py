@@ -1,16 +1,18 @@
 """Which namespaces a command is about, and which findings may be told when not every object may be read."""
 
 from collections.abc import Hashable, Iterator
+from typing import Any
 
 import msgspec
 
 from retic import findings, graph
-from retic.mesh import faults, gateways, tables, workloads
+from retic.mesh import faults, gateways, rules, tables, workloads
 from retic.objects import gateway, pods
 from retic.sources import store
 from retic.sources.api import scope
 
-_ROUTING = frozenset({"Gateway", "HTTPRoute", "GRPCRoute"})
+_ROUTES = frozenset({"HTTPRoute", "GRPCRoute"})
+_ROUTING = _ROUTES | {"Gateway"}
 _OF_OURS = "RT0112"  # a label of Retic's own that does nothing: of interest wherever it stands
 _CLASS = "retic"  # a GatewayClass that means the same whether or not it is there
 
@@ -62,17 +64,37 @@ def joined(db: graph.Graph, kept: store.Store) -> frozenset[str]:
     return frozenset(answer)
 
 
-def certain(db: graph.Graph, ref: findings.Ref, seen: scope.Scope) -> bool:
-    """Whether the object's faults would be the same if everything could be read.
+class Judged(msgspec.Struct, frozen=True):
+    """The faults of an object that are certain. `whole`: whether these are all that could be."""
 
-    By what was read to find them: an absence counts only of an object that would have been seen.
+    faults: faults.Faults
+    whole: bool
+
+
+def judged(db: graph.Graph, ref: findings.Ref, seen: scope.Scope) -> Judged:
+    """What would be found just so if everything could be read.
+
+    By what was read to find it: an absence counts only of an object that would have been seen. A route's rules are
+    judged apart from its parents.
     """
-    return all(seen.sees(other) for other in _absences(db, ref))
+    every = db.ask(faults.of, ref)
+    if not every or _certain(db, faults.of, ref, seen):
+        return Judged(every, True)
+    if ref.kind not in _ROUTES or not _certain(db, rules.of, ref, seen):
+        return Judged((), False)
+    own = db.ask(rules.of, ref).faults
+    return Judged(own, set(every) == set(own))
 
 
-def _absences(db: graph.Graph, ref: findings.Ref) -> Iterator[findings.Ref]:
+def _certain(
+    db: graph.Graph, query: graph.Query[findings.Ref, Any], ref: findings.Ref, seen: scope.Scope
+) -> bool:
+    return all(seen.sees(other) for other in _absences(db, query, ref))
+
+
+def _absences(db: graph.Graph, query: graph.Query[findings.Ref, Any], ref: findings.Ref) -> Iterator[findings.Ref]:
     kinds = {table.name: kind for kind, table in tables.TABLES.items()}
-    stack, passed = [db.reads(faults.of, ref)], set()
+    stack, passed = [db.reads(query, ref)], set()
     while stack:
         read = stack.pop()
         if id(read) in passed:

@@ -33,6 +33,7 @@ def of_mesh(options: which.Options, chosen: ps.Choice, *, as_json: bool) -> int:
         mesh, told = await remote.see(api, chosen.namespace or "")
         if told.installed is False:
             print(f"{ps_cluster.not_installed(api)}; judged as with its defaults", file=sys.stderr, flush=True)
+        ps_cluster.refuse_blind(mesh)
         found, unjudged = mesh.findings(visible.Choice(chosen.namespace or "", chosen.everywhere))
         return found, mesh.unseen, unjudged
 

@@ -11,6 +11,7 @@ from retic.cli import cluster, failure, ps, show
 from retic.control import model
 
 if TYPE_CHECKING:
+    from retic.answers import cluster as answers
     from retic.sources.api import Api
 
 _SHOWN = 5  # names in a note
@@ -25,6 +26,7 @@ def run(target: cluster.Target, chosen: ps.Choice, *, as_json: bool) -> None:
         mesh, told = await remote.see(api, chosen.namespace or "")
         if told.installed is False:
             raise failure.Failure(not_installed(api))
+        refuse_blind(mesh)
         state = mesh.ps(visible.Choice(chosen.namespace or "", chosen.everywhere))
         pods = [pod for pod in state.pods if isinstance(pod, model.MeshPod)]
         return msgspec.structs.replace(state, reasons=await asides.reasons(api, pods))
@@ -40,6 +42,14 @@ def run(target: cluster.Target, chosen: ps.Choice, *, as_json: bool) -> None:
 def not_installed(api: "Api") -> str:
     """For whoever asks about a mesh that is not there."""
     return f"Retic is not installed on this cluster ({api.origin}): retic install does so"
+
+
+def refuse_blind(mesh: "answers.Cluster") -> None:
+    """Raises Failure where nothing can be said, for lack of rights."""
+    if mesh.is_blind:
+        raise failure.Failure(
+            f"you may not {'; '.join(mesh.unseen)}: choose a namespace that you may read with -n, or ask for these rights"
+        )
 
 
 def tables(state: model.ClusterPs, now: datetime.datetime) -> None:
@@ -73,6 +83,8 @@ def tables(state: model.ClusterPs, now: datetime.datetime) -> None:
 
 
 def _mesh(pod: model.MeshPod) -> str:
+    if pod.mesh == "over":
+        return ""
     return f"{pod.mesh} ({pod.why})" if pod.why else pod.mesh
 
 

@@ -18,9 +18,14 @@ CONTROL = "control.sock"
 CLUSTER = "cluster.sock"
 
 
+def may_run() -> bool:
+    """Whether a mesh can run on this machine."""
+    return sys.platform == "linux"
+
+
 def need_linux() -> None:
     """Raises Failure elsewhere: pods are made of Linux namespaces."""
-    if sys.platform != "linux":
+    if not may_run():
         raise failure.Failure(
             "local mode needs Linux, since pods are made of its namespaces; here, run it in a Linux virtual "
             "machine or container (retic analyze works on every system)"
@@ -47,7 +52,7 @@ def folder(name: str) -> pathlib.Path:
 
 def found(name: str) -> pathlib.Path | None:
     """The state folder of the running mesh `name`; None when none of that name runs, or on another system."""
-    if sys.platform != "linux":
+    if not may_run():
         return None
     from retic.local import state
 
@@ -59,7 +64,7 @@ def found(name: str) -> pathlib.Path | None:
 
 def names() -> list[str]:
     """The meshes that run on this machine."""
-    if sys.platform != "linux":
+    if not may_run():
         return []
     from retic.local import state
 

@@ -54,7 +54,7 @@ def mesh(options: Options) -> pathlib.Path | cluster.Target:
 
 def _neither(others: Sequence[str]) -> str:
     cluster = "no cluster is named: set KUBECONFIG, write ~/.kube/config, or give --kubeconfig"
-    if sys.platform != "linux":
+    if not running.may_run():
         return f"{cluster} (local mode needs Linux, so no mesh can run on this machine)"
     hint = f" (running: {', '.join(others)}: choose with --name)" if others else ""
     return f"no mesh named {DEFAULT} runs on this machine{hint}: start one with: retic up -f PATH; and {cluster}"

@@ -55,11 +55,16 @@ def _cluster(target: cluster.Target, resource: str, *, as_json: bool, reads: boo
     if as_json:
         show.json(answer)
     else:
-        _begin(answer)
-        for line in _objects(answer.sources):
-            print(line, flush=True)
-        _end(answer, reads=reads)
+        objects(answer, reads=reads)
     ps_cluster.notes(unseen)
+
+
+def objects(answer: explained.Why, *, reads: bool) -> None:
+    """Print an answer whose sources are objects of a cluster."""
+    _begin(answer)
+    for line in _objects(answer.sources):
+        print(line, flush=True)
+    _end(answer, reads=reads)
 
 
 def _begin(answer: explained.Why) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from retic import findings, graph
+from retic import findings
 from retic.answers import cluster, statuses, waiting
 from retic.control import cluster as settings
 from retic.install import names, nodes
@@ -21,6 +21,10 @@ from retic.wiring import inputs, networks
 
 _FORBIDDEN, _ABSENT = 403, 404
 _CONFIG = f"/api/v1/namespaces/{names.NAMESPACE}/configmaps/{names.CONFIG}"
+
+
+DEFAULTS = settings.Config(image="")
+"""What stands where the settings cannot be read."""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -44,27 +48,27 @@ async def see(api: Api, namespace: str = "") -> tuple[cluster.Cluster, Told]:
         scope.look(api, others, namespace or api.namespace), _told(api), _reports(api)
     )
     # Keys are read where a Gateway names them, and nowhere else.
-    seen = await scope.named(api, seen, secrets, sorted(_certificates(seen.listed.objects)))
+    seen = await scope.named(api, seen, secrets, sorted(_certificates(seen.listed.values)))
     lacking = [*seen.scope.lacking, *told.lacking]
     if reports is None:
         lacking.append(f"get configmaps/{names.NODES} in namespace {names.NAMESPACE}")
     held = msgspec.structs.replace(seen.scope, lacking=tuple(lacking))
-    db, kept = _filled(seen, told)
-    return cluster.Cluster(db, kept, held, reports), told
+    return made(msgspec.structs.replace(seen, scope=held), told, reports), told
 
 
-def _filled(seen: scope.Seen, told: Told) -> tuple[graph.Graph, store.Store]:
+def made(seen: scope.Seen, told: Told, reports: dict[str, nodes.Report] | None) -> cluster.Cluster:
+    """Answers from what was seen."""
     found = networks.Networks(networks.wanted(told.config, drained=told.drained))
     db = inputs.mesh(found.settings)
     kept = store.Store(db, found.rows)
     changes = []
-    for value in seen.listed.objects:
+    for value in seen.listed.values:
         ref = model.ref(value)
         if ref.kind != "Secret" or getattr(value, "type", "") == certificates.TYPE:
             changes.append(stream.Change(ref.kind, ref.namespace, ref.name, value))
     kept.apply(changes)
     kept.report(seen.listed.found)
-    return db, kept
+    return cluster.Cluster(db, kept, seen.scope, reports)
 
 
 def _certificates(values: Iterable[object]) -> set[findings.Ref]:
@@ -80,21 +84,20 @@ def _certificates(values: Iterable[object]) -> set[findings.Ref]:
 
 
 async def _told(api: Api) -> Told:
-    nothing = settings.Config(image="")
     try:
         found = await api.get(_CONFIG)
     except ApiError as error:
         if error.status == _ABSENT:
-            return Told(nothing, installed=False)
+            return Told(DEFAULTS, installed=False)
         if error.status == _FORBIDDEN:
             right = f"get configmaps/{names.CONFIG} in namespace {names.NAMESPACE}"
-            return Told(nothing, installed=None, lacking=(f"{right} (the mesh's settings: defaults stand)",))
+            return Told(DEFAULTS, installed=None, lacking=(f"{right} (the mesh's settings: defaults stand)",))
         raise
     data: dict[str, Any] = found.get("data") or {}
     try:
         config = msgspec.json.decode(data.get(names.CONFIG_KEY, ""), type=settings.Config)
     except msgspec.MsgspecError:  # of another version; `retic check` says so
-        config = nothing
+        config = DEFAULTS
     return Told(config, installed=True, drained=data.get(names.DRAIN_KEY) == "true")
 
 
@@ -116,7 +119,7 @@ async def wait(
     """
     served = [read for read in kinds.mesh(names.NAMESPACE) if read.kind in (*statuses.KINDS, "GatewayClass")]
     seen = await scope.look(api, served, namespace or api.namespace)
-    db, news = inputs.mesh(networks.wanted(settings.Config(image=""))), asyncio.Event()
+    db, news = inputs.mesh(networks.wanted(DEFAULTS)), asyncio.Event()
     kept = store.Store(db, tables.changes, news.set)
     needed = {ref.kind for ref in wanted} or set(statuses.KINDS)
     if not any(read.kind in needed for read in seen.scope.reads):

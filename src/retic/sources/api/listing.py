@@ -28,12 +28,12 @@ class Refused(msgspec.Struct, frozen=True):
 class Listed(msgspec.Struct, frozen=True):
     """`found`: faults of form of what was listed, an object that cannot be used among them."""
 
-    objects: tuple[objects.Object, ...] = ()
+    values: tuple[objects.Object, ...] = ()
     found: tuple[findings.Finding, ...] = ()
     refused: tuple[Refused, ...] = ()
 
     def __add__(self, other: "Listed") -> "Listed":
-        return Listed(self.objects + other.objects, self.found + other.found, self.refused + other.refused)
+        return Listed(self.values + other.values, self.found + other.found, self.refused + other.refused)
 
 
 async def listed(api: client.Api, reads: Sequence[kinds.Read]) -> Listed:

@@ -61,11 +61,12 @@ async def look(api: client.Api, reads: Sequence[kinds.Read], namespace: str) -> 
     still = {each.read.kind for each in second.refused}
     good = tuple(read for read in reads if read.kind not in refused)
     partly = tuple(read for read in inside if read.kind not in still)
-    lacking = [f"list {_names(read for read in reads if read.kind in refused)} in all namespaces"]
+    only = f" (so only namespace {namespace} is shown)" if partly else ""
+    lacking = [f"list {_names(read for read in reads if read.kind in refused)} in all namespaces{only}"]
     if still:
         lacking.append(f"list {_names(read for read in inside if read.kind in still)} in namespace {namespace}")
     single: frozenset[findings.Ref] = frozenset()
-    found = listing.Listed(first.objects + second.objects, first.found + second.found)
+    found = listing.Listed(first.values + second.values, first.found + second.found)
     spaces = next((read for read in reads if read.kind == "Namespace" and "Namespace" in refused), None)
     if spaces is not None:
         own = await listing.one(api, spaces, "", namespace)
