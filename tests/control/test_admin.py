@@ -4,6 +4,7 @@ import datetime
 import importlib.util
 import pathlib
 import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -111,6 +112,23 @@ async def test_a_secret_is_its_certificate_and_never_its_key(envoy):
         text = str(await admin.read(path, section))
         assert "private_key" not in text
         assert body not in text
+
+
+def shown(*arguments):
+    command = [sys.executable, "-m", "retic.control.shown", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_the_same_as_a_command_for_containers(envoy, tmp_path):
+    path, key = envoy
+    done = shown(path, "secrets")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [one["name"] for one in msgspec.json.decode(done.stdout)] == [SPIFFE]
+    assert key.strip().splitlines()[1] not in done.stdout
+    assert msgspec.json.decode(shown(path).stdout)["state"] == "LIVE"
+    done = shown(tmp_path / "none")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "No such file or directory\n")
+    assert shown(path, "bootstrap").returncode == 2
 
 
 def test_secret_fields_go_wherever_they_stand():

@@ -48,7 +48,7 @@ def refuse_blind(mesh: "answers.Cluster") -> None:
     """Raises Failure where nothing can be said, for lack of rights."""
     if mesh.is_blind:
         raise failure.Failure(
-            f"you may not {'; '.join(mesh.unseen)}: choose a namespace that you may read with -n, or ask for these rights"
+            f"you may not {'; '.join(mesh.unseen)}: choose with -n a namespace that you may read, or ask for rights"
         )
 
 

@@ -44,11 +44,10 @@ class Case:
 
     def actual(self) -> dict[str, str]:
         """What it should hold, made anew."""
-        found, unjudged = self.mesh.findings(visible.Choice())
         return {
             "ps.txt": _printed(lambda: self._ps(visible.Choice())),
             "all.txt": _printed(lambda: self._ps(visible.Choice(everywhere=True))),
-            "analyze.txt": _printed(lambda: (show.print_findings(found), ps_cluster.notes((), unjudged))),
+            "analyze.txt": _printed(self._analyze),
             "why.txt": "".join(self._why(name) for name in (self.folder / "why").read_text().split()),
         }
 
@@ -56,6 +55,11 @@ class Case:
         state = self.mesh.ps(choice)
         ps_cluster.tables(state, NOW)
         ps_cluster.notes(state.unseen, state.unjudged)
+
+    def _analyze(self) -> None:
+        found, unjudged = self.mesh.findings(visible.Choice())
+        show.print_findings(found)
+        ps_cluster.notes((), unjudged)
 
     def _why(self, name: str) -> str:
         def show() -> None:
