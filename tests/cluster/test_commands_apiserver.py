@@ -1,0 +1,344 @@
+"""ps, why, analyze, wait, proxy and version at a real API server: for administrators, and for users with less."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+
+import kube_rig
+import kubelet
+import pytest
+import yaml
+
+from retic.install import manifest, names, record, values
+
+SHOP = "cmd-shop"
+ROUTES = f"{kube_rig.GATEWAYS}/namespaces/{SHOP}/httproutes"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+OBJECTS = f"""
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {SHOP}, labels: {{retic.dev/mesh: enabled}}}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{name: cmd-office}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: {SHOP}}}
+spec: {{selector: {{app: web}}, ports: [{{name: http, port: 80}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: phone, namespace: cmd-office}}
+spec: {{ports: [{{port: 53, protocol: UDP}}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: web, namespace: {SHOP}}}
+spec:
+  parentRefs: [{{group: "", kind: Service, name: web}}]
+  rules: [{{backendRefs: [{{name: web, port: 80}}]}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: wrong, namespace: {SHOP}}}
+spec:
+  parentRefs: [{{group: "", kind: Service, name: web}}]
+  rules: [{{backendRefs: [{{name: gone, port: 80}}]}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: far, namespace: {SHOP}}}
+spec:
+  parentRefs: [{{group: "", kind: Service, name: web}}]
+  rules: [{{backendRefs: [{{name: phone, namespace: cmd-office, port: 53}}]}}]
+"""
+
+# Who may see one namespace, as `kubectl create rolebinding --clusterrole=view` gives, with the Gateway API's kinds.
+VIEWER = f"""
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: cmd-viewer, namespace: {SHOP}}}
+rules:
+- {{apiGroups: [""], resources: [pods, services, serviceaccounts, events, namespaces], verbs: [get, list, watch]}}
+- {{apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch]}}
+- {{apiGroups: [gateway.networking.k8s.io], resources: ["*"], verbs: [get, list, watch]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: cmd-viewer, namespace: {SHOP}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: cmd-viewer}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: viewer}}]
+"""
+
+
+async def apply(cluster, text):
+    for each in yaml.safe_load_all(text):
+        resource = await cluster.resource(each["apiVersion"], each["kind"])
+        path = resource.path(each["metadata"].get("namespace", ""), each["metadata"]["name"])
+        await cluster.apply(path, each, manager="kubectl-client-side-apply")
+
+
+async def pod(cluster, name, **spec):
+    where = f"/api/v1/namespaces/{SHOP}/pods"
+    container = {"name": "c", "image": "i"}
+    body = {"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"containers": [container], **spec}}
+    made = await cluster.create(where, body)
+    status = {"status": {"phase": "Running", "podIP": "10.42.0.7"}}
+    await cluster.patch(f"{where}/{name}/status", status, kind="strategic")
+    return made["metadata"]["uid"]
+
+
+async def install(cluster):
+    """What commands read of an installation; nothing of it runs."""
+    rendered = [one for one in manifest.render(values.Values()) if one["kind"] in ("Namespace", "ConfigMap")]
+    for one in rendered:
+        resource = await cluster.resource(one["apiVersion"], one["kind"])
+        path = resource.path(one["metadata"].get("namespace", ""), one["metadata"]["name"])
+        await cluster.apply(path, one)
+    await record.write(cluster, record.Record(values.VERSION, record.State.INSTALLED, {}, record.items(rendered)))
+
+
+async def remove(cluster):
+    for kind in ("pods", "services"):
+        for space in (SHOP, "cmd-office"):
+            for one in (await cluster.get(f"/api/v1/namespaces/{space}/{kind}"))["items"]:
+                await cluster.delete(f"/api/v1/namespaces/{space}/{kind}/{one['metadata']['name']}?gracePeriodSeconds=0")
+    for one in (await cluster.get(ROUTES))["items"]:
+        await cluster.delete(f"{ROUTES}/{one['metadata']['name']}")
+    for name in (names.CONFIG, names.RECORD, names.NODES):
+        await cluster.delete(f"/api/v1/namespaces/{names.NAMESPACE}/configmaps/{name}")
+    for kind in ("rolebindings", "roles"):
+        await cluster.delete(f"{RBAC}/namespaces/{SHOP}/{kind}/cmd-viewer")
+    for one in (await cluster.get("/api/v1/namespaces", labelSelector=f"{names.MESH_LABEL}"))["items"]:
+        if one["metadata"]["name"] == SHOP:
+            await cluster.patch(f"/api/v1/namespaces/{SHOP}", {"metadata": {"labels": {names.MESH_LABEL: None}}})
+
+
+@pytest.fixture
+async def shop(gateway_api):
+    await install(gateway_api)
+    await apply(gateway_api, OBJECTS)
+    uid = await pod(gateway_api, "web-1", nodeName="node-1")
+    await pod(gateway_api, "web-2", nodeName="node-1")
+    await kubelet.captured(gateway_api, SHOP, "web-1", "True")
+    old = [{"uid": uid, "connections": 3}]
+    await kubelet.report(gateway_api, captured=1, plaintext=old, envoy="1.40.0", retic="0.1.0")
+    yield gateway_api
+    await remove(gateway_api)
+
+
+@pytest.fixture
+def retic(apiserver, tmp_path):
+    """Runs the command as the administrator, or (`user`) as somebody who has only the rights given to them."""
+
+    def run(*words, user=None, namespace=None):
+        config = yaml.safe_load(apiserver.read_text())
+        if user is not None:
+            config["users"][0]["user"]["as"] = user
+        if namespace is not None:
+            config["contexts"][0]["context"]["namespace"] = namespace
+        file = tmp_path / "kubeconfig"
+        file.write_text(yaml.safe_dump(config))
+        return subprocess.run(
+            [sys.executable, "-m", "retic.cli", *words, "--kubeconfig", str(file)], capture_output=True, text=True,
+            timeout=120, check=False, env={**os.environ, "HOME": str(tmp_path)}, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    return run
+
+
+def rows(done):
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+async def test_ps(shop, retic):
+    done = await asyncio.to_thread(retic, "ps")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [SHOP, "web-1", "no", "Running", "captured", "3", "0", "node-1", "default"] in rows(done)
+    assert [SHOP, "web-2", "no", "Running", "waiting", "-", "0", "node-1", "default"] in rows(done)
+    assert ["node-1", "0.1.0", "1.40.0", "1", "3", "-"] in rows(done)
+    assert "error RT0201 HTTPRoute cmd-shop/wrong: there is no Service cmd-shop/gone" in done.stdout
+    assert "cmd-office  phone" not in done.stdout
+    everything = await asyncio.to_thread(retic, "ps", "-A", "-o", "json")
+    found = json.loads(everything.stdout)
+    assert {"cmd-office", SHOP} <= {one["namespace"] for one in found["services"]}
+    assert found["unseen"] == found["unjudged"] == []
+    mine = [one for one in found["pods"] if one["namespace"] == SHOP]
+    assert [(one["name"], one["mesh"], one["plaintext"]) for one in mine] == [
+        ("web-1", "captured", 3), ("web-2", "waiting", 0),
+    ]
+    one = await asyncio.to_thread(retic, "ps", "-n", "cmd-office")
+    assert "phone" in one.stdout
+    assert SHOP not in one.stdout
+
+
+async def test_events_of_a_pod_that_waits(shop, retic):
+    event = {
+        "metadata": {"name": "web-2.1"}, "type": "Warning", "reason": "FailedCreatePodSandBox",
+        "message": "the node's agent\n is away", "lastTimestamp": "2030-01-01T00:00:00Z",
+        "involvedObject": {"kind": "Pod", "namespace": SHOP, "name": "web-2"},
+    }  # fmt: skip
+    await shop.create(f"/api/v1/namespaces/{SHOP}/events", event)
+    done = await asyncio.to_thread(retic, "ps")
+    assert "EVENTS\ncmd-shop/web-2: FailedCreatePodSandBox: the node's agent is away\n" in done.stdout
+    await shop.delete(f"/api/v1/namespaces/{SHOP}/events/web-2.1")
+
+
+async def test_analyze(shop, retic):
+    done = await asyncio.to_thread(retic, "analyze")
+    assert done.returncode == 1
+    assert "error RT0201 HTTPRoute cmd-shop/wrong: there is no Service cmd-shop/gone" in done.stdout
+    assert "RT0109" not in done.stdout  # of a namespace that has nothing to do with the mesh
+    assert "RT0109 Service cmd-office/phone" in (await asyncio.to_thread(retic, "analyze", "-A")).stdout
+    for name in ("wrong", "far"):
+        await shop.delete(f"{ROUTES}/{name}")
+    done = await asyncio.to_thread(retic, "analyze", "-n", SHOP)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+async def test_why(shop, retic):
+    done = await asyncio.to_thread(retic, "why", f"routes/{SHOP}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "HTTPRoute cmd-shop/web (by kubectl-client-side-apply, 20" in done.stdout
+    done = await asyncio.to_thread(retic, "why", "nonsense")
+    assert (done.returncode, done.stderr[:40]) == (1, "retic: 'nonsense' is no resource's name;")
+    done = await asyncio.to_thread(retic, "why", f"routes/{SHOP}", "-o", "json")
+    assert all(one["file"] == "" for one in json.loads(done.stdout)["sources"])
+
+
+async def test_whoever_sees_one_namespace_is_told_what_there_is_not(shop, retic):
+    await apply(shop, VIEWER)
+    done = await asyncio.to_thread(retic, "ps", user="viewer", namespace=SHOP)
+    assert done.returncode == 0
+    assert [SHOP, "web-1", "no", "Running", "captured", "?", "0", "node-1", "default"] in rows(done)
+    assert [SHOP, "web-2", "no", "Running", "waiting", "?", "0", "node-1", "default"] in rows(done)
+    assert "cmd-office" not in done.stdout
+    assert f"in all namespaces (so only namespace {SHOP} is shown)" in done.stderr
+    assert "get configmaps/retic-config in namespace retic-system (the mesh's settings: defaults stand)" in done.stderr
+    assert "get configmaps/retic-nodes in namespace retic-system" in done.stderr
+    # What is certain is told, and what is not is not: `far` leads where this user cannot look.
+    assert "RT0201 HTTPRoute cmd-shop/wrong" in done.stdout
+    assert "HTTPRoute cmd-shop/far:" not in done.stdout
+    assert "not judged, since what they refer to may not be read: HTTPRoute cmd-shop/far" in done.stderr
+    chosen = await asyncio.to_thread(retic, "ps", "-n", SHOP, user="viewer")
+    assert chosen.stdout == done.stdout
+    found = await asyncio.to_thread(retic, "analyze", user="viewer", namespace=SHOP)
+    assert found.returncode == 1
+    assert (await asyncio.to_thread(retic, "why", f"routes/{SHOP}", user="viewer", namespace=SHOP)).returncode == 0
+
+
+async def test_whoever_sees_nothing_is_told_which_rights_are_missing(shop, retic):
+    for words in (("ps",), ("analyze",), ("wait",)):
+        done = await asyncio.to_thread(retic, *words, user="nobody")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("retic: you may not list ")
+        assert done.stderr.count("\n") == 1
+    done = await asyncio.to_thread(retic, "proxy", "node-1", user="nobody")
+    assert done.returncode == 1
+    assert 'User "nobody" cannot list resource "pods"' in done.stderr
+    done = await asyncio.to_thread(retic, "version", user="nobody")
+    assert done.returncode == 0
+    assert 'User "nobody" cannot get resource' in done.stdout
+
+
+async def test_rights_to_look_and_not_to_run_commands(shop, retic):
+    agent = {
+        "metadata": {"name": "retic-node-x", "labels": names.labels("node")},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "agent", "image": "i"}]},
+    }
+    where = f"/api/v1/namespaces/{names.NAMESPACE}"
+    await shop.create(f"{where}/pods", agent)
+    await shop.patch(f"{where}/pods/retic-node-x/status", {"status": {"phase": "Running"}}, kind="strategic")
+    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}]
+    roles = f"{RBAC}/namespaces/{names.NAMESPACE}"
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": rules}
+    await shop.apply(f"{roles}/roles/cmd-looker", {**role, "metadata": {"name": "cmd-looker"}})
+    await shop.apply(f"{roles}/rolebindings/cmd-looker", {
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "cmd-looker"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "cmd-looker"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "looker"}],
+    })  # fmt: skip
+    try:
+        done = await asyncio.to_thread(retic, "proxy", "node-1", user="looker")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            "retic: you may not look into retic-node-x: it takes the right to get and create pods/exec in namespace "
+            "retic-system\n"
+        )
+        done = await asyncio.to_thread(retic, "proxy", "node-7", user="looker")
+        assert "no agent runs on a node node-7: there are node-1" in done.stderr
+    finally:
+        for path in (f"{where}/pods/retic-node-x?gracePeriodSeconds=0", f"{roles}/rolebindings/cmd-looker",
+                     f"{roles}/roles/cmd-looker"):  # fmt: skip
+            await shop.delete(path)
+
+
+async def test_wait(shop, retic):
+    def entry(live):
+        conditions = [
+            {"type": kind, "status": status, "reason": "R", "message": text, "observedGeneration": 1,
+             "lastTransitionTime": "2030-01-01T00:00:00Z"}
+            for kind, status, text in (("Accepted", "True", ""), ("retic.dev/Live", str(live == 2), f"live on {live} of 2 proxies"))
+        ]  # fmt: skip
+        parent = {"group": "", "kind": "Service", "name": "web"}
+        controller = "retic.dev/gateway-controller"
+        return {"status": {"parents": [{"controllerName": controller, "parentRef": parent, "conditions": conditions}]}}
+
+    await shop.patch(f"{ROUTES}/web/status", entry(1))
+    done = await asyncio.to_thread(retic, "wait", "-n", SHOP, "httproute/web", "--timeout", "1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "retic: not live after 1 s:\n  HTTPRoute cmd-shop/web: live on 1 of 2 proxies\n"
+    waiting = asyncio.create_task(asyncio.to_thread(retic, "wait", "-n", SHOP, "httproute/web"))
+    await shop.patch(f"{ROUTES}/web/status", entry(2))
+    done = await waiting
+    assert (done.returncode, done.stdout) == (0, "HTTPRoute cmd-shop/web: live on 2 of 2 proxies\n")
+
+
+async def test_nothing_is_installed(shop, retic):
+    for name in (names.CONFIG, names.RECORD):
+        await shop.delete(f"/api/v1/namespaces/{names.NAMESPACE}/configmaps/{name}")
+    done = await asyncio.to_thread(retic, "ps")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Retic is not installed on this cluster (context " in done.stderr
+    done = await asyncio.to_thread(retic, "analyze")
+    assert "RT0201 HTTPRoute cmd-shop/wrong" in done.stdout
+    assert "judged as with its defaults" in done.stderr
+    assert "cluster: Retic is not installed (context " in (await asyncio.to_thread(retic, "version")).stdout
+
+
+async def test_a_thousand_services(shop, retic):
+    limit = asyncio.Semaphore(24)
+
+    async def make(number):
+        async with limit:
+            body = {"metadata": {"name": f"s{number}"}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}}
+            await shop.create(f"/api/v1/namespaces/{SHOP}/services", body)
+            await pod(shop, f"p{number}", nodeName="node-1")
+
+    await asyncio.gather(*(make(number) for number in range(1000)))
+    begin = time.monotonic()
+    done = await asyncio.to_thread(retic, "ps")
+    seconds = time.monotonic() - begin
+    assert done.returncode == 0
+    assert sum(row[:2] == [SHOP, f"s{row[1][1:]}"] for row in rows(done) if len(row) > 1) == 1000
+    print(f"ps with 1,000 Services and 1,000 pods: {seconds:.1f} s")
+    assert seconds < 15  # some 3 s on an idle machine
+
+
+def test_no_server(tmp_path, retic, apiserver):
+    nobody = tmp_path / "config"
+    nobody.write_text(apiserver.read_text().replace("https://127.0.0.1:", "https://127.0.0.1:1/"))
+    done = subprocess.run(
+        [sys.executable, "-m", "retic.cli", "ps", "--kubeconfig", str(nobody)], capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+
+
