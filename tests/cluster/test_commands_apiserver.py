@@ -86,8 +86,8 @@ async def apply(cluster, text):
 
 async def pod(cluster, name, **spec):
     where = f"/api/v1/namespaces/{SHOP}/pods"
-    container = {"name": "c", "image": "i"}
-    body = {"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"containers": [container], **spec}}
+    spec = {"containers": [{"name": "c", "image": "i"}], "terminationGracePeriodSeconds": 0, **spec}
+    body = {"metadata": {"name": name, "labels": {"app": "web"}}, "spec": spec}
     made = await cluster.create(where, body)
     status = {"status": {"phase": "Running", "podIP": "10.42.0.7"}}
     await cluster.patch(f"{where}/{name}/status", status, kind="strategic")
@@ -107,17 +107,13 @@ async def install(cluster):
 async def remove(cluster):
     for kind in ("pods", "services"):
         for space in (SHOP, "cmd-office"):
-            for one in (await cluster.get(f"/api/v1/namespaces/{space}/{kind}"))["items"]:
-                await cluster.delete(f"/api/v1/namespaces/{space}/{kind}/{one['metadata']['name']}?gracePeriodSeconds=0")
-    for one in (await cluster.get(ROUTES))["items"]:
-        await cluster.delete(f"{ROUTES}/{one['metadata']['name']}")
+            await cluster.delete(f"/api/v1/namespaces/{space}/{kind}")
+    await cluster.delete(ROUTES)
     for name in (names.CONFIG, names.RECORD, names.NODES):
         await cluster.delete(f"/api/v1/namespaces/{names.NAMESPACE}/configmaps/{name}")
     for kind in ("rolebindings", "roles"):
         await cluster.delete(f"{RBAC}/namespaces/{SHOP}/{kind}/cmd-viewer")
-    for one in (await cluster.get("/api/v1/namespaces", labelSelector=f"{names.MESH_LABEL}"))["items"]:
-        if one["metadata"]["name"] == SHOP:
-            await cluster.patch(f"/api/v1/namespaces/{SHOP}", {"metadata": {"labels": {names.MESH_LABEL: None}}})
+    await cluster.patch(f"/api/v1/namespaces/{SHOP}", {"metadata": {"labels": {names.MESH_LABEL: None}}})
 
 
 @pytest.fixture
@@ -250,8 +246,10 @@ async def test_whoever_sees_nothing_is_told_which_rights_are_missing(shop, retic
 async def test_rights_to_look_and_not_to_run_commands(shop, retic):
     agent = {
         "metadata": {"name": "retic-node-x", "labels": names.labels("node")},
-        "spec": {"nodeName": "node-1", "containers": [{"name": "agent", "image": "i"}]},
-    }
+        "spec": {
+            "nodeName": "node-1", "containers": [{"name": "agent", "image": "i"}], "terminationGracePeriodSeconds": 0,
+        },
+    }  # fmt: skip
     where = f"/api/v1/namespaces/{names.NAMESPACE}"
     await shop.create(f"{where}/pods", agent)
     await shop.patch(f"{where}/pods/retic-node-x/status", {"status": {"phase": "Running"}}, kind="strategic")
@@ -274,17 +272,18 @@ async def test_rights_to_look_and_not_to_run_commands(shop, retic):
         done = await asyncio.to_thread(retic, "proxy", "node-7", user="looker")
         assert "no agent runs on a node node-7: there are node-1" in done.stderr
     finally:
-        for path in (f"{where}/pods/retic-node-x?gracePeriodSeconds=0", f"{roles}/rolebindings/cmd-looker",
+        for path in (f"{where}/pods/retic-node-x", f"{roles}/rolebindings/cmd-looker",
                      f"{roles}/roles/cmd-looker"):  # fmt: skip
             await shop.delete(path)
 
 
 async def test_wait(shop, retic):
     def entry(live):
+        said = (("Accepted", "True", ""), ("retic.dev/Live", str(live == 2), f"live on {live} of 2 proxies"))
         conditions = [
             {"type": kind, "status": status, "reason": "R", "message": text, "observedGeneration": 1,
              "lastTransitionTime": "2030-01-01T00:00:00Z"}
-            for kind, status, text in (("Accepted", "True", ""), ("retic.dev/Live", str(live == 2), f"live on {live} of 2 proxies"))
+            for kind, status, text in said
         ]  # fmt: skip
         parent = {"group": "", "kind": "Service", "name": "web"}
         controller = "retic.dev/gateway-controller"
@@ -319,7 +318,9 @@ async def test_a_thousand_services(shop, retic):
         async with limit:
             body = {"metadata": {"name": f"s{number}"}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}}
             await shop.create(f"/api/v1/namespaces/{SHOP}/services", body)
-            await pod(shop, f"p{number}", nodeName="node-1")
+            spec = {"containers": [{"name": "c", "image": "i"}], "terminationGracePeriodSeconds": 0}
+            body = {"metadata": {"name": f"p{number}"}, "spec": {"nodeName": "node-1", **spec}}
+            await shop.create(f"/api/v1/namespaces/{SHOP}/pods", body)
 
     await asyncio.gather(*(make(number) for number in range(1000)))
     begin = time.monotonic()
