@@ -43,6 +43,12 @@ def rolled(kube: kubectl.Kubectl, what: str) -> None:
     """Wait until a rollout is over, its old pods' ends included."""
     kube.run("rollout", "status", what, "--timeout=150s", seconds=160)
 
+    def ended() -> bool:
+        return not any("deletionTimestamp" in pod["metadata"] for pod in kube.get("pods")["items"])
+
+    if what.startswith("deployment/"):
+        wait.until(ended, "the pods before have ended", 60, every=0.5)
+
 
 def node_names(kube: kubectl.Kubectl) -> list[str]:
     return sorted(item["metadata"]["name"] for item in kube.get("nodes")["items"])

@@ -51,7 +51,7 @@ def test_an_agents_pod_is_deleted(shop: busy.Shop):
 
 
 def test_the_agents_roll(shop: busy.Shop):
-    with shop.load():
+    with shop.load(without="tcp"):  # an Envoy that was replaced cuts connections after node.drainSeconds
         shop.system.run("rollout", "restart", "daemonset/retic-node")
         busy.rolled(shop.system, "daemonset/retic-node")
 
