@@ -103,16 +103,6 @@ class Agents:
         lines = [line for line in self.log(pod).splitlines() if '"certificate renewed"' in line]
         return [str(json.loads(line)["identity"]) for line in lines]
 
-    def forget_own(self, pod: str) -> None:
-        """Have it enrol anew, as an agent does that comes to a node for the first time."""
-        before = len([name for name in self.renewals(pod) if "/retic/node/" in name])
-        self._python(pod, "import shutil; shutil.rmtree('/run/retic/cache/own')")
-        self.kill(pod, "agents")
-        wait.until(
-            lambda: len([name for name in self.renewals(pod) if "/retic/node/" in name]) > before,
-            "a new certificate of the agent", 30, every=0.5,
-        )  # fmt: skip
-
     def _python(self, pod: str, script: str, *words: str) -> str:
         return self._system.run("exec", pod, "--", "python", "-c", script, *words)
 

@@ -1,10 +1,13 @@
 """What goes on, what waits and what comes back while a part of the mesh is away."""
 
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.cluster import busy, installed, loads
+from tools.cluster import control_plane, node, whole
 
 from retic.testing import wait
 
@@ -85,3 +88,36 @@ def test_pods_that_are_made_while_no_agent_is_there_wait_and_then_run(shop: busy
     shop.captured([shop.front, shop.back])
     with shop.load(least=5):
         pass
+
+
+def test_traffic_goes_on_without_control_plane_and_api_server_and_envoy_comes_back(shop: busy.Shop):
+    name = shop.front.get("pod", "client")["spec"]["nodeName"]
+    uid = shop.front.get("pod", "client")["metadata"]["uid"]
+    (envoy,) = shop.agents.processes(shop.agents.of(name)).envoys  # hostPID, and nodes have no numbers of their own
+
+    def calls() -> bool:
+        tried = loads.ended(loads.entered(uid, {"new": (*shop.kinds["new"], "--timeout", "2")}, seconds=1))
+        return not tried["new"]["failed"]
+
+    under = loads.entered(uid, shop.kinds, seconds=300)
+    shop.system.run("scale", "deployment/retic-controller", "--replicas=0")
+    shop.system.run("wait", "pod", "--for=delete", "-l", "app.kubernetes.io/component=controller", "--timeout=60s")
+    with control_plane.without_api_server(node.every()[0].place):
+        rested = loads.entered(uid, {"new": shop.kinds["new"]}, seconds=8)
+        rested["new"].wait(30)
+        loads.lossless(loads.ended(rested))
+        loads.lossless(loads.ended(under))
+        os.kill(envoy, signal.SIGKILL)
+        wait.until(calls, "calls succeed again", 30, every=0.1)
+        again = loads.entered(uid, shop.kinds, seconds=8)
+        again["http1"].wait(30)
+        loads.lossless(loads.ended(again))
+    shop.system.run("scale", "deployment/retic-controller", "--replicas=2")
+    busy.rolled(shop.system, "deployment/retic-controller")
+    with shop.load(least=5):
+        shop.back.run("rollout", "restart", "deployment/server")
+        busy.rolled(shop.back, "deployment/server")
+
+
+# Only the API server of the cluster made here can be ended.
+test_traffic_goes_on_without_control_plane_and_api_server_and_envoy_comes_back.__test__ = not whole.given()

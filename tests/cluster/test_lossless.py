@@ -9,13 +9,17 @@ from collections.abc import Iterator
 
 import pytest
 from tests.cluster import busy, installed
+from tools import image
+from tools.cluster import images, whole
 
 from retic.testing import wait
+
+OTHER = "retic.dev/retic:other"
 
 
 @pytest.fixture(scope="module")
 def shop(installed: installed.Installed) -> Iterator[busy.Shop]:
-    with busy.opened(installed) as made:
+    with installed.values(certificateLifetime="60"), busy.opened(installed) as made:
         yield made
 
 
@@ -50,10 +54,22 @@ def test_an_agents_pod_is_deleted(shop: busy.Shop):
         shop.agents.replaced(node, pod)
 
 
-def test_the_agents_roll(shop: busy.Shop):
+def test_all_is_upgraded_to_another_image(shop: busy.Shop):
+    """Elsewhere than on the cluster made here nobody has another image: the agents roll."""
+    nodes = busy.node_names(shop.back)
+    before = {name: shop.agents.of(name) for name in nodes}
+    if not whole.given():
+        images.load(image.build(named=OTHER))
     with shop.load(without="tcp"):  # an Envoy that was replaced cuts connections after node.drainSeconds
-        shop.system.run("rollout", "restart", "daemonset/retic-node")
+        if whole.given():
+            shop.system.run("rollout", "restart", "daemonset/retic-node")
+        else:
+            shop.mesh.retic("upgrade", f"--set=image={OTHER}")
         busy.rolled(shop.system, "daemonset/retic-node")
+        for name in nodes:
+            pod = shop.agents.replaced(name, before[name])
+            chosen = shop.system.get("pod", pod)["spec"]["containers"][0]["image"]
+            assert chosen == (installed.IMAGE if whole.given() else OTHER)
 
 
 def holder(shop: busy.Shop) -> str:
@@ -81,27 +97,23 @@ def test_a_namespace_is_taken_out_and_back_in(shop: busy.Shop, which: str):
         shop.system.run("label", "namespace", *names, "retic.dev/mesh-")
         shop.captured(spaces, "False")
         left = time.monotonic()
-        wait.until(lambda: time.monotonic() > left + 8, "new connections pass the proxy by", 10)
+        wait.until(lambda: time.monotonic() > left + 6, "new connections pass the proxy by", 8)
         shop.system.run("label", "namespace", *names, "retic.dev/mesh=enabled")
         shop.captured(spaces)
 
 
-def test_certificates_are_renewed_every_half_minute(installed: installed.Installed):
-    with installed.values(certificateLifetime="60"), busy.opened(installed) as shop:
-        pods = [shop.agents.of(node) for node in busy.node_names(shop.back)]
-        for pod in pods:  # their own certificates hold for a day yet
-            shop.agents.forget_own(pod)
-        with shop.load(least=75):
-            before = {pod: shop.agents.renewals(pod) for pod in pods}
+def test_certificates_are_renewed_every_half_minute(shop: busy.Shop):
+    shop.system.run("rollout", "restart", "daemonset/retic-node")  # agents from before have theirs for a day
+    busy.rolled(shop.system, "daemonset/retic-node")
+    pods = [shop.agents.of(node) for node in busy.node_names(shop.back)]
+    client = shop.agents.of(shop.front.get("pod", "client")["spec"]["nodeName"])
+    wanted = [(client, f"/ns/{shop.front.namespace}/")]
+    wanted += [(pod, place) for pod in pods for place in (f"/ns/{shop.back.namespace}/", "/retic/node/")]
+    with shop.load():
+        before = {pod: shop.agents.renewals(pod) for pod in pods}
 
-            def twice() -> bool:
-                counted = {pod: shop.agents.renewals(pod) for pod in pods}
-                return all(
-                    sum(place in name for name in counted[pod]) >= sum(place in name for name in before[pod]) + 2
-                    for pod, place in wanted
-                )
+        def twice() -> bool:
+            now = {pod: shop.agents.renewals(pod)[len(before[pod]) :] for pod in pods}
+            return all(sum(place in name for name in now[pod]) >= 2 for pod, place in wanted)
 
-            client = shop.agents.of(shop.front.get("pod", "client")["spec"]["nodeName"])
-            wanted = [(client, f"/ns/{shop.front.namespace}/")]
-            wanted += [(pod, place) for pod in pods for place in (f"/ns/{shop.back.namespace}/", "/retic/node/")]
-            wait.until(twice, "two renewals at both ends and of the agents", 100, every=2)
+        wait.until(twice, "two renewals at both ends and of the agents themselves", 100, every=2)
