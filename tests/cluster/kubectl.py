@@ -44,7 +44,8 @@ class Kubectl:
 
     def ready(self, *pods: str) -> None:
         """Wait until the pods are ready."""
-        self.run("wait", "--for=condition=Ready", "--timeout=90s", *(f"pod/{pod}" for pod in pods))
+        done = self.attempt("wait", "--for=condition=Ready", "--timeout=90s", *(f"pod/{pod}" for pod in pods))
+        assert done.returncode == 0, f"{done.stderr}{self.run('get', 'pods', '-o', 'wide')}{self.run('get', 'events')}"
 
     def python(self, pod: str, code: str) -> str:
         """Run a line of Python in the pod; what it prints, without the line's end."""

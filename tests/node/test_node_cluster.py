@@ -93,7 +93,7 @@ def left(tmp_path):
 
 def test_nothing_is_left_on_a_node(node, tmp_path):
     assert len(cleaning.clean(node)) == 4
-    assert left(tmp_path) == ["bin", "conf", "conf/10.conflist", "plugin", "run"]
+    assert left(tmp_path) == ["bin", "conf", "conf/10.conflist", "plugin"]
     assert json.loads((tmp_path / "conf" / "10.conflist").read_text())["plugins"] == [{"type": "bridge"}]
     assert cleaning.clean(node) == []
 

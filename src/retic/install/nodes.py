@@ -80,11 +80,6 @@ def captured(pod: dict[str, Any]) -> bool:
     return any(one["type"] == names.CAPTURED and one["status"] == "True" for one in conditions)
 
 
-def marked(pod: dict[str, Any]) -> bool:
-    """Whether the pod has the condition at all."""
-    return any(one["type"] == names.CAPTURED for one in (pod.get("status") or {}).get("conditions") or ())
-
-
 def running(pod: dict[str, Any]) -> bool:
     """Neither finished nor waiting for a node."""
     return (pod.get("status") or {}).get("phase") == "Running"

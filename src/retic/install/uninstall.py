@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from retic.install import applying, faults, given, manifest, names, nodes, record, template, values, waiting
+from retic.install import applying, faults, given, manifest, names, nodes, record, template, unmarking, values, waiting
 from retic.install.parts import node
 from retic.sources.api import Api, ApiError
 
@@ -188,7 +188,8 @@ async def _everything(api: Api, made: Iterable[record.Item], options: Options, s
     for item in await generated(api):
         await _delete(api, item)
         say(f"removed {item}")
-    await _unmark(api)
+    await unmarking.pods(api)
+    await unmarking.gateway_api(api)
     for item in reversed(items):
         if item.kind != "Namespace":
             await _delete(api, item)
@@ -220,21 +221,6 @@ async def generated(api: Api) -> list[record.Item]:
             for one in listed.get("items") or ()
         ]
     return found
-
-
-async def _unmark(api: Api) -> None:
-    """Take our condition off the pods' statuses. Pods that are gone meanwhile are fine."""
-    for pod in (await api.get("/api/v1/pods")).get("items") or ():
-        if not nodes.marked(pod):
-            continue
-        meta = pod["metadata"]
-        gone = {"status": {"conditions": [{"type": names.CAPTURED, "$patch": "delete"}]}}
-        where = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status"
-        try:
-            await api.patch(where, gone, kind="strategic")
-        except ApiError as error:
-            if error.status != 404:
-                raise
 
 
 async def _namespace(api: Api, options: Options) -> None:

@@ -1,5 +1,6 @@
 """What an uninstallation does on a node once its agent is gone: the plugin out of the chain, the agents' files away."""
 
+import contextlib
 import pathlib
 import shutil
 import signal
@@ -22,6 +23,8 @@ def clean(environment: Mapping[str, str]) -> list[str]:
         else:
             left.unlink()
         removed.append(str(left))
+    with contextlib.suppress(OSError):  # of an older cleaner it is a mount
+        folder.rmdir()
     return removed
 
 

@@ -17,6 +17,8 @@ CAPABILITIES = (
 """What the agent may do instead of everything; each with what for."""
 
 CNI_CONF, CNI_BIN, STATE, NAMESPACES = "/host/cni/net.d", "/host/cni/bin", "/run/retic", "/run/retic-ns"
+_HOST_RUN = "/host/run"
+_TEMPORARY = {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}  # the agent's and Envoy's logs too
 _TOKEN_FOLDER, _ROOT_FOLDER, _NETNS = "/var/run/secrets/retic.dev", "/etc/retic/root", "/run/netns"
 # In seconds, beside the drain: until the next agent has come up (`node.cluster.HANDOVER_SECONDS`), and to say good-bye.
 _MARGIN = 30 + 15
@@ -43,18 +45,19 @@ def clean_up() -> base.Tree:
         "image": V.image,
         "imagePullPolicy": V.image_pull_policy,
         "command": ["python", "-m", "retic.node", "clean-up"],
-        "env": _environment(),
+        "env": [*_environment(), {"name": "RETIC_FOLDER", "value": f"{_HOST_RUN}/{STATE.rpartition('/')[2]}"}],
         "readinessProbe": {
             "exec": {"command": ["test", "-e", "/tmp/cleaned"]}, "periodSeconds": 1, "failureThreshold": 3,
         },
         "securityContext": _security(("DAC_OVERRIDE",)),
-        "volumeMounts": [*_cni_mounts(), {"name": "tmp", "mountPath": "/tmp"}, {"name": "state", "mountPath": STATE}],
+        "volumeMounts": [*_cni_mounts(), {"name": "tmp", "mountPath": "/tmp"}, {"name": "run", "mountPath": _HOST_RUN}],
     }  # fmt: skip
     spec = {
         **_everywhere(),
         "terminationGracePeriodSeconds": 1,
         "containers": [container],
-        "volumes": [*_cni_volumes(), *_state_volumes()],
+        # The folder above, so that the agents' own can go.
+        "volumes": [*_cni_volumes(), _TEMPORARY, {"name": "run", "hostPath": {"path": STATE.rpartition("/")[0]}}],
     }
     return {
         "apiVersion": "apps/v1",
@@ -180,5 +183,5 @@ def _cni_volumes() -> list[base.Tree]:
 def _state_volumes() -> list[base.Tree]:
     return [
         {"name": "state", "hostPath": {"path": STATE, "type": "DirectoryOrCreate"}},
-        {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},  # the agent's and Envoy's logs too
+        _TEMPORARY,
     ]
