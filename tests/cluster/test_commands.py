@@ -120,7 +120,8 @@ def test_analyze_finds_what_kubectl_let_pass(installed, shop):
     try:
         done = installed.attempt("analyze", "-n", shop.namespace)
         assert done.returncode == 1
-        assert f"error RT0201 HTTPRoute {shop.namespace}/wrong: there is no Service {shop.namespace}/gone" in done.stdout
+        said = f"error RT0201 HTTPRoute {shop.namespace}/wrong: there is no Service {shop.namespace}/gone"
+        assert said in done.stdout
     finally:
         shop.run("delete", "httproute", "wrong")
     done = installed.attempt("analyze", "-n", shop.namespace)
