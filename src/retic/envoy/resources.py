@@ -242,10 +242,12 @@ def _cluster(db: graph.Db, name: names.Name, where: services.PortKey, key: Key) 
 
 def _address(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     found = db.ask(workloads.at, name.parts[1])
-    if found is None:
-        return clusters.nowhere(str(name))
     settings = db.ask(workloads.settings, tables.ONE)
-    if not found.secured:
+    if found is None and settings.enrolment == "all":
+        return clusters.nowhere(str(name))
+    # On a cluster others than pods may have addresses of the pods' networks: virtual machines, databases, load
+    # balancers of clouds that give all of them addresses of one network.
+    if found is None or not found.secured:
         return clusters.address(str(name), "")
     return clusters.address(
         str(name), network.identity(settings.trust_domain, found.namespace, found.account)

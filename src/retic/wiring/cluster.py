@@ -15,7 +15,7 @@ from retic.answers import Refusals
 from retic.control import cluster as settings
 from retic.envoy import resources
 from retic.identity import server as identity_server
-from retic.kube import certificates, drain, lease
+from retic.kube import certificates, drain, lease, ranges
 from retic.kube import run as controllers
 from retic.kube import settings as told
 from retic.sources import api, store
@@ -48,7 +48,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 async def _run(config: settings.Config, stop: asyncio.Event) -> None:
     async with await api.connect() as cluster:
-        found = networks.Networks(networks.wanted(config))
+        found = networks.Networks(networks.wanted(config), ranges=await ranges.services(cluster))
         db = inputs.mesh(found.settings)
         news = asyncio.Condition()
         changed = tasks.Notifier(news)

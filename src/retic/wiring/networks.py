@@ -41,12 +41,16 @@ def wanted(config: settings.Config, *, drained: bool = False) -> network.Setting
 class Networks:
     """Wraps `rows` of the store: the same changes, and the settings' row when they changed.
 
-    `given` are the settings as they are wanted; its networks count where they are not empty.
+    `given` are the settings as they are wanted; its networks count where they are not empty. `ranges` are Services'
+    networks that the cluster names (ServiceCIDR objects): addresses in them widen nothing.
     """
 
-    def __init__(self, given: network.Settings, rows: Rows = tables.changes) -> None:
+    def __init__(
+        self, given: network.Settings, rows: Rows = tables.changes, *, ranges: Iterable[str] = ()
+    ) -> None:
         self._given = given
         self._rows = rows
+        self._ranges = tuple(ranges)
         self._named: dict[findings.Ref, tuple[str, ...]] = {}
         self._pods: set[str] = set()
         self._services: set[str] = set()
@@ -82,7 +86,8 @@ class Networks:
                 self._pods.update(_around(value.status.pod_ip))
             case core.Service():
                 for address in value.spec.cluster_ips or (value.spec.cluster_ip,):
-                    self._services.update(_around(address or ""))
+                    if not network.inside(address or "", self._ranges):
+                        self._services.update(_around(address or ""))
 
     def _now(self) -> network.Settings:
         # Addresses are never forgotten: a network that was in use once is the cluster's.
@@ -90,7 +95,7 @@ class Networks:
         return msgspec.structs.replace(
             self._given,
             pod_networks=self._given.pod_networks or wider(named or self._pods),
-            service_networks=self._given.service_networks or wider(self._services),
+            service_networks=self._given.service_networks or self._ranges + wider(self._services),
         )
 
 

@@ -13,6 +13,7 @@ from retic import findings
 from retic.answers import cluster, statuses, waiting
 from retic.control import cluster as settings
 from retic.install import names, nodes
+from retic.kube import ranges
 from retic.mesh import tables
 from retic.objects import gateway
 from retic.sources import certificates, model, store, stream
@@ -44,8 +45,8 @@ async def see(api: Api, namespace: str = "") -> tuple[cluster.Cluster, Told]:
     reads = kinds.mesh(names.NAMESPACE)
     secrets = next(read for read in reads if read.kind == "Secret")
     others = [read for read in reads if read is not secrets]
-    seen, told, reports = await asyncio.gather(
-        scope.look(api, others, namespace or api.namespace), _told(api), _reports(api)
+    seen, told, reports, named = await asyncio.gather(
+        scope.look(api, others, namespace or api.namespace), _told(api), _reports(api), ranges.services(api)
     )
     # Keys are read where a Gateway names them, and nowhere else.
     seen = await scope.named(api, seen, secrets, sorted(_certificates(seen.listed.values)))
@@ -53,12 +54,14 @@ async def see(api: Api, namespace: str = "") -> tuple[cluster.Cluster, Told]:
     if reports is None:
         lacking.append(f"get configmaps/{names.NODES} in namespace {names.NAMESPACE}")
     held = msgspec.structs.replace(seen.scope, lacking=tuple(lacking))
-    return made(msgspec.structs.replace(seen, scope=held), told, reports), told
+    return made(msgspec.structs.replace(seen, scope=held), told, reports, named), told
 
 
-def made(seen: scope.Seen, told: Told, reports: dict[str, nodes.Report] | None) -> cluster.Cluster:
-    """Answers from what was seen."""
-    found = networks.Networks(networks.wanted(told.config, drained=told.drained))
+def made(
+    seen: scope.Seen, told: Told, reports: dict[str, nodes.Report] | None, named: Iterable[str] = ()
+) -> cluster.Cluster:
+    """Answers from what was seen; `named` are Services' networks that the cluster names."""
+    found = networks.Networks(networks.wanted(told.config, drained=told.drained), ranges=named)
     db = inputs.mesh(found.settings)
     kept = store.Store(db, found.rows)
     changes = []
