@@ -6,6 +6,7 @@ Merges as Helm does: mappings key by key, everything else as a whole; what comes
 import enum
 import ipaddress
 import pathlib
+import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -143,11 +144,26 @@ def _worded(message: str, tree: dict[str, Any]) -> str:
     found = values.at(tree, tuple(name.partition("[")[0].split(".")))
     setting = next((one for one in values.settings() if one.name == name.partition("[")[0]), None)
     said = f" ({setting.description})" if setting else ""
-    what = what[:1].lower() + what[1:]
     if setting is not None and isinstance(setting.type, enum.EnumMeta):
         what = f"must be one of {', '.join(setting.type)}"
-    shown = "" if ", got" in what else f", not {found!r}"
-    return f"{name}: {what}{shown}{said}"
+    return f"{name}: {_plain(what)}, not {found!r}{said}"
+
+
+_KINDS = {"int": "a whole number", "str": "a text", "bool": "true or false", "array": "a list", "object": "a mapping"}
+_EXPECTED = re.compile(r"Expected `(\w+)(?: \| null)?`(?: (>=|<=) (\S+)| matching regex '(.*)'| (of length >= 1))?")
+
+
+def _plain(what: str) -> str:
+    """msgspec's complaint in words that know no Python."""
+    found = _EXPECTED.match(what)
+    if found is None or found[1] not in _KINDS:
+        return what
+    if found[5]:
+        return "must not be empty"
+    if found[4]:
+        return f"must be {_KINDS[found[1]]} like {found[4].replace(chr(92) * 2, chr(92))}"
+    bound = {">=": " of at least ", "<=": " of at most "}.get(found[2] or "", "")
+    return f"must be {_KINDS[found[1]]}{bound}{found[3] or ''}"
 
 
 def _networks(made: values.Values) -> Iterable[str]:
