@@ -61,7 +61,7 @@ def test_an_amount_that_is_null_is_not_stated():
     (["controller.resources.limits.memory=1GB"], "controller.resources.limits.memory: must be a text like ^"),
     (["cni.confFolder=etc"], "cni.confFolder: must be a text like ^/"),
     (["cni.binFolder=/etc/cni/net.d"], "cni.binFolder: is the same folder as cni.confFolder"),
-    (["certificateLifetime=5"], "certificateLifetime: must be a whole number of at least 30, not 5 (Seconds that workload"),
+    (["certificateLifetime=5"], "certificateLifetime: must be a whole number of at least 30, not 5 (Seconds"),
     (["trustDomain=Mesh"], "trustDomain: must be a text like ^"),
     (["image="], "image: must not be empty"),
     (["imagePullSecrets=[{nam: x}]"], "imagePullSecrets"),

@@ -143,8 +143,12 @@ class Captured:
                 await self._rate.take()
                 await self._api.patch(f"{paths.pod(ref.namespace, ref.name)}/status", body, kind="strategic")
         except api.ApiError as error:
-            if error.status not in (404, 409):  # gone, or another pod of that name
+            if error.status in (404, 409):  # gone, or another pod of that name
+                return
+            if error.status >= 500 or error.status in (401, 403, 429):
                 raise
+            # Of this pod alone; others of its node must not wait for it.
+            log.warning("a pod's condition is refused", pod=f"{ref.namespace}/{ref.name}", reason=str(error))
 
 
 def _unsaid(pod: pods.Pod) -> bool:
