@@ -125,6 +125,42 @@ def test_version_of_a_running_mesh(mesh):
     assert out.splitlines()[1:] == ["mesh retic: retic 1.2.3", "envoy 1.40.0"]
 
 
+def test_wait_for_every_proxy(mesh):
+    assert retic("wait") == (0, "every proxy has its configuration; the mesh has no Gateway and no route\n")
+    mesh.objects = [owned("HTTPRoute", "web"), owned("Service", "web")]
+    assert retic("wait") == (0, "HTTPRoute default/web: live on every proxy\n")
+    assert retic("wait", "httproute/web", "--timeout", "5") == (0, "HTTPRoute default/web: live on every proxy\n")
+    code, message = retic("wait", "httproutes/gone", "-n", "shop", "--timeout", "5")
+    assert (code, message) == (1, "not live after 5 s:\n  HTTPRoute shop/gone: it does not exist")
+
+
+def test_wait_says_what_is_missing(mesh):
+    mesh.objects = [{**owned("HTTPRoute", "web"), "metadata": {"name": "web", "namespace": "shop"}}]
+    mesh.queries.state = STATE
+    mesh.settled = {"ready": False, "reasons": ["pod shop/web-2: no node takes it"]}
+    code, message = retic("wait", "--timeout", "1")
+    assert code == 1
+    assert message.splitlines() == [
+        "not live after 1 s:", "  pod shop/web-2: no node takes it",
+        "  /x/shop.yaml:12: error RT0201 HTTPRoute shop/web: no such Service (name one)",
+    ]
+
+
+def test_analyze_of_a_running_mesh(mesh):
+    mesh.publish(FINDING)
+    code, out = retic("analyze")
+    assert (code, out) == (1, "/x/shop.yaml:12: error RT0201 HTTPRoute shop/web: no such Service (name one)\n")
+    assert json.loads(retic("analyze", "-o", "json")[1])["findings"][0]["code"] == "RT0201"
+    mesh.publish()
+    assert retic("analyze") == (0, "")
+
+
+@pytest.mark.parametrize("command", ["ps", "analyze"])
+def test_namespaces_are_chosen_on_clusters_only(mesh, command):
+    assert retic(command, "-A") == (2, "-n and -A are for clusters: of a mesh on this machine everything is shown")
+    assert retic(command, "-n", "shop")[0] == 2
+
+
 def test_why_leads_to_lines(mesh):
     mesh.queries.answers["routes/shop"] = why.Why(
         "routes/shop", True,

@@ -313,7 +313,8 @@ def wait(
         list[str] | None, typer.Argument(metavar="[KIND/NAME]...", show_default=False)
     ] = None,
     namespace: Annotated[
-        str | None, typer.Option("-n", "--namespace", help="Where the objects are; without any, only this one.")
+        str | None,
+        typer.Option("-n", "--namespace", help="Of the named objects, not the context's; or only this one."),
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 60,
     name: Which = None,

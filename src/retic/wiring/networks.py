@@ -59,35 +59,39 @@ class Networks:
     def rows(self, ref: findings.Ref, value: objects.Object | None) -> list[graph.Change]:
         """What an object, or its absence (None), changes."""
         changes = self._rows(ref, value)
-        self._learn(ref, value)
-        now = self._now()
-        if now != self.settings:
-            self.settings = now
-            changes.append(graph.Set(tables.SETTINGS, tables.ONE, now))
+        if self._learn(ref, value):
+            changes += self._settled()
         return changes
 
     def change(self, given: network.Settings) -> list[graph.Change]:
         """Other settings are wanted from now on: what to commit, nothing when they come to the same."""
         self._given = given
+        return self._settled()
+
+    def _settled(self) -> list[graph.Change]:
         now = self._now()
         if now == self.settings:
             return []
         self.settings = now
         return [graph.Set(tables.SETTINGS, tables.ONE, now)]
 
-    def _learn(self, ref: findings.Ref, value: objects.Object | None) -> None:
+    def _learn(self, ref: findings.Ref, value: objects.Object | None) -> bool:
+        """Whether there is anything new: of most objects there is not, and finding out what follows takes long."""
         match value:
             case core.Node():
                 cidrs = value.spec.pod_cidrs or ((value.spec.pod_cidr,) if value.spec.pod_cidr else ())
+                known = self._named.get(ref, ())
                 self._named[ref] = cidrs
+                return cidrs != known
             case None:
-                self._named.pop(ref, None)
+                return bool(self._named.pop(ref, None))
             case pods.Pod() if value.status and value.status.pod_ip and not value.spec.host_network:
-                self._pods.update(_around(value.status.pod_ip))
+                return _add(self._pods, (value.status.pod_ip,))
             case core.Service():
-                for address in value.spec.cluster_ips or (value.spec.cluster_ip,):
-                    if not network.inside(address or "", self._ranges):
-                        self._services.update(_around(address or ""))
+                addresses = value.spec.cluster_ips or (value.spec.cluster_ip,)
+                outside = [a for a in addresses if not network.inside(a or "", self._ranges)]
+                return _add(self._services, outside)
+        return False
 
     def _now(self) -> network.Settings:
         # Addresses are never forgotten: a network that was in use once is the cluster's.
@@ -109,6 +113,14 @@ def wider(cidrs: Iterable[str]) -> tuple[str, ...]:
             continue
         found.append(net.supernet(new_prefix=max(min(net.prefixlen, _WIDEST), net.prefixlen - _WIDER)))
     return tuple(map(str, ipaddress.collapse_addresses(found)))
+
+
+def _add(known: set[str], addresses: Iterable[str | None]) -> bool:
+    """The networks around the addresses; whether one of them is new."""
+    before = len(known)
+    for address in addresses:
+        known.update(_around(address or ""))
+    return len(known) > before
 
 
 def _around(address: str) -> list[str]:
