@@ -148,7 +148,7 @@ def call(host, port, text, tls):
     try:
         with socket.create_connection((host, port), 4) as s:
             s.settimeout(4)
-            if tls:
+            if tls is not None:
                 trust = ssl.create_default_context(); trust.check_hostname = False
                 trust.verify_mode = ssl.CERT_NONE
                 if tls.get("alpn"):
