@@ -170,7 +170,7 @@ def call(host, port, text, tls):
         return "refused"
     except OSError as error:
         return f"no connection: {type(error).__name__}"
-with concurrent.futures.ThreadPoolExecutor(16) as pool:
+with concurrent.futures.ThreadPoolExecutor(48) as pool:
     print(json.dumps(dict(zip(tries, pool.map(lambda t: call(*t), tries.values())))))
 """
 

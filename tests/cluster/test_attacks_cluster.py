@@ -44,7 +44,7 @@ async def stream(channel, name):
         answer = await call.read()
         if answer is grpc.aio.EOF:
             return str(await call.code())
-        return [p.namespace + '/' + p.name for p in listed.decode(answer.resources[0].resource.value).pods]
+        return [p.namespace + '/' + p.name for p in listed.decode(answer.resources[0].resource.value).pods.values()]
     except grpc.aio.AioRpcError as error:
         return error.code().name
 async def main():

@@ -80,12 +80,12 @@ def test_running_pods_come_in_and_go_out_under_open_connections(installed, nodes
         captured(kube, "echo", "caller")
         wait.until(lambda: "ns/" in identity(ask(kube, "caller", "echo/")), "calls have an identity", 10)
         assert held(kube) == "200", "the connection that was open goes on"
-        found = json.loads(installed.attempt("check", "-o", "json").stdout)
-        listed = wait.until(
-            lambda: next(one for one in checks(installed) if one["check"] == "plaintext" and ":" in one["message"]),
-            f"the older connection is listed {found}", 40, every=1,
-        )  # fmt: skip
-        assert any(node in listed["message"] for node in nodes)
+
+        def listed():
+            message = next(one["message"] for one in checks(installed) if one["check"] == "plaintext")
+            return all(f"{node}: " in message for node in nodes)
+
+        wait.until(listed, "the older connection is listed at both its ends", 40, every=1)
         kube.run("label", "namespace", kube.namespace, "retic.dev/mesh-")
         captured(kube, "echo", "caller", wanted=False)
         wait.until(lambda: identity(ask(kube, "caller", "echo/")) == "", "plaintext again", 10)
