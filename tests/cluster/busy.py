@@ -28,7 +28,9 @@ class Shop:
         """Wait until the status of every pod there says so."""
 
         def said() -> bool:
-            pods = [pod for space in spaces for pod in space.get("pods")["items"]]
+            pods = [
+                pod for space in spaces for pod in space.get("pods", "--field-selector=status.phase=Running")["items"]
+            ]
             return all(_captured(pod) == wanted for pod in pods if "deletionTimestamp" not in pod["metadata"])
 
         wait.until(said, f"retic.dev/Captured is {wanted}", 60, every=0.5)

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 from tests.cluster import kubectl
 from tools import image
@@ -24,6 +24,7 @@ _IDLE = (
     "signal.signal(signal.SIGTERM, lambda *_: sys.exit()); [signal.pause() for _ in iter(int, 1)]"
 )
 _HTTP, _H2, _TCP = 8080, 8081, 7001
+Reports: TypeAlias = dict[str, dict[str, Any]]
 
 
 def bring() -> None:
@@ -106,33 +107,43 @@ def kinds(server: str, held: str) -> dict[str, Sequence[str]]:
     }
 
 
-def entered(uid: str, asked: dict[str, Sequence[str]], *, seconds: float) -> dict[str, "subprocess.Popen[str]"]:
-    """Loads from within that pod's network as processes of this machine, which its pods share: no API server is asked.
+@contextlib.contextmanager
+def within(uid: str, asked: dict[str, Sequence[str]], *, seconds: float = 300) -> Iterator[Callable[[], Reports]]:
+    """Loads from that pod's network as processes of this machine, which its pods share: no API server is asked.
 
-    Each is measured when it has said so on its standard error. They end at SIGTERM.
+    What is yielded ends them, and gives their reports; for less than `seconds` to go on, call it sooner.
     """
     found = processes.oldest([uid])[uid].descriptor
     words = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{found}", sys.executable, "-m", "retic.testing.load"]
+    started: dict[str, subprocess.Popen[str]] = {}
+
+    def ended() -> Reports:
+        for one in started.values():
+            one.terminate()
+        return {name: json.loads(one.communicate(timeout=30)[0]) for name, one in started.items()}
+
     try:
-        started = {
-            name: subprocess.Popen(
-                [*words, *more, "--seconds", str(seconds)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        for name, more in asked.items():
+            started[name] = subprocess.Popen(
+                [*words, *more, f"--seconds={seconds}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
-            for name, more in asked.items()
-        }
         for one in started.values():
             assert one.stderr is not None
             assert one.stderr.readline() == "measuring\n"
-        return started
+        yield ended
     finally:
         os.close(found)
+        for one in started.values():
+            one.kill()
+            one.communicate()
 
 
-def ended(started: dict[str, "subprocess.Popen[str]"]) -> dict[str, dict[str, Any]]:
-    """End them; their reports."""
-    for one in started.values():
-        one.terminate()
-    return {name: json.loads(one.communicate(timeout=30)[0]) for name, one in started.items()}
+def measured(uid: str, asked: dict[str, Sequence[str]], seconds: float) -> Reports:
+    """The reports of such loads that have run for so long."""
+    with within(uid, asked) as ended:
+        end = time.monotonic() + seconds
+        wait.until(lambda: time.monotonic() >= end, "the end of the loads", seconds + 5, every=0.1)
+        return ended()
 
 
 class Loads:
@@ -158,11 +169,11 @@ class Loads:
     def _shell(self, script: str) -> str:
         return self._kube.run("exec", "client", "--", "sh", "-c", script)
 
-    def results(self, seconds: float = 30) -> dict[str, dict[str, Any]]:
+    def results(self, seconds: float = 30) -> Reports:
         """End them; their reports. AssertionError for a load that says nothing."""
         self.end()
 
-        def said() -> dict[str, dict[str, Any]]:
+        def said() -> Reports:
             show = "cd /tmp; for f in *.json; do printf '%s ' ${f%.json}; tr -d '\\n' <$f; echo; done"
             pairs = (line.partition(" ") for line in self._shell(show).splitlines())
             found = {name: json.loads(text) for name, _, text in pairs if text}
@@ -192,7 +203,7 @@ def running(kube: kubectl.Kubectl, asked: dict[str, Sequence[str]], *, least: fl
     lossless(made.results())
 
 
-def lossless(results: dict[str, dict[str, Any]]) -> None:
+def lossless(results: Reports) -> None:
     """AssertionError with what failed, and when. Each load must have run at its rate."""
     for name, one in results.items():
         print(

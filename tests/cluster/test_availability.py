@@ -1,5 +1,6 @@
 """What goes on, what waits and what comes back while a part of the mesh is away."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ def echo() -> list[dict[str, Any]]:
 def test_jobs_complete_and_their_init_containers_have_the_mesh_and_host_ports_work(shop: busy.Shop):
     shop.back.apply(*echo())
     shop.back.ready("echo")
+    shop.captured([shop.back])
     address = f"http://{shop.back.get('service', 'echo')['spec']['clusterIP']}/"
     spec = {
         "restartPolicy": "Never",
@@ -72,7 +74,7 @@ def test_pods_that_are_made_while_no_agent_is_there_wait_and_then_run(shop: busy
     agents = [shop.agents.of(node) for node in busy.node_names(shop.back)]
     shop.system.patch("daemonset/retic-node", AWAY)
     try:
-        shop.system.run("delete", "pod", "--force", "--grace-period=0", "--ignore-not-found", *agents)
+        shop.system.run("delete", "pod", "--grace-period=1", "--ignore-not-found", *agents)
         shop.front.apply({**loads.client(busy.node_names(shop.back)[0]), "metadata": {"name": "late"}})
 
         def held() -> bool:
@@ -86,6 +88,7 @@ def test_pods_that_are_made_while_no_agent_is_there_wait_and_then_run(shop: busy
         busy.rolled(shop.system, "daemonset/retic-node")
     shop.front.ready("late")
     shop.captured([shop.front, shop.back])
+    busy.rolled(shop.back, "deployment/server")
     with shop.load(least=5):
         pass
 
@@ -96,23 +99,23 @@ def test_traffic_goes_on_without_control_plane_and_api_server_and_envoy_comes_ba
     (envoy,) = shop.agents.processes(shop.agents.of(name)).envoys  # hostPID, and nodes have no numbers of their own
 
     def calls() -> bool:
-        tried = loads.ended(loads.entered(uid, {"new": (*shop.kinds["new"], "--timeout", "2")}, seconds=1))
-        return not tried["new"]["failed"]
+        tried = loads.measured(uid, {"new": (*shop.kinds["new"], "--timeout=2")}, 1)["new"]
+        return bool(tried["answered"] and not tried["failed"])
 
-    under = loads.entered(uid, shop.kinds, seconds=300)
-    shop.system.run("scale", "deployment/retic-controller", "--replicas=0")
-    shop.system.run("wait", "pod", "--for=delete", "-l", "app.kubernetes.io/component=controller", "--timeout=60s")
-    with control_plane.without_api_server(node.every()[0].place):
-        rested = loads.entered(uid, {"new": shop.kinds["new"]}, seconds=8)
-        rested["new"].wait(30)
-        loads.lossless(loads.ended(rested))
-        loads.lossless(loads.ended(under))
+    def alone() -> bool:
+        return not shop.system.get("pods", "-l", "app.kubernetes.io/component=controller")["items"]
+
+    with contextlib.ExitStack() as stack:
+        ended = stack.enter_context(loads.within(uid, shop.kinds))
+        shop.system.run("scale", "deployment/retic-controller", "--replicas=0")
+        stack.callback(shop.system.run, "scale", "deployment/retic-controller", "--replicas=2")
+        wait.until(alone, "no controller", 60, every=0.5)
+        stack.enter_context(control_plane.without_api_server(node.every()[0].place))
+        loads.lossless(loads.measured(uid, {"new": shop.kinds["new"]}, 8))
+        loads.lossless(ended())
         os.kill(envoy, signal.SIGKILL)
         wait.until(calls, "calls succeed again", 30, every=0.1)
-        again = loads.entered(uid, shop.kinds, seconds=8)
-        again["http1"].wait(30)
-        loads.lossless(loads.ended(again))
-    shop.system.run("scale", "deployment/retic-controller", "--replicas=2")
+        loads.lossless(loads.measured(uid, shop.kinds, 8))
     busy.rolled(shop.system, "deployment/retic-controller")
     with shop.load(least=5):
         shop.back.run("rollout", "restart", "deployment/server")
