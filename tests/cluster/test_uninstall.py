@@ -118,7 +118,9 @@ def test_nothing_stays_and_pods_go_on(again, nodes):
         assert [pod["metadata"]["uid"] for pod in now] == [pod["metadata"]["uid"] for pod in pods]
         assert {pod["status"]["containerStatuses"][0]["restartCount"] for pod in now} == {0}
         for value in (*now, kube.get("gateway", "front"), kube.get("httproute", "echo")):
-            assert "retic.dev/" not in json.dumps(value["status"]), value["status"]
+            said = json.dumps(value["status"])
+            assert '"type": "retic.dev/' not in said
+            assert names.GATEWAY_CONTROLLER not in said
         for node in sorted(set(nodes)):
             seen = look(eye, node, pods)
             assert seen["plugin"] is False

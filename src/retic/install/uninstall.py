@@ -44,7 +44,7 @@ async def run(api: Api, options: Options, say: Say) -> bool:
         await record.write(api, msgspec.structs.replace(before, state=record.State.REMOVING))
     given_values = given.load(before.values) if before else values.Values()
     await _step(_take_out(api, options, say), options, say)
-    await _step(_remove(api, f"{_APPS}/daemonsets", names.NODE, options), options, say)
+    await _step(_remove(api, f"{_APPS}/daemonsets", names.NODE, "node", options), options, say)
     say("the nodes' agents are gone")
     await _step(_clean_nodes(api, await _image(api, given_values), options, say), options, say)
     if helm:
@@ -134,13 +134,14 @@ async def _in_mesh(api: Api) -> bool:
     return any(nodes.captured(pod) for pod in (await api.get("/api/v1/pods")).get("items") or ())
 
 
-async def _remove(api: Api, collection: str, name: str, options: Options) -> None:
-    """Delete a Deployment or DaemonSet, and wait until its pods are gone with it."""
-    live = await _get(api, f"{collection}/{name}")
-    if live is None:
-        return
+async def _remove(api: Api, collection: str, name: str, component: str, options: Options) -> None:
+    """Delete a Deployment or DaemonSet, and wait until its pods are gone with it.
+
+    They are waited for also where an earlier run has deleted it: an agent that is ending still keeps the plugin in
+    its node's chain.
+    """
     await api.delete(f"{collection}/{name}")
-    labels = ",".join(f"{key}={value}" for key, value in live["spec"]["selector"]["matchLabels"].items())
+    labels = ",".join(f"{key}={value}" for key, value in names.selector(component).items())
     for where, selector in (
         (collection, {"fieldSelector": f"metadata.name={name}"}),
         (f"{_CORE}/pods", {"labelSelector": labels}),
@@ -175,7 +176,7 @@ async def _clean_nodes(api: Api, given_values: values.Values, options: Options, 
         reasons = await waiting.pods_say(api)
         raise faults.InstallError(f"nodes are not cleaned up: {error}{': ' + reasons if reasons else ''}") from error
     finally:
-        await _remove(api, f"{_APPS}/daemonsets", name, options)
+        await _remove(api, f"{_APPS}/daemonsets", name, "clean-up", options)
 
 
 async def _everything(api: Api, made: Iterable[record.Item], options: Options, say: Say) -> None:
@@ -184,7 +185,7 @@ async def _everything(api: Api, made: Iterable[record.Item], options: Options, s
     for item in items:
         if item.kind == "ValidatingWebhookConfiguration":
             await _delete(api, item)
-    await _remove(api, f"{_APPS}/deployments", names.CONTROLLER, options)
+    await _remove(api, f"{_APPS}/deployments", names.CONTROLLER, "controller", options)
     for item in await generated(api):
         await _delete(api, item)
         say(f"removed {item}")
