@@ -1,5 +1,6 @@
 """The nodes' agents of an installation, as a test looks at them and disturbs them; each with its Envoy."""
 
+import datetime
 import json
 from collections.abc import Callable
 
@@ -102,6 +103,15 @@ class Agents:
         """The identities whose certificates it has got, one for each time."""
         lines = [line for line in self.log(pod).splitlines() if '"certificate renewed"' in line]
         return [str(json.loads(line)["identity"]) for line in lines]
+
+    def renews_soon(self, pod: str) -> bool:
+        """Whether its own certificate is one of a minute: it may have one of before, which holds for a day."""
+        lines = [json.loads(line) for line in self.log(pod).splitlines() if '"certificate renewed"' in line]
+        own = [line for line in lines if "/retic/node/" in line["identity"]]
+        if not own:
+            return False
+        made, ends = (datetime.datetime.fromisoformat(own[-1][name]) for name in ("timestamp", "ends"))
+        return ends - made < datetime.timedelta(minutes=2)
 
     def _python(self, pod: str, script: str, *words: str) -> str:
         return self._system.run("exec", pod, "--", "python", "-c", script, *words)
