@@ -104,7 +104,13 @@ HOLD = r"""
 import os, socket, subprocess, sys
 code = '''
 import http.client, socket
-kept = http.client.HTTPConnection('echo', 80, timeout=10); kept.request('GET', '/'); kept.getresponse().read()
+import time
+for _ in range(50):
+    try:
+        kept = http.client.HTTPConnection('echo', 80, timeout=10)
+        kept.request('GET', '/'); kept.getresponse().read(); break
+    except OSError:  # the Service is not known everywhere yet
+        time.sleep(0.1)
 listening = socket.socket(socket.AF_UNIX); listening.bind('\\0held'); listening.listen()
 while True:
     one, _ = listening.accept()

@@ -1,4 +1,8 @@
-"""What an uninstallation does on a node once its agent is gone: the plugin out of the chain, the agents' files away."""
+"""What an uninstallation does on a node once its agent is gone: the plugin out of the chain, what the mesh has set out
+of the pods' network namespaces, the agents' files away.
+
+Pods have left the mesh by then; what is still set in some is there for connections through the proxy, which went with it.
+"""
 
 import contextlib
 import pathlib
@@ -8,7 +12,9 @@ from collections.abc import Mapping
 
 import structlog
 
-from retic.node import chain, cluster
+import msgspec
+
+from retic.node import chain, cluster, namespaces, passage, redirect
 
 _log = structlog.get_logger("retic.node")
 
@@ -17,6 +23,7 @@ def clean(environment: Mapping[str, str]) -> list[str]:
     """Remove all that agents have left on the node; the paths. OSError."""
     removed = chain.remove(cluster.plugin(environment))
     folder = pathlib.Path(environment.get("RETIC_FOLDER") or "/run/retic")
+    removed += _clear(folder / "pods.json", pathlib.Path(environment.get("RETIC_NAMESPACES") or "/run/retic-ns"))
     for left in sorted(folder.iterdir()) if folder.is_dir() else ():
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)
@@ -26,6 +33,41 @@ def clean(environment: Mapping[str, str]) -> list[str]:
     with contextlib.suppress(OSError):  # of an older cleaner it is a mount
         folder.rmdir()
     return removed
+
+
+class _Pod(msgspec.Struct, frozen=True):
+    uid: str
+    namespace: str
+    name: str
+
+
+class _Pods(msgspec.Struct, frozen=True):
+    pods: tuple[_Pod, ...] = ()
+
+
+def _clear(file: pathlib.Path, held: pathlib.Path) -> list[str]:
+    """Of the pods that an agent has left in its list, those that still run. OSError."""
+    try:
+        known = msgspec.json.decode(file.read_bytes(), type=_Pods).pods
+    except (FileNotFoundError, msgspec.DecodeError):
+        return []
+    if not known:
+        return []
+    namespaces.allow_sysctls()
+    spaces = namespaces.Namespaces(held)
+    found = spaces.find(pod.uid for pod in known)
+    cleared = []
+    for pod in known:
+        if pod.uid not in found:
+            continue
+        try:
+            passage.clear(str(spaces.path(pod.uid)))
+        except redirect.RedirectionError as error:
+            raise OSError(f"pod {pod.namespace}/{pod.name}: {error}") from error
+        finally:
+            spaces.drop(pod.uid)
+        cleared.append(f"pod {pod.namespace}/{pod.name}")
+    return cleared
 
 
 def clean_and_stay(environment: Mapping[str, str]) -> int:

@@ -19,6 +19,7 @@ CAPABILITIES = (
 CNI_CONF, CNI_BIN, STATE, NAMESPACES = "/host/cni/net.d", "/host/cni/bin", "/run/retic", "/run/retic-ns"
 _HOST_RUN = "/host/run"
 _TEMPORARY = {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}  # the agent's and Envoy's logs too
+_HELD = {"name": "namespaces", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}
 _TOKEN_FOLDER, _ROOT_FOLDER, _NETNS = "/var/run/secrets/retic.dev", "/etc/retic/root", "/run/netns"
 # In seconds, beside the drain: until the next agent has come up (`node.cluster.HANDOVER_SECONDS`), and to say good-bye.
 _MARGIN = 30 + 15
@@ -49,15 +50,26 @@ def clean_up() -> base.Tree:
         "readinessProbe": {
             "exec": {"command": ["test", "-e", "/tmp/cleaned"]}, "periodSeconds": 1, "failureThreshold": 3,
         },
-        "securityContext": _security(("DAC_OVERRIDE",)),
-        "volumeMounts": [*_cni_mounts(), {"name": "tmp", "mountPath": "/tmp"}, {"name": "run", "mountPath": _HOST_RUN}],
+        "securityContext": _security(CAPABILITIES),
+        "volumeMounts": [
+            *_cni_mounts(),
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "run", "mountPath": _HOST_RUN},
+            {"name": "namespaces", "mountPath": NAMESPACES},
+        ],
     }  # fmt: skip
     spec = {
         **_everywhere(),
+        "hostPID": True,
         "terminationGracePeriodSeconds": 1,
         "containers": [container],
         # The folder above, so that the agents' own can go.
-        "volumes": [*_cni_volumes(), _TEMPORARY, {"name": "run", "hostPath": {"path": STATE.rpartition("/")[0]}}],
+        "volumes": [
+            *_cni_volumes(),
+            _TEMPORARY,
+            _HELD,
+            {"name": "run", "hostPath": {"path": STATE.rpartition("/")[0]}},
+        ],
     }
     return {
         "apiVersion": "apps/v1",
@@ -93,7 +105,7 @@ def _pod() -> base.Tree:
         "volumes": [
             *_cni_volumes(),
             *_state_volumes(),
-            {"name": "namespaces", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+            _HELD,
             {"name": "netns", "hostPath": {"path": V.node.netns_folder, "type": "DirectoryOrCreate"}},
             {"name": "root", "configMap": {"name": names.ROOT}},
             {"name": "token", "projected": {"sources": [
