@@ -2,6 +2,8 @@
 
 import msgspec
 import pytest
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.service.discovery.v3 import discovery_pb2
 from mesh_budget import address, changes, service, slice_of
 from mesh_budget import pod as made_pod
 
@@ -168,6 +170,23 @@ def test_nobody_sees_what_only_another_nodes_namespace_sees(name, client):
     assert ask(db, name, xds.Client("gateway/shop/g")) is not None
     type_url = names.parse(name).type_url
     assert db.ask(resources.companions, resources.scope(type_url, name, xds.Client(client))) == ()
+
+
+def test_a_gateway_without_capabilities_can_connect():
+    """It marks no socket, which a process without CAP_NET_ADMIN may not; a node's proxy marks every one."""
+    db = mesh(namespace(), service(0), pod(0, 0), pod(0, 1), slice_of(0, ready=True), settings=network.Settings())
+    found = 0
+    for name in VIEWS:
+        if names.parse(name).type_url != names.CLUSTER:
+            continue
+        marks = {}
+        for client in (NODE, xds.Client("gateway/shop/g")):
+            sent = discovery_pb2.Resource.FromString(ask(db, name, client).resource)
+            cluster = cluster_pb2.Cluster.FromString(sent.resource.value)
+            marks[client.id] = len(cluster.upstream_bind_config.socket_options)
+        assert marks == {NODE.id: marks[NODE.id], "gateway/shop/g": 0}
+        found += marks[NODE.id]
+    assert found
 
 
 @pytest.mark.parametrize("name", VIEWS)

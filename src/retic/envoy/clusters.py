@@ -120,6 +120,12 @@ def _base(name: str, mark: int = limits.UPSTREAM_MARK) -> cluster_pb2.Cluster:
     return cluster
 
 
+def unmark(cluster: cluster_pb2.Cluster) -> None:
+    """For gateways: where nothing is redirected nothing is marked, for which a process needs CAP_NET_ADMIN."""
+    if cluster.HasField("upstream_bind_config"):
+        cluster.upstream_bind_config.ClearField("socket_options")
+
+
 def _mark(mark: int) -> socket_option_pb2.SocketOption:
     return socket_option_pb2.SocketOption(
         description="mark",

@@ -12,6 +12,7 @@ time-out.
 from typing import Any
 
 import msgspec
+from envoy.config.cluster.v3 import cluster_pb2
 from google.protobuf import struct_pb2
 from google.protobuf.message import Message
 from xds.type.v3 import typed_struct_pb2
@@ -86,6 +87,8 @@ def resource(db: graph.Db, key: Key) -> xds.Encoded | None:
     if name.in_view and key.client not in _SHARED:
         return _seen(db, name, key)
     message = _BUILDERS[name.kind](db, name, key)
+    if key.client == _GATEWAYS and isinstance(message, cluster_pb2.Cluster):
+        clusters.unmark(message)
     return None if message is None else _encoded(key, message)
 
 

@@ -1,7 +1,7 @@
 """What an uninstallation does on a node once its agent is gone: the plugin out of the chain, what the mesh has set out
 of the pods' network namespaces, the agents' files away.
 
-Pods have left the mesh by then; what is still set in some is there for connections through the proxy, which went with it.
+Pods have left the mesh by then; what is still set in some was for connections through the proxy, which went with it.
 """
 
 import contextlib
@@ -10,9 +10,8 @@ import shutil
 import signal
 from collections.abc import Mapping
 
-import structlog
-
 import msgspec
+import structlog
 
 from retic.node import chain, cluster, namespaces, passage, redirect
 
