@@ -150,8 +150,9 @@ def test_proxy_shows_a_nodes_envoy_and_a_gateways(installed, shop, nodes):
     }
     assert 8080 in ports
     for name in ("catalog", "front-retic:8080"):  # certificates come with the first connection that needs them
-        code = f"import urllib.request as r; print(r.urlopen('http://{name}/', timeout=20).status)"
-        assert shop.python("catalog-1", code) == "200"
+        asked = f"import http.client as h; c = h.HTTPConnection('{name}', timeout=20); c.request('GET', '/')"
+        found = shop.python("catalog-1", f"{asked}; r = c.getresponse(); print(r.status, r.headers, r.read()[:200])")
+        assert found.startswith("200 "), found
     for where in (nodes[0], gateway):
         secrets = installed.retic("proxy", where, "secrets", "-o", "json")
         assert "spiffe://cluster.local/" in secrets
