@@ -147,7 +147,7 @@ async def test_a_short_absence_of_the_server_changes_nothing(world):
     world.two.start()
     for _ in range(5):
         world.one.view.is_away = world.two.view.is_away = True
-        await world.pass_(6)
+        await world.pass_(4)  # with a pause before and one after, of 2.4 s each, less than the deadline of 10 s
         world.one.view.is_away = world.two.view.is_away = False
         await world.pass_(4)
     assert (world.one.leads, world.one.began, world.two.leads) == (True, 1, False)

@@ -66,7 +66,7 @@ def report(shares: list[run.Plan], total: record.Record) -> record.Report:
     plan = shares[0]
     answered, failed = len(total.latencies), total.failures.total()
     asked = answered + failed
-    seconds = round(total.seconds or plan.seconds, 3)
+    seconds = max(0.001, round(total.seconds or plan.seconds, 3))  # told to end at once, it measured nothing
     return record.Report(
         mode="open" if plan.rate else "closed",
         protocol=plan.protocol,
