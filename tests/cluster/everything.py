@@ -18,16 +18,26 @@ async def of(cluster: api.Api) -> set[str]:
     return {name for names in found for name in names}
 
 
+async def _listed(cluster, path):
+    """What the path answers; {} when it is gone since it was listed, as kinds are whose CRD has just been removed."""
+    try:
+        return await cluster.get(path)
+    except api.ApiError as error:
+        if error.status == 404:
+            return {}
+        raise
+
+
 async def _collections(cluster, root):
     return [
         f"{root}/{resource['name']}"
-        for resource in (await cluster.get(root))["resources"]
+        for resource in (await _listed(cluster, root)).get("resources") or ()
         if "list" in resource["verbs"] and resource["name"] not in _UNSTEADY
     ]
 
 
 async def _names(cluster, path):
-    listed = await cluster.get(path)
+    listed = await _listed(cluster, path)
     return {
         f"{path} {one['metadata'].get('namespace', '')}/{one['metadata']['name']}" for one in listed.get("items") or ()
     }

@@ -155,7 +155,7 @@ class Loads:
 
     def start(self) -> None:
         """Return when each has sent for a second."""
-        lines = ["rm -f /tmp/*.json /tmp/*.pid"]
+        lines = ["rm -f /tmp/*.json /tmp/*.pid /tmp/*.err"]
         for name, words in self._asked.items():
             shown = " ".join(words)
             lines.append(
