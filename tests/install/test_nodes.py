@@ -28,6 +28,15 @@ def test_everything_arrives():
     )  # fmt: skip
 
 
+def test_pods_that_leave_are_counted_until_their_last_connection_has_ended():
+    left = nodes._text(NOW, report.Report(released=("u1", "u2")))
+    said = installed.closing([{"metadata": {"name": "retic-nodes"}, "data": {"node-1": left}}])
+    assert said == "pods have connections open through the proxy (node-1: 2)"
+    none = nodes._text(NOW, report.Report(captured=("u1",)))
+    assert installed.closing([{"metadata": {"name": "retic-nodes"}, "data": {"node-1": none}}]) == ""
+    assert installed.closing([]) == ""
+
+
 def test_all_well_is_not_the_same_as_nothing_said():
     assert (kept(report.Report()).cni, kept(report.Report()).kernel) == (None, None)
     well = kept(report.Report(cni="", kernel=()))

@@ -427,6 +427,9 @@ def uninstall(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     timeout: Patience = 300,
+    drain: Annotated[
+        float, typer.Option("--drain", min=0, help="Seconds that connections open through the proxy have to end.")
+    ] = 90,
     force: Annotated[
         bool, typer.Option("--force", help="Go on though pods could not be taken out or nodes cleaned up.")
     ] = False,
@@ -439,11 +442,12 @@ def uninstall(
     Examples:
       retic uninstall
       retic uninstall --context staging --timeout 600
+      retic uninstall --drain 0
     """
     from retic.cli import cluster
     from retic.cli import uninstall as command
 
-    command.run(cluster.Target(kubeconfig, context), timeout=timeout, force=force)
+    command.run(cluster.Target(kubeconfig, context), timeout=timeout, drain=drain, force=force)
 
 
 @app.command()

@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from retic.sources.api import Api
 
 
-def run(target: cluster.Target, *, timeout: float, force: bool) -> None:
+def run(target: cluster.Target, *, timeout: float, drain: float, force: bool) -> None:
     """Remove it; that nothing is installed is no failure, and is said. Raises Failure."""
     from retic.install import uninstall
 
     async def work(api: "Api") -> None:
-        options = uninstall.Options(timeout=timeout, force=force)
+        options = uninstall.Options(timeout=timeout, drain=drain, force=force)
         if not await uninstall.run(api, options, cluster.say):
             cluster.say("Retic is not installed on this cluster: nothing to do")
             return

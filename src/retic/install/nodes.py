@@ -30,11 +30,14 @@ class Refusable(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """One key of the ConfigMap retic-nodes, named as the node: its agent's last report, as the controller keeps it.
 
-    `captured` counts pods, `plaintext` and `refusable` list some. `cni` says what is wrong with the node's chain of
-    plugins, `kernel` which features it lacks: empty when all is well, None when nothing was said. `time` is RFC 3339.
+    `captured` counts pods, `leaving` those that are known and not captured: while the node is emptied, because
+    connections of theirs are still open through the proxy. `plaintext` and `refusable` list some. `cni` says what is
+    wrong with the node's chain of plugins, `kernel` which features it lacks: empty when all is well, None when nothing
+    was said. `time` is RFC 3339.
     """
 
     captured: int = 0
+    leaving: int = 0
     plaintext: tuple[Plaintext, ...] = ()
     refusable: tuple[Refusable, ...] = ()
     envoy: str = ""
@@ -71,6 +74,15 @@ def still(config_maps: Iterable[dict[str, Any]]) -> str:
         if one["metadata"]["name"] == names.NODES:
             left = [f"{node}: {report.captured}" for node, report in parse(one).items() if report.captured]
             return f"pods are still in the mesh ({', '.join(sorted(left))})" if left else ""
+    return ""
+
+
+def closing(config_maps: Iterable[dict[str, Any]]) -> str:
+    """On which nodes pods that left the mesh have connections through the proxy, "" on none. As `still`."""
+    for one in config_maps:
+        if one["metadata"]["name"] == names.NODES:
+            left = [f"{node}: {report.leaving}" for node, report in parse(one).items() if report.leaving]
+            return f"pods have connections open through the proxy ({', '.join(sorted(left))})" if left else ""
     return ""
 
 

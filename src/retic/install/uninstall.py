@@ -26,9 +26,13 @@ GENERATED = (
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`timeout` is in seconds, for each wait. `force`: go on though pods could not be taken out, or nodes cleaned."""
+    """`timeout` is in seconds, for each wait. `force`: go on though pods could not be taken out, or nodes cleaned.
+
+    `drain`: seconds to wait for connections that were open through the proxy when the pods left; 0 for not at all.
+    """
 
     timeout: float = 300.0
+    drain: float = 90.0
     force: bool = False
 
 
@@ -119,6 +123,19 @@ async def _take_out(api: Api, options: Options, say: Say) -> None:
     say("taking all pods out of the mesh")
     await waiting.until(api, nodes.COLLECTION, nodes.still, timeout=options.timeout)
     await waiting.until(api, "/api/v1/pods", _captured, timeout=options.timeout)
+    await _let_end(api, options.drain, say)
+
+
+async def _let_end(api: Api, drain: float, say: Say) -> None:
+    """Leave what is open through the proxy some time; what is still open then ends with the proxy."""
+    reports = (await nodes.read(api)).values()
+    if drain <= 0 or not any(report.leaving for report in reports):
+        return
+    say(f"waiting up to {drain:.0f} s for connections that are open through the proxy")
+    try:
+        await waiting.until(api, nodes.COLLECTION, nodes.closing, timeout=drain)
+    except faults.InstallError as error:
+        say(f"{error}: they end with it")
 
 
 def _captured(pods: Iterable[dict[str, Any]]) -> str:

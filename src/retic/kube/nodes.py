@@ -82,6 +82,7 @@ def _text(when: datetime.datetime, said: report.Report) -> str:
         {
             "time": when.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "captured": len(said.captured),
+            "leaving": len(said.released),
             "plaintext": said.plaintext[:_MOST_LISTED],
             "refusable": sorted(said.refusable, key=lambda one: one.last, reverse=True)[:_MOST_LISTED],
             "envoy": said.envoy,
