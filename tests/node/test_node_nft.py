@@ -76,3 +76,51 @@ def reach(first, count):
     for number in range(first, first + count):
         with socket.socket() as one:
             one.connect_ex((f"10.244.9.{number}", 80))
+
+
+@pytest.fixture
+def neighbour(netns):
+    """A namespace with the address 10.244.1.3, beside `netns`, which gets 10.244.1.2."""
+    own, name = os.path.basename(netns), f"rt-{os.getpid()}-n"
+    lines = (
+        f"ip netns add {name}",
+        f"ip -n {own} link add eth0 type veth peer name eth0 netns {name}",
+        f"ip -n {own} addr add 10.244.1.2/24 dev eth0",
+        f"ip -n {name} addr add 10.244.1.3/24 dev eth0",
+        f"ip -n {own} link set eth0 up",
+        f"ip -n {name} link set eth0 up",
+    )
+    try:
+        for line in lines:
+            subprocess.run(line.split(), check=True)
+        yield f"/var/run/netns/{name}"
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
+def test_an_address_and_port_that_were_just_used_are_redirected_too(netns, neighbour):
+    """The kernel keeps an ended connection for a minute (TIME_WAIT), and a caller may take the same port again."""
+
+    def listen(port):
+        made = socket.create_server(("10.244.1.2", port))
+        made.settimeout(5)
+        return made
+
+    def reach():
+        made = socket.socket()
+        made.settimeout(5)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("10.244.1.3", 40000))
+        made.connect(("10.244.1.2", 8080))
+        return made
+
+    application, proxy = (inside.network_namespace(netns, lambda port=port: listen(port)) for port in (8080, 15006))
+    with application, proxy:
+        with inside.network_namespace(neighbour, reach) as first:
+            accepted, _ = application.accept()
+            accepted.close()  # the server ends it first, so the memory of it is the server's
+            assert first.recv(1) == b""
+        redirect.enrol(netns, redirect.Config())
+        with inside.network_namespace(neighbour, reach):
+            taken, _ = proxy.accept()
+            taken.close()

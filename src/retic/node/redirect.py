@@ -178,8 +178,9 @@ table inet retic {
   chain prerouting {
     type nat hook prerouting priority -100; policy accept;
     iifname "lo" return
-    # Only where somebody listens: else a closed port would seem open, to a kubelet's TCP probe above all.
-    meta nfproto ipv4 $first socket wildcard { 0, 1 } redirect to :$inbound
+    # Only where somebody listens: else a closed port would seem open, to a kubelet's TCP probe above all. Of what the
+    # kernel can say of a socket, `transparent` alone it says of one in TIME_WAIT too, whose caller comes again.
+    meta nfproto ipv4 $first socket transparent { 0, 1 } redirect to :$inbound
   }
   chain input {
     type filter hook input priority filter; policy accept;
