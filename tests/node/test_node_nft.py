@@ -8,7 +8,7 @@ import sys
 import msgspec
 import pytest
 
-from retic.node import inside, ports, redirect
+from retic.node import inside, passage, ports, redirect
 
 ASK = "from retic.node import redirect; redirect.load('add table inet probe\\n')"
 
@@ -124,3 +124,37 @@ def test_an_address_and_port_that_were_just_used_are_redirected_too(netns, neigh
         with inside.network_namespace(neighbour, reach):
             taken, _ = proxy.accept()
             taken.close()
+
+
+def test_who_has_the_port_of_a_connection_to_the_application_is_redirected_while_the_pod_leaves(netns, neighbour):
+    """The proxy speaks to the application from the caller's address, from a port that the caller may choose itself."""
+
+    def listen(port):
+        made = socket.create_server(("10.244.1.2", port))
+        made.settimeout(5)
+        return made
+
+    def leg():
+        made = socket.socket()
+        made.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, redirect.APPLICATION_MARK)
+        made.bind(("10.244.1.3", 40000))
+        made.connect(("10.244.1.2", 8080))
+        return made
+
+    def reach(port):
+        made = socket.socket()
+        made.settimeout(5)
+        made.bind(("10.244.1.3", port))
+        made.connect(("10.244.1.2", 8080))
+        return made
+
+    redirect.enrol(netns, redirect.Config())
+    application, proxy = (inside.network_namespace(netns, lambda port=port: listen(port)) for port in (8080, 15006))
+    with application, proxy, inside.network_namespace(netns, leg):
+        held, _ = application.accept()
+        passage.stop(netns, ports.FIRST)
+        with held, inside.network_namespace(neighbour, lambda: reach(40000)):
+            proxy.accept()[0].close()
+        with inside.network_namespace(neighbour, lambda: reach(40001)):
+            application.accept()[0].close()

@@ -29,18 +29,21 @@ table inet retic_guard {{
 """
 _STOP = """
 add table inet retic
-add chain inet retic scan { type filter hook output priority mangle; policy accept; }
-add chain inet retic output { type nat hook output priority -100; policy accept; }
-add chain inet retic prerouting { type nat hook prerouting priority -100; policy accept; }
-add chain inet retic input { type filter hook input priority filter; policy accept; }
+add chain inet retic scan {{ type filter hook output priority mangle; policy accept; }}
+add chain inet retic output {{ type nat hook output priority -100; policy accept; }}
+add chain inet retic prerouting {{ type nat hook prerouting priority -100; policy accept; }}
+add chain inet retic input {{ type filter hook input priority filter; policy accept; }}
 flush chain inet retic scan
 flush chain inet retic output
 flush chain inet retic prerouting
 flush chain inet retic input
 add rule inet retic output ip daddr 0.0.0.0 tcp dport 0 redirect
+add rule inet retic prerouting iifname != "lo" meta nfproto ipv4 {syn} socket mark {app} redirect to :{inbound}
 """
-# The last rule meets no packet: with the last rule that redirects the kernel would stop tracking connections in the
-# namespace, and those that were redirected would be reset.
+# The rule of `output` meets no packet: with the last rule that redirects the kernel would stop tracking connections in
+# the namespace, and those that were redirected would be reset. That of `prerouting` meets a caller who takes the very
+# port from which the proxy still speaks to the application in the caller's name: the kernel has that connection, and
+# would answer the caller's with nothing at all.
 
 
 def guard(netns_path: str) -> None:
@@ -54,12 +57,13 @@ def unguard(netns_path: str) -> None:
     inside.network_namespace(netns_path, lambda: redirect.load(gone))
 
 
-def stop(netns_path: str) -> None:
+def stop(netns_path: str, to: ports.Ports) -> None:
     """Redirect no new connection; again is the same as once, also where there are no rules.
 
-    Connections through the proxy go on. RedirectionError, OSError.
+    Connections through the proxy, which listens at `to`, go on. RedirectionError, OSError.
     """
-    inside.network_namespace(netns_path, lambda: redirect.load(_GUARD + _STOP))
+    rules = _STOP.format(app=f"{redirect.APPLICATION_MARK:#x}", inbound=to.inbound, syn=_SYN)
+    inside.network_namespace(netns_path, lambda: redirect.load(_GUARD + rules))
 
 
 def clear(netns_path: str) -> None:

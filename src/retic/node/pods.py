@@ -51,7 +51,7 @@ class Passage(Protocol):
 
     def unguard(self, netns_path: str) -> None: ...
 
-    def stop(self, netns_path: str) -> None: ...
+    def stop(self, netns_path: str, to: ports.Ports) -> None: ...
 
     def clear(self, netns_path: str) -> None: ...
 
@@ -207,7 +207,7 @@ class Pods:
         async with self.gate, self._locks.setdefault(uid, asyncio.Lock()):
             pod = self._pods[uid]
             self.uncapture(uid, leaving=True)
-            await inside.on_thread(lambda: self._way.stop(pod.netns))
+            await inside.on_thread(lambda: self._way.stop(pod.netns, self._redirection.to))
 
     async def clear(self, uid: str) -> None:
         """Take away all that the mesh has set in the pod, and know it no longer. RedirectionError, OSError."""
