@@ -11,7 +11,7 @@ from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import limits, managers, names, packing, riders, tls
+from retic.envoy import filters, limits, managers, names, packing, riders, tls
 from retic.mesh import gateways
 
 
@@ -28,13 +28,13 @@ def listener(
     )
     for each in served:
         if not each.https:
-            filters = _filters(identity, names.gateway_routes(key.namespace, key.name, key.port))
-            answer.filter_chains.append(listener_components_pb2.FilterChain(name="http", filters=filters))
+            chain_filters = _filters(key, identity, names.gateway_routes(key.namespace, key.name, key.port))
+            answer.filter_chains.append(listener_components_pb2.FilterChain(name="http", filters=chain_filters))
             break
-        filters = _filters(identity, names.listener_routes(key.namespace, key.name, key.port, each.name))
+        chain_filters = _filters(key, identity, names.listener_routes(key.namespace, key.name, key.port, each.name))
         secrets = [names.tls(c.namespace, c.name) for c in each.certificates]
         chain = listener_components_pb2.FilterChain(
-            name=each.name, filters=filters, transport_socket=tls.server(secrets)
+            name=each.name, filters=chain_filters, transport_socket=tls.server(secrets)
         )
         if each.hostname:
             chain.filter_chain_match.server_names.append(each.hostname)
@@ -49,8 +49,9 @@ def listener(
     return answer
 
 
-def _filters(identity: str, routes: str) -> list[listener_components_pb2.Filter]:
+def _filters(key: gateways.PortKey, identity: str, routes: str) -> list[listener_components_pb2.Filter]:
+    slot = names.gateway_slot(filters.Slot.AUTHORIZATION, key.namespace, key.name)
     return [
         riders.remember({riders.Rider.IDENTITY: identity}),
-        managers.as_filter(managers.gateway(routes)),
+        managers.as_filter(managers.gateway(routes, slot)),
     ]

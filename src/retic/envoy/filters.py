@@ -20,15 +20,17 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
-from retic.envoy import limits, names, packing, tls
-from retic.mesh import probes
+from retic.envoy import authorization, limits, names, packing, several, tls
+from retic.mesh import policy, probes
 
 
 class Slot(enum.StrEnum):
     """The filters that are filled by ECDS. Every one is a security slot: unfilled, it refuses."""
 
     AUTHORIZATION = "authorization"
-    TCP_AUTHORIZATION = "tcp-authorization"
+    TCP_AUDIT = "tcp-audit"
+    TCP_DENY = "tcp-deny"
+    TCP_ALLOW = "tcp-allow"
     PLAINTEXT = "plaintext"
     PLAINTEXT_HTTP = "plaintext-http"
 
@@ -38,7 +40,6 @@ class Slot(enum.StrEnum):
         return self in (Slot.AUTHORIZATION, Slot.PLAINTEXT_HTTP)
 
 
-_HTTP_RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 _TCP_RBAC = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
 
 
@@ -62,11 +63,20 @@ def plaintext(pod_uid: str) -> list[hcm_pb2.HttpFilter]:
 
 
 def outbound() -> list[hcm_pb2.HttpFilter]:
-    """What a request passes when it leaves a pod or enters a gateway."""
+    """What a request passes when it leaves a pod."""
     return [
         # Just before the router: only a request that will be sent loads its cluster.
         _on_demand(),
         _router(),
+    ]
+
+
+def gateway(authorization: str) -> list[hcm_pb2.HttpFilter]:
+    """What a request passes that enters a gateway; `authorization` is the slot's name."""
+    return [
+        # First: who is refused loads no cluster.
+        _slot(authorization),
+        *outbound(),
     ]
 
 
@@ -82,8 +92,12 @@ def _on_demand() -> hcm_pb2.HttpFilter:
 
 
 def _http_slot(slot: Slot, pod_uid: str) -> hcm_pb2.HttpFilter:
+    return _slot(names.filter_slot(slot, pod_uid))
+
+
+def _slot(name: str) -> hcm_pb2.HttpFilter:
     return hcm_pb2.HttpFilter(
-        name=names.filter_slot(slot, pod_uid), config_discovery=_discovery(_HTTP_RBAC, packing.pack(deny_http()))
+        name=name, config_discovery=_discovery(several.TYPES, packing.pack(deny_http()))
     )
 
 
@@ -91,17 +105,17 @@ def network_slot(slot: Slot, pod_uid: str) -> listener_components_pb2.Filter:
     """A slot among a chain's network filters."""
     return listener_components_pb2.Filter(
         name=names.filter_slot(slot, pod_uid),
-        config_discovery=_discovery(_TCP_RBAC, packing.pack(deny_network(slot))),
+        config_discovery=_discovery((_TCP_RBAC,), packing.pack(deny_network(slot))),
     )
 
 
-def _discovery(type_url: str, default: any_pb2.Any) -> config_source_pb2.ExtensionConfigSource:
+def _discovery(types: Iterable[str], default: any_pb2.Any) -> config_source_pb2.ExtensionConfigSource:
     # Unanswered, a slot would hold back every listener for 15 s: it starts with its default instead.
     return config_source_pb2.ExtensionConfigSource(
         config_source=tls.ads(),
         default_config=default,
         apply_default_config_without_warming=True,
-        type_urls=[type_url],
+        type_urls=types,
     )
 
 
@@ -115,14 +129,42 @@ def deny_network(slot: Slot) -> network_rbac_pb2.RBAC:
     return network_rbac_pb2.RBAC(stat_prefix=f"{slot}.", rules=rbac_pb2.RBAC(action=rbac_pb2.RBAC.ALLOW))
 
 
-def filled(slot: Slot, pod_uid: str, allow: bool) -> extension_pb2.TypedExtensionConfig:
-    """A slot's configuration: everything allowed, or everything refused."""
-    name = names.filter_slot(slot, pod_uid)
-    if slot.http:
-        return packing.typed(name, http_rbac_pb2.RBAC() if allow else deny_http())
-    if allow:
-        return packing.typed(name, network_rbac_pb2.RBAC(stat_prefix=f"{slot}."))
-    return packing.typed(name, deny_network(slot))
+def requests(
+    slot: str, whose: str, policies: Iterable[policy.Policy]
+) -> extension_pb2.TypedExtensionConfig:
+    """For Slot.AUTHORIZATION of a pod or a gateway: what requests pass. `whose` begins the counters of dry runs."""
+    return several.filled(slot, [_http_stage(stage, whose) for stage in authorization.stages(policies, http=True)])
+
+
+_OF_TCP = {
+    Slot.TCP_AUDIT: policy.Action.AUDIT, Slot.TCP_DENY: policy.Action.DENY, Slot.TCP_ALLOW: policy.Action.ALLOW,
+}  # fmt: skip
+
+
+def connections(
+    slot: Slot, pod_uid: str, policies: Iterable[policy.Policy]
+) -> extension_pb2.TypedExtensionConfig:
+    """For the slots of TCP: one action each."""
+    made = network_rbac_pb2.RBAC(stat_prefix=f"{slot}.")
+    for stage in authorization.stages(policies, http=False):
+        if stage.action is _OF_TCP[slot]:
+            _take(made, stage, pod_uid)
+    return packing.typed(names.filter_slot(slot, pod_uid), made)
+
+
+def _http_stage(stage: authorization.Stage, pod_uid: str) -> extension_pb2.TypedExtensionConfig:
+    made = http_rbac_pb2.RBAC(rules_stat_prefix=f"{stage.action.lower()}.")
+    _take(made, stage, pod_uid)
+    made.track_per_rule_stats = stage.dry is not None or stage.action is policy.Action.AUDIT
+    return packing.typed(stage.action.lower(), made)
+
+
+def _take(made: http_rbac_pb2.RBAC | network_rbac_pb2.RBAC, stage: authorization.Stage, pod_uid: str) -> None:
+    if stage.enforced is not None:
+        made.rules.CopyFrom(stage.enforced)
+    if stage.dry is not None:
+        made.shadow_rules.CopyFrom(stage.dry)
+        made.shadow_rules_stat_prefix = f"dry.{pod_uid}."
 
 
 class Plaintext(msgspec.Struct, frozen=True):
@@ -134,16 +176,21 @@ class Plaintext(msgspec.Struct, frozen=True):
     probed: probes.Probes = probes.Probes()
 
 
-def plaintext_requests(pod_uid: str, what: Plaintext) -> extension_pb2.TypedExtensionConfig:
+def plaintext_requests(
+    pod_uid: str, what: Plaintext, policies: Iterable[policy.Policy] = ()
+) -> extension_pb2.TypedExtensionConfig:
     """For Slot.PLAINTEXT_HTTP. Of a probe: that port, GET, and that request target to the letter; or gRPC's health
-    check. Where everything is allowed, what would be refused otherwise is counted."""
+    check. Where everything is allowed, what would be refused otherwise is counted, and policies decide of what is no
+    probe."""
+    name = names.filter_slot(Slot.PLAINTEXT_HTTP, pod_uid)
     allowed = [_get(get) for get in what.probed.gets] + [_health(port) for port in what.probed.grpc]
     rules = _from(what.sources, allowed)
-    if what.open:
-        made = http_rbac_pb2.RBAC(shadow_rules=rules, shadow_rules_stat_prefix=_counted(pod_uid))
-    else:
-        made = http_rbac_pb2.RBAC(rules=rules)
-    return packing.typed(names.filter_slot(Slot.PLAINTEXT_HTTP, pod_uid), made)
+    if not what.open:
+        return packing.typed(name, http_rbac_pb2.RBAC(rules=rules))
+    count = http_rbac_pb2.RBAC(shadow_rules=rules, shadow_rules_stat_prefix=_counted(pod_uid))
+    exempt = authorization.Exempt(tuple(allowed), tuple(_sources(what.sources)))
+    stages = authorization.stages(policies, http=True, exempt=exempt)
+    return several.filled(name, [packing.typed("mode", count), *(_http_stage(stage, pod_uid) for stage in stages)])
 
 
 def plaintext_connections(pod_uid: str, what: Plaintext) -> extension_pb2.TypedExtensionConfig:
@@ -163,10 +210,14 @@ def _counted(pod_uid: str) -> str:
 
 def _from(sources: Iterable[str], allowed: list[rbac_pb2.Permission]) -> rbac_pb2.RBAC:
     answer = rbac_pb2.RBAC(action=rbac_pb2.RBAC.ALLOW)
-    who = [rbac_pb2.Principal(direct_remote_ip=_one(address)) for address in sources]
+    who = _sources(sources)
     if who and allowed:
         answer.policies["probes"].CopyFrom(rbac_pb2.Policy(permissions=allowed, principals=who))
     return answer
+
+
+def _sources(sources: Iterable[str]) -> list[rbac_pb2.Principal]:
+    return [rbac_pb2.Principal(direct_remote_ip=_one(address)) for address in sources]
 
 
 def _one(address: str) -> address_pb2.CidrRange:

@@ -95,15 +95,23 @@ def _ours(pod: service.Workload, settings: network.Settings) -> list[Chain]:
     socket = tls.downstream(
         network.identity(settings.trust_domain, pod.namespace, pod.account), settings.trust_domain
     )
-    authorization = filters.network_slot(filters.Slot.TCP_AUTHORIZATION, pod.uid)
     return [
         Chain(
             name=arrivals.HTTP,
             transport_socket=socket,
             filters=[_here(), managers.as_filter(managers.inbound(pod.uid))],
         ),
-        Chain(name=arrivals.TCP, transport_socket=socket, filters=[_here(), authorization, _to_application()]),
+        Chain(
+            name=arrivals.TCP,
+            transport_socket=socket,
+            filters=[_here(), *_authorization(pod.uid), _to_application()],
+        ),
     ]
+
+
+def _authorization(pod_uid: str) -> list[Filter]:
+    slots = (filters.Slot.TCP_AUDIT, filters.Slot.TCP_DENY, filters.Slot.TCP_ALLOW)
+    return [filters.network_slot(slot, pod_uid) for slot in slots]
 
 
 def _plaintext(pod_uid: str) -> list[Chain]:
@@ -112,7 +120,7 @@ def _plaintext(pod_uid: str) -> list[Chain]:
     allowed = filters.network_slot(filters.Slot.PLAINTEXT, pod_uid)
     return [
         Chain(name=arrivals.PLAINTEXT_HTTP, filters=[_here(), manager]),
-        Chain(name=arrivals.PLAINTEXT_TCP, filters=[_here(), allowed, _at_once()]),
+        Chain(name=arrivals.PLAINTEXT_TCP, filters=[_here(), allowed, *_authorization(pod_uid), _at_once()]),
     ]
 
 

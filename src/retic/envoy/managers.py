@@ -84,10 +84,11 @@ def _to_application(prefix: str, chain: list[hcm_pb2.HttpFilter], application: s
     return manager
 
 
-def gateway(routes: str) -> Manager:
-    """Requests that enter from outside: the sender's address is the connection's."""
+def gateway(routes: str, authorization: str) -> Manager:
+    """Requests that enter from outside: the sender's address is the connection's. `authorization` names the slot of
+    what decides about them."""
     manager = _manager("gateway")
-    manager.http_filters.extend(filters.outbound())
+    manager.http_filters.extend(filters.gateway(authorization))
     manager.rds.route_config_name = routes
     manager.rds.config_source.CopyFrom(tls.ads())
     manager.early_header_mutation_extensions.append(_early(_OURS + _LOOKALIKES, {}))

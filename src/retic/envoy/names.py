@@ -41,6 +41,7 @@ class Kind(enum.StrEnum):
     ENDPOINTS = "endpoints"
     TLS = "tls"
     FILTER = "filter"
+    GATEWAY_FILTER = "gateway-filter"
     DESTINATIONS = "destinations"
     PODS = "pods"
 
@@ -63,6 +64,7 @@ TYPE_URL = {
     Kind.ENDPOINTS: ENDPOINTS,
     Kind.TLS: SECRET,
     Kind.FILTER: FILTER,
+    Kind.GATEWAY_FILTER: FILTER,
     Kind.DESTINATIONS: OPAQUE,
     Kind.PODS: OPAQUE,
 }
@@ -86,6 +88,7 @@ _PARTS = {
     Kind.ENDPOINTS: 3,
     Kind.TLS: 2,
     Kind.FILTER: 2,
+    Kind.GATEWAY_FILTER: 3,
     Kind.DESTINATIONS: 0,
     Kind.PODS: 0,
 }
@@ -198,6 +201,11 @@ def tls(namespace: str, name: str) -> str:
 def filter_slot(slot: str, pod_uid: str) -> str:
     """The configuration of one filter slot in one pod's listeners (ECDS)."""
     return str(Name(Kind.FILTER, (slot, pod_uid)))
+
+
+def gateway_slot(slot: str, namespace: str, gateway: str) -> str:
+    """The configuration of one filter slot in all listeners of a gateway (ECDS)."""
+    return str(Name(Kind.GATEWAY_FILTER, (slot, namespace, gateway)))
 
 
 APPLICATION = str(Name(Kind.APPLICATION))

@@ -24,6 +24,7 @@ from retic.mesh import (
     gateways,
     network,
     nodes,
+    policies,
     probes,
     routing,
     service,
@@ -162,10 +163,22 @@ def _slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     if pod is None or name.parts[0] not in list(filters.Slot):
         return None
     slot = filters.Slot(name.parts[0])
-    if slot not in (filters.Slot.PLAINTEXT, filters.Slot.PLAINTEXT_HTTP):
-        return filters.filled(slot, pod.uid, allow=True)
-    may = filters.plaintext_requests if slot is filters.Slot.PLAINTEXT_HTTP else filters.plaintext_connections
-    return may(pod.uid, _plaintext(db, pod))
+    if slot is filters.Slot.PLAINTEXT:
+        return filters.plaintext_connections(pod.uid, _plaintext(db, pod))
+    applying = db.ask(policies.applying, tables.Key(pod.namespace, pod.name))
+    if slot is filters.Slot.PLAINTEXT_HTTP:
+        return filters.plaintext_requests(pod.uid, _plaintext(db, pod), applying)
+    if slot is filters.Slot.AUTHORIZATION:
+        return filters.requests(str(name), pod.uid, applying)
+    return filters.connections(slot, pod.uid, applying)
+
+
+def _gateway_slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    slot, namespace, gateway = name.parts
+    if key.client != f"gateway/{namespace}/{gateway}" or slot != filters.Slot.AUTHORIZATION:
+        return None
+    applying = db.ask(policies.at_gateway, tables.Key(namespace, gateway))
+    return filters.requests(str(name), f"{namespace}/{gateway}", applying)
 
 
 def _gateway(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -335,6 +348,7 @@ _BUILDERS = {
     Kind.ENDPOINTS: _endpoints,
     Kind.TLS: _tls,
     Kind.FILTER: _slot,
+    Kind.GATEWAY_FILTER: _gateway_slot,
     Kind.DESTINATIONS: _destinations,
     Kind.PODS: _pods,
 }

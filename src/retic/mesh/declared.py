@@ -53,3 +53,24 @@ def _named(spec: pods.PodSpec) -> dict[str, int]:
         for port in container.ports
         if port.name and (port.protocol or "TCP") == "TCP"
     }
+
+
+class Backing(msgspec.Struct, frozen=True, order=True):
+    """A pod, and a Service of its namespace."""
+
+    pod: tables.Key
+    service: tables.Key
+
+
+@graph.query
+def behind(db: graph.Db, key: Backing) -> tuple[int, ...]:
+    """The pod's own ports that the Service leads to, in order; none when it does not select the pod."""
+    pod, found = db.get(tables.PODS, key.pod), db.get(tables.SERVICES, key.service)
+    if pod is None or found is None or not found.spec.selector or key.pod.namespace != key.service.namespace:
+        return ()
+    if any(pod.metadata.labels.get(name) != value for name, value in found.spec.selector.items()):
+        return ()
+    named = _named(pod.spec)
+    wanted = [str(port.target_port or port.port) for port in found.spec.ports]
+    numbers = {named.get(port, int(port) if port.isdecimal() else 0) for port in wanted}
+    return tuple(sorted(numbers - {0}))

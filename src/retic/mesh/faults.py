@@ -1,7 +1,7 @@
 """Faults of meaning, object by object: what is well formed and yet does not do what its author expects."""
 
 from retic import findings, graph
-from retic.mesh import fields, gateways, labels, network, routing, rules, service, services, tables
+from retic.mesh import fields, gateways, labels, network, policies, routing, rules, service, services, tables
 from retic.objects import gateway, routes
 
 Faults = tuple[findings.Fault, ...]
@@ -26,6 +26,9 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
             return tuple(labels.namespace(db, ref))
         case "Pod":
             return tuple(labels.pod(db, ref))
+        case "AuthorizationPolicy":
+            found = db.ask(policies.of, key)
+            return found.faults if found else ()
         case "Node":
             return tuple(labels.node(db, ref))
     return ()

@@ -23,7 +23,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     `enrolment` says which pods are meant for the mesh: all, those of labelled namespaces, except kube-system,
     `system_namespace` and those `excluded`, or none, so that all that were captured are released. `mode` says what
-    plaintext may do at a pod: nothing but probes, or everything. All of these may change while the mesh runs: no
+    plaintext may do at a pod: nothing but probes, or everything. Callers of `trust_domain_aliases` are let in too, and
+    a policy that names the own trust domain means them as well. All of these may change while the mesh runs: no
     listener's chains depend on them, and no connection is drained.
     """
 
@@ -37,6 +38,12 @@ class Settings(msgspec.Struct, frozen=True):
     excluded: tuple[str, ...] = ()
     system_namespace: str = "retic-system"
     mode: Literal["STRICT", "PERMISSIVE"] = "STRICT"
+    trust_domain_aliases: tuple[str, ...] = ()
+
+    @property
+    def trust_domains(self) -> tuple[str, ...]:
+        """All that are accepted, the own one first."""
+        return tuple(dict.fromkeys((self.trust_domain, *self.trust_domain_aliases)))
 
 
 def identity(trust_domain: str, namespace: str, account: str) -> str:

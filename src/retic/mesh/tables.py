@@ -10,7 +10,7 @@ import msgspec
 
 from retic import findings, graph, objects
 from retic.mesh import network
-from retic.objects import core, discovery, gateway, meta, pods, routes
+from retic.objects import core, discovery, gateway, meta, pods, routes, security
 
 ROLE_ANNOTATION = "retic.dev/role"
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
@@ -19,6 +19,8 @@ GATEWAY_ANNOTATION = "retic.dev/gateway"
 SERVICE_LABEL = "kubernetes.io/service-name"
 CONTROLLER = "retic.dev/gateway-controller"
 MESH_LABEL = "retic.dev/mesh"
+# On an AuthorizationPolicy: counted, not enforced.
+DRY_RUN = "istio.io/dry-run"
 # On Nodes of networks where a kubelet's connections to its pods come from yet another address: IPv4 addresses, with
 # commas between them.
 PROBE_SOURCES = "retic.dev/probe-sources"
@@ -59,6 +61,9 @@ GATEWAYS = graph.table("gateways", Key, gateway.Gateway)
 GRANTS = graph.table("referencegrants", Key, gateway.ReferenceGrant)
 HTTP_ROUTES = graph.table("httproutes", Key, routes.HTTPRoute)
 GRPC_ROUTES = graph.table("grpcroutes", Key, routes.GRPCRoute)
+POLICIES = graph.table("authorizationpolicies", Key, security.AuthorizationPolicy)
+PEER_AUTHENTICATIONS = graph.table("peerauthentications", Key, security.PeerAuthentication)
+REQUEST_AUTHENTICATIONS = graph.table("requestauthentications", Key, security.RequestAuthentication)
 
 TABLES: dict[str, graph.Table[Key, objects.Object]] = {
     "Pod": PODS,  # type: ignore[dict-item]
@@ -73,6 +78,9 @@ TABLES: dict[str, graph.Table[Key, objects.Object]] = {
     "ReferenceGrant": GRANTS,  # type: ignore[dict-item]
     "HTTPRoute": HTTP_ROUTES,  # type: ignore[dict-item]
     "GRPCRoute": GRPC_ROUTES,  # type: ignore[dict-item]
+    "AuthorizationPolicy": POLICIES,  # type: ignore[dict-item]
+    "PeerAuthentication": PEER_AUTHENTICATIONS,  # type: ignore[dict-item]
+    "RequestAuthentication": REQUEST_AUTHENTICATIONS,  # type: ignore[dict-item]
 }
 
 
@@ -97,6 +105,10 @@ def _pod_gateway(_: Key, pod: pods.Pod) -> Iterable[Key]:
     return [Key(pod.metadata.namespace, name)] if name else []
 
 
+def _pod_of_gateway(_: Key, pod: pods.Pod) -> Iterable[One]:
+    return [ONE] if pod.metadata.annotations.get(ROLE_ANNOTATION) == "gateway" else []
+
+
 def _service_address(_: Key, service: core.Service) -> Iterable[str]:
     return [a for a in (service.spec.cluster_ips or (service.spec.cluster_ip,)) if a and a != "None"]
 
@@ -118,6 +130,10 @@ def _grant_namespace(_: Key, grant: gateway.ReferenceGrant) -> Iterable[str]:
     return [grant.metadata.namespace]
 
 
+def _namespace(key: Key, _: objects.Object) -> Iterable[str]:
+    return [key.namespace]
+
+
 def _gateway_class(_: Key, value: gateway.Gateway) -> Iterable[str]:
     return [value.spec.gateway_class_name]
 
@@ -126,12 +142,20 @@ PODS_BY_ADDRESS = graph.index(PODS, _pod_address)
 PODS_BY_NODE = graph.index(PODS, _pod_node)
 PODS_BY_PLACE = graph.index(PODS, _pod_place)
 PODS_BY_UID = graph.index(PODS, _pod_uid)
+PODS_OF_GATEWAYS = graph.index(PODS, _pod_of_gateway)
 PODS_BY_GATEWAY = graph.index(PODS, _pod_gateway)
 SERVICES_BY_ADDRESS = graph.index(SERVICES, _service_address)
 SERVICES_BY_NAMESPACE = graph.index(SERVICES, _service_namespace, name="services.by_namespace")
 SLICES_BY_SERVICE = graph.index(SLICES, _slice_service)
 HTTP_ROUTES_BY_PARENT = graph.index(HTTP_ROUTES, _parents, name="httproutes.by_parent")
 GRPC_ROUTES_BY_PARENT = graph.index(GRPC_ROUTES, _parents, name="grpcroutes.by_parent")
+POLICIES_BY_NAMESPACE = graph.index(POLICIES, _namespace, name="authorizationpolicies.by_namespace")
+PEER_AUTHENTICATIONS_BY_NAMESPACE = graph.index(
+    PEER_AUTHENTICATIONS, _namespace, name="peerauthentications.by_namespace"
+)
+REQUEST_AUTHENTICATIONS_BY_NAMESPACE = graph.index(
+    REQUEST_AUTHENTICATIONS, _namespace, name="requestauthentications.by_namespace"
+)
 GRANTS_BY_NAMESPACE = graph.index(GRANTS, _grant_namespace)
 
 
@@ -173,11 +197,17 @@ def changes(ref: findings.Ref, value: objects.Object | None) -> list[graph.Chang
     return [graph.Set(table, key, _reduced(value))]
 
 
+_WITH_STATUS = (
+    gateway.GatewayClass, gateway.Gateway, routes.HTTPRoute, routes.GRPCRoute, security.AuthorizationPolicy,
+    security.PeerAuthentication, security.RequestAuthentication,
+)  # fmt: skip
+
+
 def _reduced(value: objects.Object) -> objects.Object:
     metadata = msgspec.structs.replace(value.metadata, generation=None, owner_references=())
     if isinstance(value, core.Node):
         return _reduced_node(value)
-    if isinstance(value, gateway.GatewayClass | gateway.Gateway | routes.HTTPRoute | routes.GRPCRoute):
+    if isinstance(value, _WITH_STATUS):
         return msgspec.structs.replace(value, metadata=metadata, status=None)
     if not isinstance(value, pods.Pod):
         return msgspec.structs.replace(value, metadata=metadata)

@@ -115,6 +115,17 @@ def accounts_on_node(db: graph.Db, node: str) -> frozenset[service.Account]:
 
 
 @graph.query
+def gateway_accounts(db: graph.Db, key: tables.One) -> frozenset[service.Account]:
+    """The accounts of all Gateways' pods: of those who say truly where a request came from."""
+    found = (db.get(tables.PODS, pod) for pod in db.find(tables.PODS_OF_GATEWAYS, key))
+    return frozenset(
+        service.Account(pod.metadata.namespace, pod.spec.service_account_name or "default")
+        for pod in found
+        if pod is not None
+    )
+
+
+@graph.query
 def accounts_of_gateway(db: graph.Db, key: tables.Key) -> frozenset[service.Account]:
     """The accounts whose certificates a gateway may hold: those of its own pods."""
     answer = set()

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from retic.objects import core, discovery, forms, gateway, meta, pods, routes, workloads
+from retic.objects import core, discovery, forms, gateway, meta, pods, routes, security, workloads
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -32,6 +32,8 @@ class Kind(msgspec.Struct, frozen=True):
 
 _GATEWAY = ("gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1")
 
+_SECURITY = ("security.istio.io/v1", "security.istio.io/v1beta1")
+
 KINDS: dict[str, Kind] = {
     kind.struct.__name__: kind
     for kind in (
@@ -54,6 +56,9 @@ KINDS: dict[str, Kind] = {
         Kind(routes.HTTPRoute, _GATEWAY),
         Kind(routes.GRPCRoute, _GATEWAY[:1]),
         Kind(gateway.ReferenceGrant, ("gateway.networking.k8s.io/v1beta1", "gateway.networking.k8s.io/v1")),
+        Kind(security.AuthorizationPolicy, _SECURITY),
+        Kind(security.PeerAuthentication, _SECURITY),
+        Kind(security.RequestAuthentication, _SECURITY),
     )
 }
 

@@ -23,10 +23,6 @@ _ROUTES = Lack(
     "write an HTTPRoute or a GRPCRoute, if one of them can say it",
 )
 _SHAPES = Lack("has no effect: calls are as they would be without it", "do not rely on it here")
-_MUTUAL = Lack(
-    "has no effect: pods of the mesh always speak mutual TLS, and what comes without it is refused",
-    "nothing to do for mode STRICT; no other mode is possible here",
-)
 _ENDPOINTS = Lack("leads nowhere: its addresses are not read", "write an EndpointSlice (discovery.k8s.io/v1)")
 _PODS = Lack("runs no pods: it is not read", "write a Deployment")
 
@@ -42,7 +38,6 @@ _KINDS: dict[str, dict[str, Lack]] = {
     },
     "gateway.networking.x-k8s.io": {"XListenerSet": _ENTERS, _ANY: _SHAPES},
     # Istio
-    "security.istio.io": {"PeerAuthentication": _MUTUAL, _ANY: _REFUSES},
     "networking.istio.io": {
         "Gateway": _ENTERS, "Sidecar": _SHAPES, "EnvoyFilter": _SHAPES, "ProxyConfig": _SHAPES, _ANY: _ROUTES,
     },

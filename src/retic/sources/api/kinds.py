@@ -61,4 +61,7 @@ def mesh(own_namespace: str = "retic-system") -> tuple[Read, ...]:
         Read("HTTPRoute", "httproutes", is_checked=True),
         Read("GRPCRoute", "grpcroutes", is_checked=True),
         Read("ReferenceGrant", "referencegrants", is_checked=True),
+        Read("AuthorizationPolicy", "authorizationpolicies", is_checked=True),
+        Read("PeerAuthentication", "peerauthentications", is_checked=True),
+        Read("RequestAuthentication", "requestauthentications", is_checked=True),
     )

@@ -1,0 +1,110 @@
+"""AuthorizationPolicies as Envoy's RBAC: which filters a chain's slot is filled with.
+
+Order: DENY, then ALLOW; AUDIT counts before both. A rule becomes one RBAC policy (envoy.config.rbac.v3.Policy):
+what is called in its permissions, who calls in its principals.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+from envoy.config.rbac.v3 import rbac_pb2
+
+from retic.envoy import rules_rbac
+from retic.mesh import plain_paths, policy
+
+Action = policy.Action
+RBAC = rbac_pb2.RBAC
+
+# Names of RBAC policies that are no user's.
+PATHS, OTHER_PORTS, PROBES, ELSE = "unreadable path", "other ports", "probes", " (no probe)"
+
+_ACTIONS = {Action.DENY: RBAC.DENY, Action.ALLOW: RBAC.ALLOW, Action.AUDIT: RBAC.LOG}
+
+
+class Exempt(msgspec.Struct, frozen=True):
+    """Whom no policy concerns: a kubelet at one of `who` that does one of `what`. Both empty: nobody."""
+
+    what: tuple[rbac_pb2.Permission, ...] = ()
+    who: tuple[rbac_pb2.Principal, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.what and self.who)
+
+
+NOBODY = Exempt()
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """One RBAC filter: what it enforces, and what it only counts; None for nothing."""
+
+    action: policy.Action
+    enforced: rbac_pb2.RBAC | None
+    dry: rbac_pb2.RBAC | None
+
+
+def stages(policies: Iterable[policy.Policy], *, http: bool, exempt: Exempt = NOBODY) -> tuple[Stage, ...]:
+    """The filters that the policies come to, in their order; () when nothing is decided by any."""
+    given = tuple(policies)
+    found = (_stage(given, action, http=http, exempt=exempt) for action in (Action.AUDIT, Action.DENY, Action.ALLOW))
+    return tuple(stage for stage in found if stage.enforced is not None or stage.dry is not None)
+
+
+def _stage(given: tuple[policy.Policy, ...], action: policy.Action, *, http: bool, exempt: Exempt) -> Stage:
+    mine = [each for each in given if each.action is action]
+    enforced = _rbac([each for each in mine if not each.dry_run], action, http=http, exempt=exempt)
+    dry = _rbac([each for each in mine if each.dry_run], action, http=http, exempt=exempt)
+    if action is Action.DENY and http:
+        enforced = _readable(given, enforced, exempt)
+    return Stage(action, enforced, dry)
+
+
+def _readable(
+    given: tuple[policy.Policy, ...], denied: rbac_pb2.RBAC | None, exempt: Exempt
+) -> rbac_pb2.RBAC | None:
+    """With the refusal of paths that have two readings, where a policy that is enforced compares paths."""
+    texts = [text for each in given if not each.dry_run for text in each.paths]
+    if not texts:
+        return denied
+    answer = denied or rbac_pb2.RBAC(action=rbac_pb2.RBAC.DENY)
+    _add(answer, PATHS, rules_rbac.unreadable(plain_paths.readable(texts)), exempt)
+    return answer
+
+
+def _rbac(
+    policies: list[policy.Policy], action: policy.Action, *, http: bool, exempt: Exempt
+) -> rbac_pb2.RBAC | None:
+    if not policies:
+        return None
+    answer = rbac_pb2.RBAC(action=_ACTIONS[action])
+    reading = rules_rbac.Reading(http=http, strict=action is Action.ALLOW)
+    for each in policies:
+        for rule in each.rules:
+            made = reading.rule(rule, each.ports)
+            if made is not None:
+                _add(answer, name(each, rule), made, NOBODY if action is Action.ALLOW else exempt)
+    if action is not Action.ALLOW:
+        return answer
+    if all(each.ports for each in policies):
+        concerned = sorted({port for each in policies for port in each.ports})
+        answer.policies[OTHER_PORTS].CopyFrom(rules_rbac.elsewhere(concerned))
+    if exempt:
+        answer.policies[PROBES].CopyFrom(rbac_pb2.Policy(permissions=exempt.what, principals=exempt.who))
+    return answer
+
+
+def _add(into: rbac_pb2.RBAC, called: str, made: rbac_pb2.Policy, exempt: Exempt) -> None:
+    """The policy for all but those that are exempt: for whoever does something else, and for whoever else it is."""
+    if not exempt:
+        into.policies[called].CopyFrom(made)
+        return
+    something_else = rules_rbac.nothing_of(exempt.what)
+    permissions = [rules_rbac.both(permission, something_else) for permission in made.permissions]
+    into.policies[called].CopyFrom(rbac_pb2.Policy(permissions=permissions, principals=made.principals))
+    somebody_else = rules_rbac.nobody_of(exempt.who)
+    principals = [rules_rbac.also(principal, somebody_else) for principal in made.principals]
+    into.policies[called + ELSE].CopyFrom(rbac_pb2.Policy(permissions=made.permissions, principals=principals))
+
+
+def name(of_policy: policy.Policy, rule: policy.Rule) -> str:
+    """The name of a rule in Envoy, seen in its counters and by nobody who is refused."""
+    return f"{of_policy.origin.namespace}/{of_policy.origin.name}/{rule.number}"

@@ -1,0 +1,185 @@
+"""One rule of an AuthorizationPolicy as `mesh.policy` values, with the faults found on the way.
+
+A value that cannot be understood becomes a pattern that never matches; what follows of it is `policy.Policy`'s.
+"""
+
+
+import re
+from collections.abc import Callable, Iterable
+
+from retic import findings
+from retic.mesh import patterns, policy
+from retic.mesh.policy import How, Pattern, Subject, Test
+from retic.objects import security
+
+_NAMED = re.compile(r"request\.(headers|auth\.claims)((?:\[[^\[\]]+\])+)")
+_KEYS = (
+    "request.headers[NAME]", "source.ip", "remote.ip", "source.namespace", "source.principal",
+    "source.serviceAccount", "request.auth.principal", "request.auth.audiences", "request.auth.presenter",
+    "request.auth.claims[NAME]", "destination.ip", "destination.port", "connection.sni",
+)  # fmt: skip
+
+Read = Callable[[str], Iterable[Pattern] | Pattern | None]
+
+
+def asks_remote(spec: security.AuthorizationPolicySpec) -> bool:
+    """Whether a rule asks where a request was first sent from."""
+    return any(
+        any(f.source and (f.source.remote_ip_blocks or f.source.not_remote_ip_blocks) for f in rule.from_)
+        or any(condition.key == "remote.ip" for condition in rule.when)
+        for rule in spec.rules
+    )
+
+
+class Reading:
+    """Reads the rules of one policy, and collects its faults.
+
+    `domains` are the trust domains, the own one first; `trusted` the SPIFFE IDs whose word about a client counts.
+    """
+
+    def __init__(self, ref: findings.Ref, domains: tuple[str, ...], trusted: tuple[str, ...]) -> None:
+        self._ref = ref
+        self._domains = domains
+        self._trusted = trusted
+        self.faults: list[findings.Fault] = []
+
+    def rule(self, rule: security.AuthorizationRule, number: int) -> policy.Rule:
+        """The rule at that place of `spec.rules`."""
+        path = f"spec.rules[{number}]"
+        return policy.Rule(
+            number,
+            tuple(
+                self._source(each.source or security.Source(), f"{path}.from[{i}].source")
+                for i, each in enumerate(rule.from_)
+            ),
+            tuple(
+                self._operation(each.operation or security.Operation(), f"{path}.to[{i}].operation")
+                for i, each in enumerate(rule.to)
+            ),
+            tuple(
+                test for i, each in enumerate(rule.when) for test in self._condition(each, f"{path}.when[{i}]")
+            ),
+        )
+
+    def _source(self, of: security.Source, path: str) -> policy.Tests:
+        who = (
+            (Subject.PRINCIPAL, "principals", of.principals, of.not_principals, self._principal),
+            (Subject.REQUEST_PRINCIPAL, "requestPrincipals", of.request_principals, of.not_request_principals,
+             patterns.text),
+            (Subject.PRINCIPAL, "namespaces", of.namespaces, of.not_namespaces, self._namespace),
+            (Subject.PRINCIPAL, "serviceAccounts", of.service_accounts, of.not_service_accounts, self._account),
+            (Subject.SOURCE_ADDRESS, "ipBlocks", of.ip_blocks, of.not_ip_blocks, patterns.block),
+            (Subject.REMOTE_ADDRESS, "remoteIpBlocks", of.remote_ip_blocks, of.not_remote_ip_blocks, patterns.block),
+        )  # fmt: skip
+        return tuple(test for row in who for test in self._both(*row, path=path))
+
+    def _operation(self, of: security.Operation, path: str) -> policy.Tests:
+        what = (
+            (Subject.HOST, "hosts", of.hosts, of.not_hosts, _host),
+            (Subject.PORT, "ports", of.ports, of.not_ports, patterns.port),
+            (Subject.METHOD, "methods", of.methods, of.not_methods, patterns.text),
+            (Subject.PATH, "paths", of.paths, of.not_paths, self._path),
+        )
+        return tuple(test for row in what for test in self._both(*row, path=path))
+
+    def _both(
+        self, subject: Subject, name: str, yes: tuple[str, ...], no: tuple[str, ...], read: Read, *, path: str
+    ) -> list[Test]:
+        """The field `name` and the one that says the opposite."""
+        negative = f"not{name[0].upper()}{name[1:]}"
+        return [
+            *([self._test(subject, yes, read, f"{path}.{name}")] if yes else ()),
+            *([self._test(subject, no, read, f"{path}.{negative}", negated=True)] if no else ()),
+        ]
+
+    def _test(
+        self, subject: Subject, values: tuple[str, ...], read: Read, field: str, *, negated: bool = False,
+        name: tuple[str, ...] = (),
+    ) -> Test:
+        found: list[Pattern] = []
+        for i, value in enumerate(values):
+            said = read(value)
+            if said is None:
+                self._fault(
+                    "RT0402", f"{field}[{i}]", f"{value!r} is no {subject.value} that can be compared",
+                    _EXAMPLES.get(subject, "correct it"),
+                )
+                said = Pattern(How.NOTHING)
+            found += [said] if isinstance(said, Pattern) else said
+        trusted = self._trusted if subject is Subject.REMOTE_ADDRESS else ()
+        return Test(subject, tuple(dict.fromkeys(found)), negated, name, field, trusted)
+
+    def _condition(self, of: security.Condition, path: str) -> list[Test]:
+        known = self._attribute(of.key)
+        if known is None:
+            self._fault(
+                "RT0403", f"{path}.key", f"there is no attribute {of.key!r}", f"use one of {', '.join(_KEYS)}"
+            )
+            return [Test(Subject.HEADER, (Pattern(How.NOTHING),), field=f"{path}.key")]
+        subject, name, read = known
+        return [
+            *([self._test(subject, of.values, read, f"{path}.values", name=name)] if of.values else ()),
+            *(
+                [self._test(subject, of.not_values, read, f"{path}.notValues", negated=True, name=name)]
+                if of.not_values
+                else ()
+            ),
+        ]
+
+    def _attribute(self, key: str) -> tuple[Subject, tuple[str, ...], Read] | None:
+        plain: dict[str, tuple[Subject, Read]] = {
+            "source.ip": (Subject.SOURCE_ADDRESS, patterns.block),
+            "remote.ip": (Subject.REMOTE_ADDRESS, patterns.block),
+            "source.namespace": (Subject.PRINCIPAL, self._namespace),
+            "source.principal": (Subject.PRINCIPAL, self._principal),
+            "source.serviceAccount": (Subject.PRINCIPAL, self._account),
+            "request.auth.principal": (Subject.REQUEST_PRINCIPAL, patterns.text),
+            "destination.ip": (Subject.DESTINATION_ADDRESS, patterns.block),
+            "destination.port": (Subject.PORT, patterns.port),
+            "connection.sni": (Subject.SNI, patterns.text),
+        }
+        if key in plain:
+            return plain[key][0], (), plain[key][1]
+        claims = {"request.auth.audiences": "aud", "request.auth.presenter": "azp"}
+        if key in claims:
+            return Subject.CLAIM, (claims[key],), patterns.text
+        named = _NAMED.fullmatch(key)
+        if named is None:
+            return None
+        names = tuple(named[2][1:-1].split("]["))
+        if named[1] == "headers":
+            return (Subject.HEADER, (names[0].lower(),), patterns.text) if len(names) == 1 else None
+        return Subject.CLAIM, names, patterns.text
+
+    def _principal(self, value: str) -> list[Pattern]:
+        return patterns.principal(value, self._domains)
+
+    def _namespace(self, value: str) -> list[Pattern]:
+        return patterns.namespace(value, self._domains)
+
+    def _account(self, value: str) -> list[Pattern] | None:
+        if "*" in value or value.count("/") > 1 or value.startswith("/") or value.endswith("/"):
+            return None
+        return patterns.account(value, self._ref.namespace, self._domains)
+
+    def _path(self, value: str) -> Pattern | None:
+        return None if patterns.template_fault(value) else patterns.path(value)
+
+    def _fault(self, code: str, path: str, message: str, fix: str) -> None:
+        self.faults.append(findings.Fault(code, self._ref, path, message, fix))
+
+
+def _host(value: str) -> Pattern:
+    return patterns.text(value.lower())
+
+
+_EXAMPLES = {
+    Subject.SOURCE_ADDRESS: "write an address or a network, such as 10.1.0.0/16",
+    Subject.REMOTE_ADDRESS: "write an address or a network, such as 203.0.113.0/24",
+    Subject.DESTINATION_ADDRESS: "write an address or a network, such as 10.1.0.0/16",
+    Subject.PORT: "write a port's number in quotes, such as \"8080\"",
+    Subject.PRINCIPAL: "write NAMESPACE/NAME, or NAME for one of the policy's own namespace",
+    Subject.PATH: "write {*} for a whole segment, {**} for all that follows, or * at one end",
+}
+
+

@@ -1,0 +1,84 @@
+"""For whom a policy is: pods by labels or by their Service, Gateways by name, class or labels.
+
+The same for every kind of Istio's security API (istio.type.v1beta1, WorkloadSelector and PolicyTargetReference).
+"""
+
+import msgspec
+
+from retic import graph
+from retic.mesh import declared, tables, workloads
+from retic.objects import gateway, security
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What a policy of that name says about whom it is for."""
+
+    name: tables.Key
+    selector: security.WorkloadSelector | None
+    targets: tuple[security.TargetReference, ...]
+
+
+def targets(
+    spec: security.AuthorizationPolicySpec | security.RequestAuthenticationSpec,
+) -> tuple[security.TargetReference, ...]:
+    """Both ways to write them, `targetRef` and `targetRefs`."""
+    return (*((spec.target_ref,) if spec.target_ref else ()), *spec.target_refs)
+
+
+@graph.query
+def pod_labels(db: graph.Db, key: tables.Key) -> dict[str, str] | None:
+    """A pod's labels, which change seldom; None when there is no such pod."""
+    pod = db.get(tables.PODS, key)
+    return None if pod is None else pod.metadata.labels
+
+
+def around(db: graph.Db, index: "graph.Index[str, tables.Key]", namespace: str) -> list[tables.Key]:
+    """The policies of a namespace and of the mesh, in the order of their names, the mesh's first."""
+    root = db.ask(workloads.settings, tables.ONE).system_namespace
+    own = sorted(db.find(index, namespace))
+    return own if namespace == root else [*sorted(db.find(index, root)), *own]
+
+
+def pod_ports(
+    db: graph.Db, scope: Scope, pod: tables.Key, labels: dict[str, str]
+) -> tuple[int, ...] | None:
+    """The pod's ports that the scope takes in: () for all, None when it is not for the pod at all."""
+    if not scope.targets:
+        return () if _selected(scope, labels) else None
+    ports: set[int] = set()
+    for target in scope.targets:
+        if target.kind == "Service" and not target.group:
+            where = tables.Key(target.namespace or scope.name.namespace, target.name)
+            if where.namespace == pod.namespace:
+                ports.update(db.ask(declared.behind, declared.Backing(pod, where)))
+    return tuple(sorted(ports)) or None
+
+
+def takes_gateway(db: graph.Db, scope: Scope, key: tables.Key) -> bool:
+    """Whether the scope takes in a Gateway."""
+    if not scope.targets:
+        return _selected(scope, _gateway_labels(db, key))
+    found = db.get(tables.GATEWAYS, key)
+    for target in scope.targets:
+        if target.group != gateway.GROUP:
+            continue
+        if target.kind == "Gateway" and key == tables.Key(
+            target.namespace or scope.name.namespace, target.name
+        ):
+            return True
+        if target.kind == "GatewayClass" and found is not None and found.spec.gateway_class_name == target.name:
+            return scope.name.namespace == db.ask(workloads.settings, tables.ONE).system_namespace
+    return False
+
+
+def _selected(scope: Scope, labels: dict[str, str]) -> bool:
+    wanted = scope.selector.match_labels if scope.selector else {}
+    return all(labels.get(name) == value for name, value in wanted.items())
+
+
+def _gateway_labels(db: graph.Db, key: tables.Key) -> dict[str, str]:
+    for pod in sorted(db.find(tables.PODS_BY_GATEWAY, key)):
+        labels = db.ask(pod_labels, pod)
+        if labels is not None:
+            return labels
+    return {tables.GATEWAY_LABEL: key.name}
