@@ -40,11 +40,19 @@ def readable(texts: Iterable[str]) -> str:
     """
     said = {byte for text in texts for byte in text.encode()}
     refused = _NEVER | (_IN_SEGMENT & said)
-    allowed = [f"{byte:02X}" for byte in range(32, 256) if byte not in refused]
-    escaped = f"%(?:{'|'.join(allowed)})"
+    escaped = f"%(?:{'|'.join(_codes(refused))})"
     if ord("%") not in said:
         escaped = f"(?i:{escaped})"
     plain = "".join(re2.escape(chr(byte)) for byte in sorted(_IN_SEGMENT))
     one = rf"(?:[A-Za-z0-9\-_~{plain}\[\]^|{{}}\"<>`]|{escaped})"
-    segment = rf"(?:\.{{0,2}}{one}|\.{{3}})(?:{one}|\.)*"
-    return rf"/(?:{segment}/)*(?:{segment})?|\*"
+    return rf"(?:/(?:\.{{0,2}}{one}|\.{{3}})(?:{one}|\.)*)*/?|\*"
+
+
+def _codes(refused: frozenset[int]) -> list[str]:
+    """The two digits of every other byte, those with equal second digits together."""
+    rows: dict[str, str] = {}
+    for high in range(2, 16):
+        lows = "".join(f"{low:X}" for low in range(16) if 16 * high + low not in refused)
+        if lows:
+            rows[lows] = rows.get(lows, "") + f"{high:X}"
+    return [f"[{highs}][{'0-9A-F' if len(lows) == 16 else lows}]" for lows, highs in rows.items()]

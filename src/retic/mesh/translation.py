@@ -14,6 +14,9 @@ from retic import findings, graph
 from retic.mesh import grants, route, services, tables
 from retic.objects import routes
 
+# Of RE2; what proxies are started with leaves room (node.bootstrap).
+_MOST_INSTRUCTIONS = 10_000
+
 _GROUP = "gateway.networking.k8s.io"
 _DURATION = re.compile(r"(\d+)(h|ms|m|s)")
 _UNIT = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -211,10 +214,10 @@ def regex_fault(expression: str) -> str | None:
     options = re2.Options()
     options.log_errors = False
     try:
-        re2.compile(expression, options)
+        size = re2.compile(expression, options).programsize
     except re2.error as error:
         return str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
-    return None
+    return f"it is too large ({size} of {_MOST_INSTRUCTIONS} instructions)" if size > _MOST_INSTRUCTIONS else None
 
 
 def conditions(

@@ -10,6 +10,8 @@ _TYPE = "type.googleapis.com/envoy."
 AGENT = "agent"  # the one static cluster: the agent's discovery socket
 _ADS = {"ads": {}, "resource_api_version": "V3"}
 
+MOST_INSTRUCTIONS = 16384
+
 # Statistics are half of a cluster's memory, so only what somebody reads is kept. By the end of the name:
 KEPT_SUFFIXES = (
     "downstream_cx_total", "downstream_cx_active", "downstream_cx_overflow", "downstream_global_cx_overflow",
@@ -20,7 +22,7 @@ KEPT_SUFFIXES = (
     "upstream_rq_total", "upstream_rq_active", "upstream_rq_pending_overflow", "upstream_rq_retry",
     "upstream_rq_timeout", "membership_total", "membership_healthy", "ssl.handshake", "ssl.session_reused",
     "ssl.connection_error", "ssl.fail_verify_error", "ssl.fail_verify_no_cert", "ssl.fail_verify_san",
-    "rbac.allowed", "rbac.denied", "shadow_denied", "original_dst_host_invalid",
+    "rbac.allowed", "rbac.denied", "deny.denied", "allow.denied", "shadow_denied", "original_dst_host_invalid",
 )  # fmt: skip
 # and by its beginning:
 KEPT_PREFIXES = ("server.", "listener_manager.", "cluster_manager.", "control_plane.", "overload.", "retic.")
@@ -47,7 +49,7 @@ def make(
             "static_resources": {"clusters": [_agent(str(discovery))]},
             "stats_config": _stats(),
             "overload_manager": _overload(settings.heap_bytes, connections),
-            "layered_runtime": {"layers": [_shares()]},
+            "layered_runtime": {"layers": [_bounds(), _shares()]},
         },
         indent=1,
     ).encode()
@@ -67,6 +69,11 @@ def _discovery() -> dict[str, Any]:
         "cds_config": _ADS,
         "lds_config": _ADS,
     }
+
+
+def _bounds() -> dict[str, Any]:
+    """Envoy takes regular expressions of 100 instructions only; what is too large is found before (RT0207)."""
+    return {"name": "bounds", "static_layer": {"re2": {"max_program_size": {"error_level": MOST_INSTRUCTIONS}}}}
 
 
 def _shares() -> dict[str, Any]:
