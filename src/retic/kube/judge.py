@@ -15,12 +15,13 @@ import msgspec
 from retic import findings, graph, objects
 from retic.findings import catalogue
 from retic.kube import overlay
-from retic.mesh import faults, gateways, tables, verdicts
+from retic.mesh import faults, gateways, tables, verdicts, workloads
 from retic.sources import manifest_file, model
 
 Json = dict[str, Any]
 
-KINDS = frozenset({"GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", "ReferenceGrant"})
+_SECURITY = frozenset({"AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"})
+KINDS = frozenset({"GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", "ReferenceGrant"}) | _SECURITY
 """The kinds that are judged."""
 
 REFUSED: Mapping[str, str] = {
@@ -30,6 +31,9 @@ REFUSED: Mapping[str, str] = {
     "RT0011": "a value that the field does not allow means nothing",
     "RT0205": "a filter or field that is not carried out would answer 500",
     "RT0207": "an expression that RE2 does not accept matches nothing",
+    "RT0402": "a value that cannot be compared makes a policy refuse too much",
+    "RT0403": "an attribute that does not exist makes a policy refuse too much",
+    "RT0404": "without somebody to ask, all that the policy is for would be refused",
     "RT0307": "a listener whose check of clients would be left out is not served",
 }
 """Codes that refuse an object, and why no other object could mend it. The specification gives Gateways with a wrong
@@ -75,7 +79,8 @@ def _found(mesh: graph.Graph, value: Json) -> tuple[findings.Finding, ...]:
 
 
 def _ours(mesh: graph.Graph, value: Json) -> bool:
-    """Whether it concerns Retic: a Gateway of another class, or a route of other parents only, is not ours."""
+    """Whether it concerns Retic: a Gateway of another class, a route of other parents only, or a policy of a namespace
+    that is not enrolled, is not ours."""
     try:
         made = objects.decode(value)
     except (msgspec.ValidationError, KeyError):
@@ -89,6 +94,9 @@ def _ours(mesh: graph.Graph, value: Json) -> bool:
             return among.ask(gateways.ours, getattr(made, "spec").gateway_class_name)  # noqa: B009
         case "HTTPRoute" | "GRPCRoute":
             return bool(among.ask(verdicts.parents, ref))
+    if ref.kind in _SECURITY:
+        root = among.ask(workloads.settings, tables.ONE).system_namespace
+        return ref.namespace == root or among.ask(workloads.enrolled, ref.namespace)
     return True
 
 

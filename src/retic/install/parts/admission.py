@@ -5,6 +5,7 @@ from retic.install.parts import base
 from retic.install.template import Concat, V
 
 _GATEWAY_API = "gateway.networking.k8s.io"
+_SECURITY_API = "security.istio.io"
 GATEWAY_CLASS_API = f"{_GATEWAY_API}/v1"
 
 
@@ -36,6 +37,11 @@ def webhook() -> base.Tree:
                 "apiGroups": [_GATEWAY_API], "apiVersions": ["v1", "v1beta1"],
                 "operations": ["CREATE", "UPDATE"],
                 "resources": ["gateways", "httproutes", "grpcroutes", "referencegrants"],
+                "scope": "Namespaced",
+            }, {
+                "apiGroups": [_SECURITY_API], "apiVersions": ["v1", "v1beta1"],
+                "operations": ["CREATE", "UPDATE"],
+                "resources": ["authorizationpolicies", "peerauthentications", "requestauthentications"],
                 "scope": "Namespaced",
             }],
         }],
