@@ -14,6 +14,7 @@ from xds.core.v3 import cidr_pb2, extension_pb2
 from xds.type.matcher.v3 import ip_pb2, matcher_pb2
 
 from retic.envoy import packing, tls
+from retic.mesh import peer
 
 # A pod's chains for connections that arrive.
 HTTP, TCP = "http", "tcp"
@@ -28,19 +29,33 @@ _NOBODY = "0.0.0.0/32"
 Way = matcher_pb2.Matcher.OnMatch
 
 
-class Plaintext(msgspec.Struct, frozen=True):
-    """What arrives without the mesh's TLS: all of it when `open`, else what comes from `sources` (addresses) for
-    `http` or, with TLS, for `https` (ports)."""
+class Probes(msgspec.Struct, frozen=True):
+    """What may be a probe where plaintext is refused: what comes from `sources` (addresses) for `http` or, with TLS,
+    for `https` (ports)."""
 
-    open: bool
     sources: tuple[str, ...] = ()
     http: tuple[int, ...] = ()
     https: tuple[int, ...] = ()
 
 
-def inbound(http_ports: Iterable[int], plaintext: Plaintext) -> matcher_pb2.Matcher:
-    """Our own mTLS by its ALPN, and as HTTP whatever is made to one of `http_ports`; then the rest."""
+def inbound(http_ports: Iterable[int], taken: peer.Taken, probes: Probes) -> matcher_pb2.Matcher:
+    """Port by port where they differ in what they take: our own mTLS by its ALPN, and as HTTP whatever is made to one
+    of `http_ports`; then the rest."""
     declared = tuple(http_ports)
+    whole = _taken(declared, taken.whole, probes)
+    if not taken.ports:
+        return whole
+    ways = {each.port: Way(matcher=_taken(declared, each.terms, probes)) for each in taken.ports}
+    answer = _tree("destination_port", inputs.DestinationPortInput(), {str(port): way for port, way in ways.items()})
+    answer.on_no_match.CopyFrom(Way(matcher=whole))
+    return answer
+
+
+def _taken(declared: tuple[int, ...], terms: peer.Terms, probes: Probes) -> matcher_pb2.Matcher:
+    other = _open(declared) if terms.plaintext else _probed(probes)
+    if not terms.mtls:
+        # Our own TLS is ended nowhere here: to such a port it is an application's, as any other TLS.
+        return other.matcher if other is not None else matcher_pb2.Matcher()
     ours = _tree(
         "application_protocol",
         inputs.ApplicationProtocolInput(),
@@ -50,7 +65,6 @@ def inbound(http_ports: Iterable[int], plaintext: Plaintext) -> matcher_pb2.Matc
             f"'{tls.ALPN_TCP}'": _by_port_or(dict.fromkeys(declared, HTTP), _chain(TCP)),
         },
     )
-    other = _open(declared) if plaintext.open else _probed(plaintext)
     if other is not None:
         ours.on_no_match.CopyFrom(other)
     return ours
@@ -62,7 +76,7 @@ def _open(http_ports: tuple[int, ...]) -> Way:
     return _by_transport({"tls": _chain(PLAINTEXT_TCP), "raw_buffer": plain})
 
 
-def _probed(plaintext: Plaintext) -> Way | None:
+def _probed(plaintext: Probes) -> Way | None:
     """What may be a probe. That it is one, and not something else, is seen to in its chain."""
     ways = {}
     if plaintext.https:

@@ -11,11 +11,13 @@ from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, socket_opt
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2
 from envoy.extensions.local_address_selectors.filter_state_override.v3 import config_pb2
+from envoy.extensions.matching.common_inputs.transport_socket.v3 import transport_socket_inputs_pb2 as inputs
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
+from xds.core.v3 import extension_pb2 as xds_extension_pb2
 
-from retic.envoy import limits, names, packing, tls
-from retic.mesh import service
+from retic.envoy import limits, names, packing, riders, tls
+from retic.mesh import peer, service
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _SOL_SOCKET, _SO_MARK = 1, 36
@@ -66,12 +68,42 @@ def nowhere(name: str) -> cluster_pb2.Cluster:
     return cluster
 
 
-def address(name: str, identity: str) -> cluster_pb2.Cluster:
-    """One pod's address, whatever the port; `identity` "" for a pod outside the mesh: plaintext."""
+_EVERY_PORT = peer.Taken(peer.Terms(mtls=True, plaintext=False, secured=True))
+
+
+def address(name: str, identity: str, taken: peer.Taken = _EVERY_PORT) -> cluster_pb2.Cluster:
+    """One pod's address, whatever the port; `identity` "" for a pod outside the mesh: plaintext.
+
+    Ports of which callers are told to use plaintext are told apart by the port that the caller's proxy saw.
+    """
     cluster = _original_destination(name, limits.UPSTREAM_MARK)
-    if identity:
+    differing = [each.port for each in taken.ports if each.terms.secured is not taken.whole.secured]
+    if identity and differing:
+        _by_port(cluster, identity, taken.whole.secured, differing)
+    elif identity and taken.whole.secured:
         cluster.transport_socket.CopyFrom(tls.upstream((identity,)))
     return cluster
+
+
+_SOCKETS = {True: "mesh", False: "outside"}
+
+
+def _by_port(cluster: cluster_pb2.Cluster, identity: str, secured: bool, differing: Iterable[int]) -> None:
+    """By TLS at all ports but those that differ, or the other way round (Cluster, transport_socket_matcher)."""
+    cluster.transport_socket_matches.add(name=_SOCKETS[True], transport_socket=tls.upstream((identity,)))
+    cluster.transport_socket_matches.add(name=_SOCKETS[False], transport_socket=tls.plaintext())
+    tree = cluster.transport_socket_matcher.matcher_tree
+    said = inputs.FilterStateInput(key=riders.Rider.PORT.key)
+    tree.input.CopyFrom(packing.typed_xds("envoy.matching.inputs.transport_socket_filter_state", said))
+    for port in differing:
+        tree.exact_match_map.map[str(port)].action.CopyFrom(_socket(not secured))
+    cluster.transport_socket_matcher.on_no_match.action.CopyFrom(_socket(secured))
+
+
+def _socket(secured: bool) -> xds_extension_pb2.TypedExtensionConfig:
+    return packing.typed_xds(
+        "envoy.matching.action.transport_socket.name", inputs.TransportSocketNameAction(name=_SOCKETS[secured])
+    )
 
 
 def application() -> cluster_pb2.Cluster:

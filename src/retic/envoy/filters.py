@@ -5,7 +5,7 @@ stand in every listener from its first day, because adding one later would chang
 """
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from envoy.config.core.v3 import address_pb2, config_source_pb2, extension_pb2
@@ -21,7 +21,7 @@ from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
 from retic.envoy import authorization, limits, names, packing, several, tls
-from retic.mesh import policy, probes
+from retic.mesh import peer, policy, probes
 
 
 class Slot(enum.StrEnum):
@@ -168,10 +168,10 @@ def _take(made: http_rbac_pb2.RBAC | network_rbac_pb2.RBAC, stage: authorization
 
 
 class Plaintext(msgspec.Struct, frozen=True):
-    """What plaintext may do at a pod: everything when `open`, else what a kubelet at one of `sources` (IPv4
+    """What plaintext may do at a pod: everything at ports that take it, else what a kubelet at one of `sources` (IPv4
     addresses) does for the probes and hooks in the pod's spec."""
 
-    open: bool
+    taken: peer.Taken
     sources: tuple[str, ...] = ()
     probed: probes.Probes = probes.Probes()
 
@@ -184,23 +184,75 @@ def plaintext_requests(
     probe."""
     name = names.filter_slot(Slot.PLAINTEXT_HTTP, pod_uid)
     allowed = [_get(get) for get in what.probed.gets] + [_health(port) for port in what.probed.grpc]
-    rules = _from(what.sources, allowed)
-    if not what.open:
-        return packing.typed(name, http_rbac_pb2.RBAC(rules=rules))
-    count = http_rbac_pb2.RBAC(shadow_rules=rules, shadow_rules_stat_prefix=_counted(pod_uid))
+    mode = http_rbac_pb2.RBAC()
+    _by_mode(mode, pod_uid, what, _from(what.sources, allowed))
+    if _nowhere(what.taken, _taken):
+        return packing.typed(name, mode)
     exempt = authorization.Exempt(tuple(allowed), tuple(_sources(what.sources)))
     stages = authorization.stages(policies, http=True, exempt=exempt)
-    return several.filled(name, [packing.typed("mode", count), *(_http_stage(stage, pod_uid) for stage in stages)])
+    return several.filled(name, [packing.typed("mode", mode), *(_http_stage(stage, pod_uid) for stage in stages)])
 
 
 def plaintext_connections(pod_uid: str, what: Plaintext) -> extension_pb2.TypedExtensionConfig:
     """For Slot.PLAINTEXT: none of them is a probe that is looked into. Counted as requests are."""
-    made = deny_network(Slot.PLAINTEXT)
-    if what.open:
-        made.shadow_rules.CopyFrom(_from(what.sources, [_port(port) for port in what.probed.ports]))
-        made.shadow_rules_stat_prefix = _counted(pod_uid)
-        made.ClearField("rules")
+    made = network_rbac_pb2.RBAC(stat_prefix=f"{Slot.PLAINTEXT}.")
+    probed = _from(what.sources, [_port(port) for port in what.probed.ports])
+    _by_mode(made, pod_uid, what, _from((), []), probed)
     return packing.typed(names.filter_slot(Slot.PLAINTEXT, pod_uid), made)
+
+
+def _by_mode(
+    made: http_rbac_pb2.RBAC | network_rbac_pb2.RBAC,
+    pod_uid: str,
+    what: Plaintext,
+    closed: rbac_pb2.RBAC,
+    counted: rbac_pb2.RBAC | None = None,
+) -> None:
+    """`closed` is what passes at a port that takes no plaintext; `counted` what STRICT is said to let pass, the same
+    when left out. Where callers are told to use plaintext nothing is counted: in STRICT they would not."""
+    if not _everywhere(what.taken, _taken):
+        made.rules.CopyFrom(_or_where(what.taken, _taken, closed))
+    if not _nowhere(what.taken, _noted):
+        made.shadow_rules.CopyFrom(_or_where(what.taken, _not_noted, counted or closed))
+        made.shadow_rules_stat_prefix = _counted(pod_uid)
+
+
+def _taken(terms: peer.Terms) -> bool:
+    return terms.plaintext
+
+
+def _noted(terms: peer.Terms) -> bool:
+    return terms.plaintext and terms.secured
+
+
+def _not_noted(terms: peer.Terms) -> bool:
+    return not _noted(terms)
+
+
+def _everywhere(taken: peer.Taken, holds: Callable[[peer.Terms], bool]) -> bool:
+    return holds(taken.whole) and all(holds(each.terms) for each in taken.ports)
+
+
+def _nowhere(taken: peer.Taken, holds: Callable[[peer.Terms], bool]) -> bool:
+    return not holds(taken.whole) and not any(holds(each.terms) for each in taken.ports)
+
+
+def _or_where(
+    taken: peer.Taken, holds: Callable[[peer.Terms], bool], rules: rbac_pb2.RBAC
+) -> rbac_pb2.RBAC:
+    """What the rules allow, and everything at the ports where `holds`."""
+    ports = [_port(each.port) for each in taken.ports if holds(each.terms) is not holds(taken.whole)]
+    if not ports and not holds(taken.whole):
+        return rules
+    there = rbac_pb2.Permission(or_rules=rbac_pb2.Permission.Set(rules=ports))
+    if holds(taken.whole):
+        there = rbac_pb2.Permission(not_rule=there) if ports else rbac_pb2.Permission(any=True)
+    answer = rbac_pb2.RBAC()
+    answer.CopyFrom(rules)
+    answer.policies["ports"].CopyFrom(
+        rbac_pb2.Policy(permissions=[there], principals=[rbac_pb2.Principal(any=True)])
+    )
+    return answer
 
 
 def _counted(pod_uid: str) -> str:

@@ -23,6 +23,7 @@ from retic.mesh import network, service
 
 _LOCAL = "%DOWNSTREAM_LOCAL_ADDRESS%"
 _LOCAL_WITHOUT_PORT = "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"
+_LOCAL_PORT = "%DOWNSTREAM_LOCAL_PORT%"
 # Envoy fills it in from the connection itself, so the listener need not know its own namespace's path.
 _OWN_NAMESPACE = "%FILTER_STATE(envoy.network.network_namespace:PLAIN)%"
 
@@ -76,13 +77,12 @@ def inbound(
         listener.filter_chains.append(
             Chain(name=arrivals.PROBES_TLS, transport_socket=tls.probed(identity), filters=[_here(), manager])
         )
-    plaintext = arrivals.Plaintext(
-        open=may.open,
+    probes = arrivals.Probes(
         sources=may.sources,
         http=tuple(sorted({*may.probed.grpc, *(get.port for get in may.probed.gets if not get.tls)})),
         https=https,
     )
-    listener.filter_chain_matcher.CopyFrom(arrivals.inbound(http_ports, plaintext))
+    listener.filter_chain_matcher.CopyFrom(arrivals.inbound(http_ports, may.taken, probes))
     return listener
 
 
@@ -156,23 +156,20 @@ def _listener_filter(name: str, config: Message) -> listener_components_pb2.List
 
 def _http(namespace: str, who: Riders) -> Chain:
     manager = managers.as_filter(managers.outbound(namespace))
-    return Chain(name=arrivals.HTTP, filters=[riders.remember(who), manager])
+    return Chain(name=arrivals.HTTP, filters=[riders.remember({**who, riders.Rider.PORT: _LOCAL_PORT}), manager])
 
 
 def _tcp(namespace: str, who: Riders) -> list[Chain]:
-    places = (
-        (arrivals.TO_SERVICE, names.virtual(namespace, _LOCAL)),
-        (arrivals.TO_POD, names.address(namespace, _LOCAL_WITHOUT_PORT)),
-    )
+    to_service = {riders.Rider.CLUSTER: names.virtual(namespace, _LOCAL)}
+    to_pod = {
+        riders.Rider.CLUSTER: names.address(namespace, _LOCAL_WITHOUT_PORT), riders.Rider.PORT: _LOCAL_PORT,
+    }  # fmt: skip
     return [
         Chain(
             name=name,
-            filters=[
-                riders.remember({**who, riders.Rider.PROTOCOL: tls.ALPN_TCP, riders.Rider.CLUSTER: cluster}),
-                _on_demand(),
-            ],
+            filters=[riders.remember({**who, riders.Rider.PROTOCOL: tls.ALPN_TCP, **where}), _on_demand()],
         )
-        for name, cluster in places
+        for name, where in ((arrivals.TO_SERVICE, to_service), (arrivals.TO_POD, to_pod))
     ]
 
 

@@ -24,6 +24,7 @@ from retic.mesh import (
     gateways,
     network,
     nodes,
+    peers,
     policies,
     probes,
     routing,
@@ -149,10 +150,10 @@ def _listener(db: graph.Db, name: names.Name, key: Key) -> Message | None:
 
 
 def _plaintext(db: graph.Db, pod: service.Workload) -> filters.Plaintext:
-    """By the mesh's mode; to a pod that leaves the mesh plaintext may come, as it will when it is released."""
-    mode = db.ask(workloads.settings, tables.ONE).mode
+    """By the modes of its ports; to a pod that leaves the mesh plaintext may come, as it will when it is released."""
+    taken = db.ask(peers.taken, tables.Key(pod.namespace, pod.name))
     return filters.Plaintext(
-        open=mode == "PERMISSIVE" or pod.role is not service.Role.WORKLOAD,
+        taken=taken if pod.role is service.Role.WORKLOAD else taken.opened,
         sources=db.ask(nodes.sources, pod.node),
         probed=db.ask(probes.of, tables.Key(pod.namespace, pod.name)),
     )
@@ -265,9 +266,9 @@ def _address(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     # balancers of clouds that give all of them addresses of one network.
     if found is None or not found.secured:
         return clusters.address(str(name), "")
-    return clusters.address(
-        str(name), network.identity(settings.trust_domain, found.namespace, found.account)
-    )
+    taken = db.ask(peers.taken, tables.Key(found.namespace, found.name))
+    identity = network.identity(settings.trust_domain, found.namespace, found.account)
+    return clusters.address(str(name), identity, taken)
 
 
 def _endpoints(db: graph.Db, name: names.Name, key: Key) -> Message | None:

@@ -26,6 +26,8 @@ class Rider(enum.Enum):
     IDENTITY = ("envoy.tls.certificate_mappers.on_demand_secret", "envoy.hashable_string", True)
     # Part of the pool's key by Envoy's own doing (TransportSocketOptions); only TCP sets it.
     PROTOCOL = ("envoy.network.application_protocols", "envoy.network.application_protocols", True)
+    # The port that was called: a pod's address is one cluster for all ports, and some of them may take plaintext only.
+    PORT = ("retic.port", "envoy.hashable_string", True)
     # Read by the TCP proxy itself, never by a pool.
     CLUSTER = ("envoy.tcp_proxy.cluster", "envoy.tcp_proxy.cluster", False)
 

@@ -25,11 +25,7 @@ def targets(
     return (*((spec.target_ref,) if spec.target_ref else ()), *spec.target_refs)
 
 
-@graph.query
-def pod_labels(db: graph.Db, key: tables.Key) -> dict[str, str] | None:
-    """A pod's labels, which change seldom; None when there is no such pod."""
-    pod = db.get(tables.PODS, key)
-    return None if pod is None else pod.metadata.labels
+pod_labels = workloads.pod_labels
 
 
 def around(db: graph.Db, index: "graph.Index[str, tables.Key]", namespace: str) -> list[tables.Key]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from retic import graph
-from retic.mesh import network, service, tables, workloads
+from retic.mesh import network, peers, service, tables, workloads
 from retic.objects import core, discovery
 
 # Kubernetes' own appProtocols (KEP-3726), IANA names, and Istio's port-name prefixes.
@@ -135,7 +135,8 @@ def _endpoint(db: graph.Db, address: str, number: int, said: discovery.Endpoint)
     zone, state = said.zone or "", _state(said.conditions)
     if who is None or who.role is service.Role.GATEWAY:
         return service.Endpoint(address, number, zone, "", "", secured=False, state=state)
-    return service.Endpoint(address, number, zone, who.account, who.namespace, who.secured, state)
+    secured = who.secured and db.ask(peers.taken, tables.Key(who.namespace, who.name)).at(number).secured
+    return service.Endpoint(address, number, zone, who.account, who.namespace, secured, state)
 
 
 def _state(conditions: discovery.EndpointConditions) -> service.State:

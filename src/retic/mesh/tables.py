@@ -65,6 +65,21 @@ POLICIES = graph.table("authorizationpolicies", Key, security.AuthorizationPolic
 PEER_AUTHENTICATIONS = graph.table("peerauthentications", Key, security.PeerAuthentication)
 REQUEST_AUTHENTICATIONS = graph.table("requestauthentications", Key, security.RequestAuthentication)
 
+
+
+class Former(msgspec.Struct, frozen=True):
+    """What a PeerAuthentication was before a change that is on its way, the latest last; None where there was none.
+
+    `is_told`: callers still go by the latest of these. Who fills it knows how long news take; without a row a change
+    is there at once.
+    """
+
+    was: tuple[security.PeerAuthentication | None, ...]
+    is_told: bool
+
+
+FORMER = graph.table("former peerauthentications", Key, Former)
+
 TABLES: dict[str, graph.Table[Key, objects.Object]] = {
     "Pod": PODS,  # type: ignore[dict-item]
     "Service": SERVICES,  # type: ignore[dict-item]
@@ -130,7 +145,7 @@ def _grant_namespace(_: Key, grant: gateway.ReferenceGrant) -> Iterable[str]:
     return [grant.metadata.namespace]
 
 
-def _namespace(key: Key, _: objects.Object) -> Iterable[str]:
+def _namespace(key: Key, _: object) -> Iterable[str]:
     return [key.namespace]
 
 
@@ -139,6 +154,7 @@ def _gateway_class(_: Key, value: gateway.Gateway) -> Iterable[str]:
 
 
 PODS_BY_ADDRESS = graph.index(PODS, _pod_address)
+PODS_BY_NAMESPACE = graph.index(PODS, _namespace, name="pods.by_namespace")
 PODS_BY_NODE = graph.index(PODS, _pod_node)
 PODS_BY_PLACE = graph.index(PODS, _pod_place)
 PODS_BY_UID = graph.index(PODS, _pod_uid)
@@ -153,6 +169,7 @@ POLICIES_BY_NAMESPACE = graph.index(POLICIES, _namespace, name="authorizationpol
 PEER_AUTHENTICATIONS_BY_NAMESPACE = graph.index(
     PEER_AUTHENTICATIONS, _namespace, name="peerauthentications.by_namespace"
 )
+FORMER_BY_NAMESPACE = graph.index(FORMER, _namespace, name="former.by_namespace")
 REQUEST_AUTHENTICATIONS_BY_NAMESPACE = graph.index(
     REQUEST_AUTHENTICATIONS, _namespace, name="requestauthentications.by_namespace"
 )

@@ -31,6 +31,13 @@ def enrolled(db: graph.Db, namespace: str) -> bool:
 
 
 @graph.query
+def pod_labels(db: graph.Db, key: tables.Key) -> dict[str, str] | None:
+    """A pod's labels, which change seldom; None when there is no such pod."""
+    pod = db.get(tables.PODS, key)
+    return None if pod is None else pod.metadata.labels
+
+
+@graph.query
 def workload(db: graph.Db, key: tables.Key) -> service.Workload | None:
     """A pod bound to a node: None when there is none, or when it is over. Its address may not be known yet."""
     pod = db.get(tables.PODS, key)
