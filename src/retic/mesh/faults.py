@@ -1,7 +1,19 @@
 """Faults of meaning, object by object: what is well formed and yet does not do what its author expects."""
 
 from retic import findings, graph
-from retic.mesh import fields, gateways, labels, network, policies, routing, rules, service, services, tables
+from retic.mesh import (
+    faults_peer,
+    fields,
+    gateways,
+    labels,
+    network,
+    policies,
+    routing,
+    rules,
+    service,
+    services,
+    tables,
+)
 from retic.objects import gateway, routes
 
 Faults = tuple[findings.Fault, ...]
@@ -29,6 +41,8 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
         case "AuthorizationPolicy":
             found = db.ask(policies.of, key)
             return found.faults if found else ()
+        case "PeerAuthentication":
+            return faults_peer.of(db, ref)
         case "Node":
             return tuple(labels.node(db, ref))
     return ()

@@ -13,7 +13,7 @@ from retic import findings
 
 
 class Mode(enum.StrEnum):
-    """STRICT takes the mesh's TLS, DISABLE plaintext (and whatever else an application's bytes are), PERMISSIVE both."""
+    """STRICT takes the mesh's TLS, DISABLE everything else (an application's bytes as they are), PERMISSIVE both."""
 
     STRICT = "STRICT"
     PERMISSIVE = "PERMISSIVE"

@@ -107,10 +107,10 @@ def taken(db: graph.Db, key: tables.Key) -> peer.Taken:
     steps = itertools.zip_longest(mesh.before, own.before)
     layers = [peer.Layers(m if m is not None else mesh.now, o if o is not None else own.now) for m, o in steps]
     before = [peer.compose(default, each, labels) for each in layers]
-    all_of_them = (now, told, *before)
-    ports = sorted({each.port for one in all_of_them for each in one.ports})
-
-    def terms(number: int) -> peer.Terms:
-        return peer.terms(*(one.at(number).mode for one in (now, told)), (one.at(number).mode for one in before))
-
-    return peer.taken(terms(0), [peer.PortTerms(number, terms(number)) for number in ports])
+    ports = sorted({each.port for one in (now, told, *before) for each in one.ports})
+    at_ports = [
+        peer.terms(now.at(number).mode, told.at(number).mode, (one.at(number).mode for one in before))
+        for number in ports
+    ]
+    whole = peer.terms(now.whole.mode, told.whole.mode, (one.whole.mode for one in before))
+    return peer.taken(whole, [peer.PortTerms(*each) for each in zip(ports, at_ports, strict=True)])

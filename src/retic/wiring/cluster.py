@@ -20,7 +20,7 @@ from retic.kube import run as controllers
 from retic.kube import settings as told
 from retic.sources import api, store
 from retic.sources.api import kinds
-from retic.wiring import inputs, networks, peers, tasks
+from retic.wiring import inputs, modes, networks, peers, tasks
 
 log = structlog.get_logger("retic.control")
 
@@ -52,7 +52,8 @@ async def _run(config: settings.Config, stop: asyncio.Event) -> None:
         db = inputs.mesh(found.settings)
         news = asyncio.Condition()
         changed = tasks.Notifier(news)
-        kept = store.Store(db, found.rows, changed)
+        changes = modes.Changes(db, found.rows)
+        kept = store.Store(db, changes.rows, changed)
         reading = kinds.mesh(config.namespace)
         following = asyncio.create_task(api.reflect(cluster, reading, kept), name="objects")
         opening = asyncio.create_task(_certificates(cluster, db, config), name="authority")
@@ -61,9 +62,10 @@ async def _run(config: settings.Config, stop: asyncio.Event) -> None:
             # Before the whole list is there, an answer to a proxy would take away what it has.
             await tasks.until(stop, following, asyncio.create_task(tasks.synced(kept, news)))
             if not stop.is_set():
+                changes.begin()
                 replica = _Replica(config, cluster, db, kept, opening.result(), changed)
                 draining = drain.follow(cluster, config.namespace, _draining(db, found, config))
-                await replica.run(stop, following, draining)
+                await replica.run(stop, following, draining, changes.run())
         finally:
             for task in (following, opening):
                 task.cancel()

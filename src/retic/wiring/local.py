@@ -15,9 +15,9 @@ from retic.envoy import resources
 from retic.identity import attest, authority, current
 from retic.identity import server as identity_server
 from retic.identity import service as identity_service
-from retic.mesh import network, tables
+from retic.mesh import network
 from retic.sources import store, stream
-from retic.wiring import inputs, tasks
+from retic.wiring import inputs, modes, tasks
 
 log = structlog.get_logger("retic.control")
 
@@ -27,7 +27,8 @@ async def run(config: settings.Config, stop: asyncio.Event) -> None:
     db = inputs.mesh(_settings(config))
     news = asyncio.Condition()
     changed = tasks.Notifier(news)
-    kept = store.Store(db, tables.changes, changed)
+    changes = modes.Changes(db)
+    kept = store.Store(db, changes.rows, changed)
     refusals = Refusals(changed)
     discovery = ads.Server(
         db,
@@ -42,17 +43,20 @@ async def run(config: settings.Config, stop: asyncio.Event) -> None:
     answers = Answers(config, db, kept, discovery, refusals, news)
     api = control.Server(control_service.Service(answers, config.folder), config.folder / "control.sock")
     following = asyncio.create_task(stream.follow(config.folder / "cluster.sock", kept))
+    changing = asyncio.create_task(changes.run())
     await api.start()
     rpc: list[grpc.aio.Server] = []
     try:
         # Before the whole list is there, an answer to a proxy would take away what it has.
         await tasks.until(stop, following, asyncio.create_task(tasks.synced(kept, news)))
         if not stop.is_set():
+            changes.begin()
             rpc = await _serve(config, db, discovery)
             log.info("control plane is up", listen=config.listen)
-            await tasks.until(stop, following)
+            await tasks.until(stop, following, changing)
     finally:
         following.cancel()
+        changing.cancel()
         await api.close()
         await asyncio.gather(*(server.stop(grace=0.5) for server in rpc))
 
