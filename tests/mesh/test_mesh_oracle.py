@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from retic import findings, graph, wiring, xds
 from retic.envoy import names, resources
 from retic.mesh import faults, network, tables
-from retic.objects import core, discovery, gateway, meta, pods, routes
+from retic.objects import core, discovery, gateway, meta, pods, routes, security
 
 NAMESPACES = ("a", "b")
 SERVICES = ("s", "t")
@@ -156,8 +156,21 @@ def machines(draw):
     return core.Node(metadata=meta.Metadata(name="node-1"), spec=spec, status=core.NodeStatus((address,)))
 
 
+@st.composite
+def peer_authentications(draw):
+    mutual = st.sampled_from(["DISABLE", "PERMISSIVE", "STRICT", "UNSET"]).map(security.MutualTLS)
+    spec = security.PeerAuthenticationSpec(
+        selector=draw(st.sampled_from([None, security.WorkloadSelector({tables.MESH_LABEL: "disabled"})])),
+        mtls=draw(mutual),
+        port_level_mtls=draw(st.dictionaries(st.sampled_from(["80", "8080"]), mutual, max_size=1)),
+    )
+    name = metadata(draw(st.sampled_from(["m", "n"])), draw(st.sampled_from(["retic-system", "a"])))
+    return security.PeerAuthentication(metadata=name, spec=spec)
+
+
 OBJECTS = st.one_of(
-    services(), pod(), slices(), http_routes(), gateways(), grants(), secrets(), namespaces(), machines()
+    services(), pod(), slices(), http_routes(), gateways(), grants(), secrets(), namespaces(), machines(),
+    peer_authentications(),
 )
 SETTINGS = st.builds(
     network.Settings, enrolment=st.sampled_from(["all", "labelled"]), mode=st.sampled_from(["STRICT", "PERMISSIVE"])

@@ -37,6 +37,10 @@ class Probes(msgspec.Struct, frozen=True):
     http: tuple[int, ...] = ()
     https: tuple[int, ...] = ()
 
+    def at(self, port: int) -> "Probes":
+        """Those at one port."""
+        return Probes(self.sources, _only(self.http, port), _only(self.https, port))
+
 
 def inbound(http_ports: Iterable[int], taken: peer.Taken, probes: Probes) -> matcher_pb2.Matcher:
     """Port by port where they differ in what they take: our own mTLS by its ALPN, and as HTTP whatever is made to one
@@ -45,10 +49,17 @@ def inbound(http_ports: Iterable[int], taken: peer.Taken, probes: Probes) -> mat
     whole = _taken(declared, taken.whole, probes)
     if not taken.ports:
         return whole
-    ways = {each.port: Way(matcher=_taken(declared, each.terms, probes)) for each in taken.ports}
-    answer = _tree("destination_port", inputs.DestinationPortInput(), {str(port): way for port, way in ways.items()})
+    ways = {
+        str(each.port): Way(matcher=_taken(_only(declared, each.port), each.terms, probes.at(each.port)))
+        for each in taken.ports
+    }
+    answer = _tree("destination_port", inputs.DestinationPortInput(), ways)
     answer.on_no_match.CopyFrom(Way(matcher=whole))
     return answer
+
+
+def _only(ports: tuple[int, ...], port: int) -> tuple[int, ...]:
+    return (port,) if port in ports else ()
 
 
 def _taken(declared: tuple[int, ...], terms: peer.Terms, probes: Probes) -> matcher_pb2.Matcher:

@@ -8,6 +8,8 @@ from retic.objects import pods, security
 
 Fault = findings.Fault
 
+_FIRST = "it is older, or of the same age and first by name"
+
 
 def of(db: graph.Db, ref: findings.Ref) -> tuple[Fault, ...]:
     """The faults of the object as it stands among others; none when there is no such object."""
@@ -58,7 +60,7 @@ def _older_of_scope(db: graph.Db, ref: findings.Ref) -> Iterator[Fault]:
     oldest = next((rule.origin for rule in db.ask(peers.story, ref.namespace).now if not rule.labels), ref)
     if oldest != ref:
         yield Fault(
-            "RT0426", ref, "spec", f"{oldest} is older and for all pods of {ref.namespace} too: this one does nothing",
+            "RT0426", ref, "spec", f"{oldest} is for all pods of {ref.namespace} too and counts instead: {_FIRST}",
             "keep one of them, or add a selector to this one",
         )
 
@@ -96,7 +98,7 @@ def _older_of_pods(db: graph.Db, ref: findings.Ref, around: list[tables.Key]) ->
             more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
             yield Fault(
                 "RT0426", ref, "spec.selector",
-                f"{rule.origin} is older and selects pod {taken[0]}{more} too: this one does nothing there",
+                f"{rule.origin} selects pod {taken[0]}{more} too and counts there instead: {_FIRST}",
                 "let each pod be selected by one PeerAuthentication only",
             )
 
