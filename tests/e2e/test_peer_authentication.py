@@ -181,7 +181,7 @@ def test_no_request_is_lost_on_the_way_to_disable_and_back(world):
         "HTTP/1": ["http://web/"],
         "a connection each": ["http://web/", "--new-connections"],
         "by address": [f"http://{web}:8080/"],
-        "TCP": ["tcp://web:7001"],
+        "TCP": ["tcp://web:7002"],
     }
     labels = {"app": "web"}
     ways = (
@@ -195,7 +195,7 @@ def test_no_request_is_lost_on_the_way_to_disable_and_back(world):
     running_load = load.Load(world.mesh, 48, pod="caller", kinds=kinds, node="node-2")
     try:
         for mode, how in ways:
-            ports = {8080: mode, 8090: "DISABLE", 7001: mode}
+            ports = {8080: mode, 8090: "DISABLE", 7001: mode, 7002: mode}
             live.write(world.mesh, "web-policy.yaml", policy("web", "STRICT", labels=labels, ports=ports))
             _written(world, mode)
             wait.until(lambda want=how: world.called("http://web/") == want, f"{mode}: {how}", 15)

@@ -127,7 +127,8 @@ class Case:
 def _validatable(cluster: cluster_pb2.Cluster) -> cluster_pb2.Cluster:
     """Envoy 1.40 in validation mode falls over when a cluster of its first phase has secrets on the ADS
     stream, which does not exist there; as EDS the same transport socket is looked at without harm."""
-    if cluster.HasField("transport_socket") and cluster.type == cluster_pb2.Cluster.ORIGINAL_DST:
+    secured = cluster.HasField("transport_socket") or cluster.transport_socket_matches
+    if secured and cluster.type == cluster_pb2.Cluster.ORIGINAL_DST:
         cluster.type = cluster_pb2.Cluster.EDS
         cluster.eds_cluster_config.eds_config.CopyFrom(tls.ads())
         cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
