@@ -34,6 +34,9 @@ REFUSED: Mapping[str, str] = {
     "RT0402": "a value that cannot be compared makes a policy refuse too much",
     "RT0403": "an attribute that does not exist makes a policy refuse too much",
     "RT0404": "without somebody to ask, all that the policy is for would be refused",
+    "RT0421": "without a selector, what it says of ports would do nothing",
+    "RT0422": "what it says of a port that is none would do nothing",
+    "RT0424": "in the mesh's own namespace a policy with a selector is for nobody",
     "RT0307": "a listener whose check of clients would be left out is not served",
 }
 """Codes that refuse an object, and why no other object could mend it. The specification gives Gateways with a wrong
