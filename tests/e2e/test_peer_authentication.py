@@ -3,8 +3,10 @@
 import json
 import pathlib
 import shutil
+import time
 
 import live
+import pod_probes
 import pod_session
 import pytest
 import rough_load as load
@@ -98,6 +100,23 @@ def test_calls_to_a_pods_own_address_go_by_the_mode_of_the_port(world):
     assert seen == ["mtls", "plaintext", "plaintext"]
 
 
+def test_endpoints_of_one_service_each_have_theirs(world):
+    """A STRICT and a DISABLE pod behind one Service, on connections that are kept."""
+    found = {(got["json"]["version"], "x-forwarded-client-cert" in got["json"]["headers"]) for got in (
+        world.inside.http("http://mixed/", headers=IDENTITY) for _ in range(30)
+    )}  # fmt: skip
+    assert found == {("web", True), ("plain", False)}
+
+
+def test_gateways_call_as_pods_do(world):
+    seen = [pod_probes.http(f"http://127.0.0.1:18521/{path}", headers=IDENTITY) for path in ("", "other")]
+    assert [(got["status"], got["json"]["version"]) for got in seen] == [(200, "web"), (200, "other")]
+    identities = [got["json"]["headers"].get("x-forwarded-client-cert", "") for got in seen]
+    assert "URI=spiffe://cluster.local/ns/default/sa/door" in identities[0]
+    assert identities[1] == ""
+    assert all("admin" not in got["text"] for got in seen)
+
+
 def test_ports_without_http_have_modes_too(world):
     banner = world.beside.say(world.address["web"], 7001)["lines"]
     assert outsider.STRANGER in banner[0], "PERMISSIVE: plaintext passes"
@@ -174,8 +193,8 @@ def test_strict_and_permissive_change_at_once_under_open_connections(world):
 
 
 def test_no_request_is_lost_on_the_way_to_disable_and_back(world):
-    """All ways between the three modes, at a port under load by its Service, by its address and with new connections;
-    held connections go on."""
+    """STRICT to DISABLE and back, to PERMISSIVE and back, at ports under load by Service, by address and with new
+    connections; held connections go on."""
     web = world.address["web"]
     kinds = {
         "HTTP/1": ["http://web/"],
@@ -184,15 +203,13 @@ def test_no_request_is_lost_on_the_way_to_disable_and_back(world):
         "TCP": ["tcp://web:7002"],
     }
     labels = {"app": "web"}
-    ways = (
-        ("DISABLE", "plaintext"), ("STRICT", "mtls"), ("PERMISSIVE", "mtls"), ("DISABLE", "plaintext"),
-        ("PERMISSIVE", "mtls"), ("STRICT", "mtls"),
-    )  # fmt: skip
+    ways = (("DISABLE", "plaintext"), ("STRICT", "mtls"), ("PERMISSIVE", "mtls"), ("STRICT", "mtls"))
     world.inside.hold("older", "web", 7001)
     world.inside.talk("older", "")
     restarts = [p["restarts"] for p in live.pods(world.mesh, "web-")]
     before = world.steady()
-    running_load = load.Load(world.mesh, 48, pod="caller", kinds=kinds, node="node-2")
+    begin = time.monotonic()
+    running_load = load.Load(world.mesh, 26, pod="caller", kinds=kinds, node="node-2")
     try:
         for mode, how in ways:
             ports = {8080: mode, 8090: "DISABLE", 7001: mode, 7002: mode}
@@ -202,6 +219,7 @@ def test_no_request_is_lost_on_the_way_to_disable_and_back(world):
             wanted = "closed" if mode == "STRICT" else "open"
             wait.until(lambda want=wanted: world.plaintext("web") == want, f"{mode}: {wanted}", 15)
             assert world.called(f"http://{web}:8080/") == how
+            print(f"{mode} after {time.monotonic() - begin:.1f} s")
             assert world.inside.talk("older", "still\n").endswith("still\n")
         assert running_load.running(), "the load went on throughout"
         results = running_load.results()
