@@ -6,9 +6,24 @@ end: a call that somebody gave up may still be in flight. With one reference hel
 """
 
 import os
+import pathlib
+
+import pytest
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import grpc.aio
 
 grpc.aio.init_grpc_aio()
+
+
+# Tests that start meshes by the command share what a machine has one of: ports, names, what is left afterwards.
+_ONE_AT_A_TIME = {"cli", "demo", "e2e", "local"}
+
+
+def pytest_collection_modifyitems(items):
+    """For `make test`, which runs two tests at once (pytest-xdist, --dist loadgroup): those run one after another."""
+    for item in items:
+        below = item.path.relative_to(pathlib.Path(__file__).parent).parts
+        if below[0] in _ONE_AT_A_TIME:
+            item.add_marker(pytest.mark.xdist_group("machine"))
