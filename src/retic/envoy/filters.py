@@ -20,8 +20,8 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
-from retic.envoy import authorization, limits, names, packing, several, tls
-from retic.mesh import peer, policy, probes
+from retic.envoy import authorization, limits, names, packing, several, tls, tokens
+from retic.mesh import peer, policy, probes, token
 
 
 class Slot(enum.StrEnum):
@@ -130,10 +130,14 @@ def deny_network(slot: Slot) -> network_rbac_pb2.RBAC:
 
 
 def requests(
-    slot: str, whose: str, policies: Iterable[policy.Policy]
+    slot: str, whose: str, policies: Iterable[policy.Policy], issuers: tuple[token.Issuer, ...] = (), *,
+    routed: bool = False,
 ) -> extension_pb2.TypedExtensionConfig:
-    """For Slot.AUTHORIZATION of a pod or a gateway: what requests pass. `whose` begins the counters of dry runs."""
-    return several.filled(slot, [_http_stage(stage, whose) for stage in authorization.stages(policies, http=True)])
+    """For Slot.AUTHORIZATION of a pod or a gateway: what requests pass. `whose` begins the counters of dry runs,
+    `routed`: whether routes are chosen by what a request says."""
+    stages = [_http_stage(stage, whose) for stage in authorization.stages(policies, http=True)]
+    # Tokens first: policies read what was found in them.
+    return several.filled(slot, [*tokens.filters(issuers, routed=routed), *stages])
 
 
 _OF_TCP = {
@@ -177,7 +181,7 @@ class Plaintext(msgspec.Struct, frozen=True):
 
 
 def plaintext_requests(
-    pod_uid: str, what: Plaintext, policies: Iterable[policy.Policy] = ()
+    pod_uid: str, what: Plaintext, policies: Iterable[policy.Policy] = (), issuers: tuple[token.Issuer, ...] = ()
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.PLAINTEXT_HTTP. Of a probe: that port, GET, and that request target to the letter; or gRPC's health
     check. Where everything is allowed, what would be refused otherwise is counted, and policies decide of what is no
@@ -189,8 +193,9 @@ def plaintext_requests(
     if _nowhere(what.taken, _taken):
         return packing.typed(name, mode)
     exempt = authorization.Exempt(tuple(allowed), tuple(_sources(what.sources)))
-    stages = authorization.stages(policies, http=True, exempt=exempt)
-    return several.filled(name, [packing.typed("mode", mode), *(_http_stage(stage, pod_uid) for stage in stages)])
+    stages = [_http_stage(stage, pod_uid) for stage in authorization.stages(policies, http=True, exempt=exempt)]
+    first = packing.typed("mode", mode)
+    return several.filled(name, [first, *tokens.filters(issuers, routed=False), *stages])
 
 
 def plaintext_connections(pod_uid: str, what: Plaintext) -> extension_pb2.TypedExtensionConfig:

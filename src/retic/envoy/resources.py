@@ -31,6 +31,7 @@ from retic.mesh import (
     service,
     services,
     tables,
+    tokens,
     workloads,
 )
 
@@ -167,10 +168,11 @@ def _slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     if slot is filters.Slot.PLAINTEXT:
         return filters.plaintext_connections(pod.uid, _plaintext(db, pod))
     applying = db.ask(policies.applying, tables.Key(pod.namespace, pod.name))
-    if slot is filters.Slot.PLAINTEXT_HTTP:
-        return filters.plaintext_requests(pod.uid, _plaintext(db, pod), applying)
-    if slot is filters.Slot.AUTHORIZATION:
-        return filters.requests(str(name), pod.uid, applying)
+    if slot.http:
+        issuers = db.ask(tokens.applying, tables.Key(pod.namespace, pod.name))
+        if slot is filters.Slot.PLAINTEXT_HTTP:
+            return filters.plaintext_requests(pod.uid, _plaintext(db, pod), applying, issuers)
+        return filters.requests(str(name), pod.uid, applying, issuers)
     return filters.connections(slot, pod.uid, applying)
 
 
@@ -178,8 +180,9 @@ def _gateway_slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     slot, namespace, gateway = name.parts
     if key.client != f"gateway/{namespace}/{gateway}" or slot != filters.Slot.AUTHORIZATION:
         return None
-    applying = db.ask(policies.at_gateway, tables.Key(namespace, gateway))
-    return filters.requests(str(name), f"{namespace}/{gateway}", applying)
+    owner = tables.Key(namespace, gateway)
+    applying, issuers = db.ask(policies.at_gateway, owner), db.ask(tokens.at_gateway, owner)
+    return filters.requests(str(name), f"{namespace}/{gateway}", applying, issuers, routed=True)
 
 
 def _gateway(db: graph.Db, name: names.Name, key: Key) -> Message | None:

@@ -4,12 +4,13 @@ So a listener has one slot for all that policy asks for, and never changes (envo
 ExecuteFilterAction.filter_chain).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from envoy.config.core.v3 import extension_pb2
 from envoy.extensions.common.matching.v3 import extension_matcher_pb2
 from envoy.extensions.filters.http.composite.v3 import composite_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
+from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2
 from xds.type.matcher.v3 import matcher_pb2
 
 from retic.envoy import packing
@@ -28,14 +29,32 @@ def filled(name: str, filters: Sequence[Filter]) -> Filter:
         return packing.typed(name, rbac_pb2.RBAC())
     if len(filters) == 1 and filters[0].typed_config.type_url == RBAC:
         return Filter(name=name, typed_config=filters[0].typed_config)
-    action = composite_pb2.ExecuteFilterAction(
-        filter_chain=composite_pb2.FilterChainConfiguration(typed_config=filters)
+    return _composite(name, matcher_pb2.Matcher(on_no_match=_run(filters)))
+
+
+def by_port(name: str, chains: Mapping[int, Sequence[Filter]], otherwise: Sequence[Filter]) -> Filter:
+    """One filter, to be one of several, that runs the chain of the port that the request was sent to."""
+    port = packing.typed_xds("port", network_inputs_pb2.DestinationPortInput())
+    tree = matcher_pb2.Matcher.MatcherTree(input=port)
+    for number, filters in chains.items():
+        tree.exact_match_map.map[str(number)].CopyFrom(_run(filters))
+    made = matcher_pb2.Matcher(matcher_tree=tree)
+    if otherwise:
+        made.on_no_match.CopyFrom(_run(otherwise))
+    return _composite(name, made)
+
+
+def _run(filters: Sequence[Filter]) -> matcher_pb2.Matcher.OnMatch:
+    chain = composite_pb2.FilterChainConfiguration(typed_config=filters)
+    return matcher_pb2.Matcher.OnMatch(
+        action=packing.typed_xds("run", composite_pb2.ExecuteFilterAction(filter_chain=chain))
     )
-    always = matcher_pb2.Matcher.OnMatch(action=packing.typed_xds("run", action))
+
+
+def _composite(name: str, matcher: matcher_pb2.Matcher) -> Filter:
     return packing.typed(
         name,
         extension_matcher_pb2.ExtensionWithMatcher(
-            extension_config=packing.typed("composite", composite_pb2.Composite()),
-            xds_matcher=matcher_pb2.Matcher(on_no_match=always),
+            extension_config=packing.typed("composite", composite_pb2.Composite()), xds_matcher=matcher
         ),
     )

@@ -37,6 +37,8 @@ REFUSED: Mapping[str, str] = {
     "RT0421": "without a selector, what it says of ports would do nothing",
     "RT0422": "what it says of a port that is none would do nothing",
     "RT0424": "in the mesh's own namespace a policy with a selector is for nobody",
+    "RT0411": "without keys that can be used, an issuer's tokens would be refused",
+    "RT0412": "a private key in an object is known to whoever may read it",
     "RT0307": "a listener whose check of clients would be left out is not served",
 }
 """Codes that refuse an object, and why no other object could mend it. The specification gives Gateways with a wrong

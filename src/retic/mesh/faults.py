@@ -13,6 +13,7 @@ from retic.mesh import (
     service,
     services,
     tables,
+    tokens,
 )
 from retic.objects import gateway, routes
 
@@ -39,13 +40,21 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
         case "Pod":
             return tuple(labels.pod(db, ref))
         case "AuthorizationPolicy":
-            found = db.ask(policies.of, key)
-            return found.faults if found else ()
+            return _policy(db, ref, key)
+        case "RequestAuthentication":
+            return tokens.faults(db, key)
         case "PeerAuthentication":
             return faults_peer.of(db, ref)
         case "Node":
             return tuple(labels.node(db, ref))
     return ()
+
+
+def _policy(db: graph.Db, ref: findings.Ref, key: tables.Key) -> Faults:
+    found, meaning = db.get(tables.POLICIES, key), db.ask(policies.of, key)
+    if found is None or meaning is None:
+        return ()
+    return meaning.faults + tokens.asked_in_vain(db, ref, found.spec)
 
 
 def _parents(db: graph.Db, ref: findings.Ref) -> Faults:

@@ -48,6 +48,21 @@ class One(msgspec.Struct, frozen=True):
 
 ONE = One()
 
+
+class Uri(msgspec.Struct, frozen=True, order=True):
+    """Where a document is fetched from."""
+
+    uri: str
+
+
+class KeySet(msgspec.Struct, frozen=True):
+    """What came of fetching an issuer's keys: the last document ("" for none ever), and why there is no newer one (""
+    if the last fetch went well)."""
+
+    text: str = ""
+    reason: str = ""
+
+
 SETTINGS = graph.table("settings", One, network.Settings)
 PODS = graph.table("pods", Key, pods.Pod)
 SERVICES = graph.table("services", Key, core.Service)
@@ -64,6 +79,7 @@ GRPC_ROUTES = graph.table("grpcroutes", Key, routes.GRPCRoute)
 POLICIES = graph.table("authorizationpolicies", Key, security.AuthorizationPolicy)
 PEER_AUTHENTICATIONS = graph.table("peerauthentications", Key, security.PeerAuthentication)
 REQUEST_AUTHENTICATIONS = graph.table("requestauthentications", Key, security.RequestAuthentication)
+KEY_SETS = graph.table("keysets", Uri, KeySet)
 
 
 
@@ -172,6 +188,15 @@ PEER_AUTHENTICATIONS_BY_NAMESPACE = graph.index(
 FORMER_BY_NAMESPACE = graph.index(FORMER, _namespace, name="former.by_namespace")
 REQUEST_AUTHENTICATIONS_BY_NAMESPACE = graph.index(
     REQUEST_AUTHENTICATIONS, _namespace, name="requestauthentications.by_namespace"
+)
+
+
+def _with_uris(_: Key, value: security.RequestAuthentication) -> Iterable[One]:
+    return [ONE] if any(rule.jwks_uri for rule in value.spec.jwt_rules) else []
+
+
+REQUEST_AUTHENTICATIONS_WITH_URIS = graph.index(
+    REQUEST_AUTHENTICATIONS, _with_uris, name="requestauthentications.with_uris"
 )
 GRANTS_BY_NAMESPACE = graph.index(GRANTS, _grant_namespace)
 

@@ -30,13 +30,14 @@ _SPACES = kernel.New.NET | kernel.New.NS
 
 
 class Machine:
-    """Use `on()` to make one. `mark` is in the environment of everything started on it."""
+    """Use `on()` to make one. `mark` is in the environment of everything started on it, and so is `more`."""
 
     def __init__(self, holder: int, user: int, runtime: pathlib.Path) -> None:
         self.holder = holder
         self.user = user
         self.runtime = runtime
         self.mark = f"machine-{uuid.uuid4().hex}"
+        self.more: dict[str, str] = {}
         self._pidfd = os.pidfd_open(holder)
         self._spaces = _SPACES if os.geteuid() == 0 else _SPACES | kernel.New.USER
 
@@ -48,6 +49,7 @@ class Machine:
             "HOME": str(self.runtime),
             "XDG_RUNTIME_DIR": str(self.runtime),
             "RETIC_TEST_MARK": self.mark,
+            **self.more,
         }
 
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:

@@ -1,6 +1,7 @@
 """Certificates and keys as users make them for gateways: self-signed, of any kind and time."""
 
 import datetime
+import ipaddress
 from typing import Any
 
 from cryptography import x509
@@ -27,11 +28,18 @@ def chain(
         .not_valid_after(now + datetime.timedelta(seconds=end))
     )  # fmt: skip
     if hosts:
-        made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(h) for h in hosts]), critical=False)
+        made = made.add_extension(x509.SubjectAlternativeName([_subject(h) for h in hosts]), critical=False)
     if usage is not None:
         made = made.add_extension(x509.KeyUsage(*usage), critical=True)
     own_hash = isinstance(private, ed25519.Ed25519PrivateKey)
     return made.sign(private, None if own_hash else hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _subject(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def pem(

@@ -20,7 +20,7 @@ from retic.kube import run as controllers
 from retic.kube import settings as told
 from retic.sources import api, store
 from retic.sources.api import kinds
-from retic.wiring import inputs, modes, networks, peers, tasks
+from retic.wiring import inputs, keys, modes, networks, peers, tasks
 
 log = structlog.get_logger("retic.control")
 
@@ -64,8 +64,10 @@ async def _run(config: settings.Config, stop: asyncio.Event) -> None:
             if not stop.is_set():
                 changes.begin()
                 replica = _Replica(config, cluster, db, kept, opening.result(), changed)
-                draining = drain.follow(cluster, config.namespace, _draining(db, found, config))
-                await replica.run(stop, following, draining, changes.run())
+                # Every replica fetches for the proxies that it serves.
+                async with keys.fetched(db, changed) as fetching:
+                    draining = drain.follow(cluster, config.namespace, _draining(db, found, config))
+                    await replica.run(stop, following, draining, changes.run(), fetching)
         finally:
             for task in (following, opening):
                 task.cancel()

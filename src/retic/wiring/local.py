@@ -17,7 +17,8 @@ from retic.identity import server as identity_server
 from retic.identity import service as identity_service
 from retic.mesh import network
 from retic.sources import store, stream
-from retic.wiring import inputs, modes, tasks
+from retic.sources.keys import nameserver
+from retic.wiring import inputs, keys, modes, tasks
 
 log = structlog.get_logger("retic.control")
 
@@ -51,14 +52,22 @@ async def run(config: settings.Config, stop: asyncio.Event) -> None:
         await tasks.until(stop, following, asyncio.create_task(tasks.synced(kept, news)))
         if not stop.is_set():
             changes.begin()
-            rpc = await _serve(config, db, discovery)
-            log.info("control plane is up", listen=config.listen)
-            await tasks.until(stop, following, changing)
+            # The machine's nameservers are asked where pods ask them: UDP does not leave the mesh's network.
+            names = nameserver.at(config.listen.rpartition(":")[0])
+            async with keys.fetched(db, changed, _own_networks(config), names) as fetching:
+                rpc = await _serve(config, db, discovery)
+                log.info("control plane is up", listen=config.listen)
+                await tasks.until(stop, following, changing, fetching)
     finally:
         following.cancel()
         changing.cancel()
         await api.close()
         await asyncio.gather(*(server.stop(grace=0.5) for server in rpc))
+
+
+def _own_networks(config: settings.Config) -> tuple[str, ...]:
+    """Where the mesh is, from where the control plane reaches pods and no Services."""
+    return (*config.pod_networks, *config.service_networks, f"{config.listen.rpartition(':')[0]}/24")
 
 
 def _settings(config: settings.Config) -> network.Settings:
