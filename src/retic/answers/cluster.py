@@ -12,6 +12,7 @@ from retic.answers import questions, statuses, visible
 from retic.control import model
 from retic.explain import belonging, places
 from retic.explain import why as explain
+from retic.explain.request import answer as explained
 from retic.findings import catalogue
 from retic.install import nodes
 from retic.objects import gateway, pods
@@ -89,6 +90,10 @@ class Cluster:
         # What may not be read is neither there nor absent.
         known = [one for one in answer.sources if one.present or self._seen.sees(ref_of(one.object))]
         return msgspec.structs.replace(answer, sources=tuple(map(self._owned, known)))
+
+    def request(self, asked: explained.Asked) -> explained.Answer:
+        """What becomes of a request, as far as the objects may be read. Raises explain.request.answer.Unclear."""
+        return self._questions.request(asked)
 
     def _owned(self, source: explain.Source) -> explain.Source:
         owner = self._questions.owner(ref_of(source.object))

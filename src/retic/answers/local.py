@@ -16,6 +16,7 @@ from retic.control import admin, model
 from retic.control import config as settings
 from retic.explain import places
 from retic.explain import why as explain
+from retic.explain.request import answer as explained
 from retic.findings import catalogue
 from retic.mesh import gateways, tables
 from retic.objects import pods
@@ -130,6 +131,10 @@ class Answers:
     async def why(self, resource: str) -> explain.Why:
         """From a resource's name to its objects."""
         return self._questions.why(resource)
+
+    async def request(self, asked: explained.Asked) -> explained.Answer:
+        """What becomes of a request."""
+        return self._questions.request(asked)
 
     async def converged(self, seconds: float) -> model.Converged:
         """Whether every proxy that must be there is, and has acknowledged everything."""

@@ -9,6 +9,8 @@ from retic.control import model
 from retic.envoy import names, resources
 from retic.explain import places, standing
 from retic.explain import why as explain
+from retic.explain.request import answer as explained
+from retic.explain.request import deciding, world
 from retic.mesh import faults, gateways, tables, workloads
 from retic.objects import core, pods
 from retic.sources import certificates, store
@@ -50,6 +52,11 @@ class Questions:
             raise explain.Unknown(f"{resource!r} is no resource's name; names begin with one of: {forms}")
         self._know(name.client_namespace)
         return self.of_client(self._client(name), name.type_url, resource)
+
+    def request(self, asked: explained.Asked) -> explained.Answer:
+        """What becomes of a request. Raises explain.request.answer.Unclear."""
+        here = world.World(self._db, self._kept.objects, self._kept.positions, running=True)
+        return deciding.decide(here, asked).answer
 
     def of_client(self, client: str, type_url: str, resource: str) -> explain.Why:
         """A resource as one client has it."""

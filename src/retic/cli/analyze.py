@@ -15,6 +15,7 @@ from retic.control import model
 from retic.explain import places
 
 if TYPE_CHECKING:
+    from retic.explain.request import world as explained
     from retic.sources import model as sources
     from retic.sources.api import Api
 
@@ -96,6 +97,18 @@ def examine(loaded: "sources.Loaded") -> tuple[findings.Finding, ...]:
     positions = {located.ref: located.position for located in loaded.objects}
     lapsed = certificates.lapsed(given, positions, datetime.datetime.now(datetime.UTC))
     return places.ordered([*loaded.findings, *lapsed, *places.located([*world.faults, *meant], positions)])
+
+
+def world(loaded: "sources.Loaded") -> "explained.World":
+    """What the manifests come to, for questions about requests: as controllers make it, with readiness unknown."""
+    from retic import wiring
+    from retic.explain.request import world as explained
+    from retic.local import workloads
+
+    given = workloads.identified(located.object for located in loaded.objects)
+    objects = workloads.offline(given, nodes=_nodes(given)).listed(given)
+    positions = {located.ref: located.position for located in loaded.objects}
+    return explained.World(wiring.offline(objects.values()), objects, positions, running=False)
 
 
 def _nodes(given: Iterable[findings.Ref]) -> tuple[str, ...]:

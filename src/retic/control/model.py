@@ -3,6 +3,7 @@
 import msgspec
 
 from retic import findings as report
+from retic.explain.request import answer
 
 
 class _Request(msgspec.Struct, frozen=True, tag_field="ask"):
@@ -31,6 +32,12 @@ class AskWhy(_Request, frozen=True, tag="why"):
     resource: str
 
 
+class AskExplain(_Request, frozen=True, tag="explain"):
+    """What becomes of a request."""
+
+    asked: answer.Asked
+
+
 class AskConverged(_Request, frozen=True, tag="converged"):
     """Wait, up to so many seconds, until every proxy has acknowledged its configuration."""
 
@@ -44,7 +51,7 @@ class AskProxy(_Request, frozen=True, tag="proxy"):
     section: str = ""
 
 
-Request = AskPs | AskVersion | AskFindings | AskFollow | AskWhy | AskConverged | AskProxy
+Request = AskPs | AskVersion | AskFindings | AskFollow | AskWhy | AskExplain | AskConverged | AskProxy
 
 SECTIONS = ("listeners", "routes", "clusters", "endpoints", "secrets", "stats")
 

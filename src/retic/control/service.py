@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from retic import findings as report
 from retic.control import admin, model
 from retic.explain import why
+from retic.explain.request import answer as explained
 
 
 class Refused(Exception):  # noqa: N818
@@ -36,6 +37,10 @@ class Queries(Protocol):
         """Raises why.Unknown for a name that is none of a resource."""
         ...
 
+    async def request(self, asked: explained.Asked) -> explained.Answer:
+        """Raises explain.request.answer.Unclear for a question that names nothing."""
+        ...
+
     async def converged(self, seconds: float) -> model.Converged:
         """Return as soon as it is so, else after `seconds` with the reasons."""
         ...
@@ -63,6 +68,11 @@ class Service:
                 try:
                     return await self._queries.why(resource)
                 except why.Unknown as error:
+                    raise Refused(str(error)) from error
+            case model.AskExplain(asked=asked):
+                try:
+                    return await self._queries.request(asked)
+                except explained.Unclear as error:
                     raise Refused(str(error)) from error
             case model.AskProxy(proxy=proxy, section=section):
                 return await self._proxy(proxy, section)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from retic import findings as report
 from retic.control import model
 from retic.explain import why
+from retic.explain.request import answer
 
 
 class Queries:
@@ -15,6 +16,7 @@ class Queries:
         self.state = model.Ps()
         self.running = model.Version(retic="1.2.3", envoy="1.40.0")
         self.answers: dict[str, why.Why] = {}
+        self.requests: dict[answer.Asked, answer.Answer] = {}
         self.convergence = model.Converged(ready=True)
         self.found: tuple[report.Finding, ...] = ()
         self.followers = 0
@@ -50,6 +52,11 @@ class Queries:
         if resource not in self.answers:
             raise why.Unknown(f"{resource} is no resource's name")
         return self.answers[resource]
+
+    async def request(self, asked: answer.Asked) -> answer.Answer:
+        if asked not in self.requests:
+            raise answer.Unclear(f"{asked.source} is nobody")
+        return self.requests[asked]
 
     async def converged(self, seconds: float) -> model.Converged:
         del seconds

@@ -1,0 +1,68 @@
+"""What a rule makes of a request's path and host, and where a redirect leads (Gateway API, HTTPURLRewriteFilter and
+HTTPRequestRedirectFilter)."""
+
+import msgspec
+
+from retic.explain.request import message
+from retic.mesh import route
+
+_KNOWN = {"http": 80, "https": 443}
+
+
+def rewritten(request: message.Message, rule: route.Rule) -> message.Message:
+    """With the rule's header changes, path and host."""
+    changed = message.edited(request, rule.request)
+    if rule.rewrite is None:
+        return changed
+    target, authority = changed.target, changed.authority
+    if rule.rewrite.path is not None:
+        target = _target(changed, rule.rewrite.path, rule.match.path)
+    if rule.rewrite.host:
+        authority = rule.rewrite.host
+    return msgspec.structs.replace(changed, target=target, authority=authority)
+
+
+def _target(request: message.Message, change: route.PathChange, matched: route.Path) -> str:
+    """The new path; the query stays."""
+    path, mark, query = request.target.partition("?")
+    return path_changed(path, change, matched) + mark + query
+
+
+def path_changed(path: str, change: route.PathChange, matched: route.Path) -> str:
+    """All of it, or the prefix that matched: the rest keeps its own slash, and no slash is doubled."""
+    if not change.prefix:
+        return change.value
+    prefix, new = matched.value.rstrip("/"), change.value.rstrip("/")
+    rest = path[len(prefix) :]
+    if not new:
+        return "/" + rest.lstrip("/")
+    return new + rest if prefix else f"{new}/{path.removeprefix('/')}"
+
+
+def location(request: message.Message, rule: route.Rule, redirect: route.Redirect, scheme: str, port: int) -> str:
+    """Where the client is sent. `scheme` is the request's, `port` the listener's, 0 where it goes without saying.
+
+    The port is the redirect's, else its scheme's, else the listener's; one that goes without saying is left out.
+    Where neither host nor port nor scheme is given, the client's own Host stays.
+    """
+    to = redirect.scheme or scheme
+    known = _KNOWN.get(redirect.scheme or "")
+    number = redirect.port or known
+    host, colon, written = request.authority.rpartition(":")
+    if not colon or not written.isdigit():
+        host, colon, written = request.authority, "", ""
+    if number is None:
+        if redirect.host:
+            suffix = f":{port}" if port else ""
+            return f"{to}://{redirect.host}{suffix}{_destination(request, rule, redirect)}"
+        return f"{to}://{request.authority}{_destination(request, rule, redirect)}"
+    suffix = "" if number == known else f":{number}"
+    if number == known and not redirect.host and colon:
+        suffix = f":{number}"  # written in Host, a port is replaced and not left out
+    return f"{to}://{redirect.host or host}{suffix}{_destination(request, rule, redirect)}"
+
+
+def _destination(request: message.Message, rule: route.Rule, redirect: route.Redirect) -> str:
+    if redirect.path is None:
+        return request.target
+    return _target(request, redirect.path, rule.match.path)

@@ -1,0 +1,115 @@
+"""AuthorizationPolicies as they decide about a request or a connection, and why each does or does not.
+
+Order: AUDIT counts, CUSTOM asks, DENY, ALLOW. What cannot be decided is decided against the caller (`policy.Policy`).
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from retic.explain.request import matching, tests
+from retic.mesh import plain_paths, policy
+
+Action = policy.Action
+
+_ORDER = (Action.AUDIT, Action.CUSTOM, Action.DENY, Action.ALLOW)
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What one policy says. `rule`: the place in spec.rules of the rule that holds, None when none does."""
+
+    policy: policy.Policy
+    rule: int | None
+    text: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """`by` is what decided; None when nothing did, and the caller is let in."""
+
+    allowed: bool
+    by: Said | None
+    said: tuple[Said, ...]
+
+
+def verdict(policies: Iterable[policy.Policy], call: tests.Call) -> Verdict:
+    """What all policies of a workload come to."""
+    given = [each for each in policies if not each.ports or call.port in each.ports]
+    every = tuple(policies)
+    said: list[Said] = []
+    decided: Said | None = None
+    allowed = True
+    for action in _ORDER:
+        found = [_said(each, call) for each in given if each.action is action]
+        said += found
+        if action is Action.DENY and decided is None:
+            decided = next((one for one in found if one.rule is not None and not one.policy.dry_run), None)
+            if decided is None and (unread := _unreadable(every, call)):
+                decided = unread
+                said.append(unread)
+            allowed = decided is None
+        if action is Action.ALLOW and decided is None:
+            enforced = [one for one in found if not one.policy.dry_run]
+            decided = next((one for one in enforced if one.rule is not None), None)
+            if decided is None and enforced:
+                allowed, decided = False, enforced[0]
+    return Verdict(allowed, decided, tuple(said))
+
+
+def _unreadable(policies: tuple[policy.Policy, ...], call: tests.Call) -> Said | None:
+    """The refusal of a path with two readings, where a policy that is enforced compares paths (mesh.plain_paths)."""
+    if call.request is None:
+        return None
+    concerned = [each for each in policies if not each.dry_run and each.paths]
+    texts = [text for each in concerned for text in each.paths]
+    if not texts or matching.full(plain_paths.readable(texts), call.request.path):
+        return None
+    return Said(concerned[0], None, "it compares paths, and this one can be read in two ways: refused")
+
+
+def _said(of: policy.Policy, call: tests.Call) -> Said:
+    number, missed = None, "it has no rule, so it matches nothing"
+    for rule in of.rules:
+        missed = _missed(rule, call, strict=of.action is Action.ALLOW)
+        if not missed:
+            number = rule.number
+            break
+    return Said(of, number, _words(of, number, missed))
+
+
+def _words(of: policy.Policy, number: int | None, missed: str) -> str:
+    if number is None:
+        return f"{of.action} does not match: {missed}"
+    if of.action is Action.CUSTOM:
+        return f"CUSTOM rule {number + 1} matches: the proxy asks {of.provider or 'its provider'}, whose answer is unknown"
+    what = {Action.AUDIT: "counted", Action.DENY: "refused", Action.ALLOW: "allowed"}[of.action]
+    return f"{of.action} rule {number + 1} matches: " + (f"dry run, would be {what}" if of.dry_run else what)
+
+
+def _missed(rule: policy.Rule, call: tests.Call, *, strict: bool) -> str:
+    """Why the rule does not hold; "" when it does."""
+    for what, rows in (("from", rule.sources), ("to", rule.operations)):
+        missed = [_row(row, call, strict=strict) for row in rows]
+        if missed and all(missed):
+            return f"rule {rule.number + 1}, {what}: {missed[0]}" + (
+                f" (nor does any of {len(missed) - 1} more)" if len(missed) > 1 else ""
+            )
+    missed_condition = _row(rule.conditions, call, strict=strict)
+    return f"rule {rule.number + 1}, when: {missed_condition}" if missed_condition else ""
+
+
+def _row(row: policy.Tests, call: tests.Call, *, strict: bool) -> str:
+    return next(filter(None, _failures(row, call, strict=strict)), "")
+
+
+def _failures(row: policy.Tests, call: tests.Call, *, strict: bool) -> Iterator[str]:
+    for test in row:
+        if not tests.decidable(test, call):
+            if strict:
+                yield f"{test.field.rpartition('.')[2]} cannot be decided here"
+        elif not tests.holds(test, call, strict=strict):
+            yield f"{_field(test)} does not hold"
+
+
+def _field(test: policy.Test) -> str:
+    name = test.field.rpartition(".")[2] or test.subject.value
+    return f"{name} of {test.subject.value} {'.'.join(test.name)}".rstrip() if name in ("values", "notValues") else name
