@@ -77,7 +77,8 @@ class Answer(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """One way that the request may end: by the drawn backend and endpoint.
 
-    `service` and `pod` are "ns/name", "" where there is none; `location` is a redirect's.
+    `service` and `pod` are "ns/name", "" where there is none; `location` is a redirect's. `seen` is the head of the
+    request as the application gets it: target, authority and headers; None when nobody looked into it.
     """
 
     allowed: bool
@@ -86,6 +87,7 @@ class Outcome(msgspec.Struct, frozen=True):
     pod: str = ""
     location: str = ""
     policy: Judged | None = None
+    seen: tuple[str, str, tuple[tuple[str, str], ...]] | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -68,7 +68,10 @@ def _at_pod(world: World, caller: Caller, pod: service.Workload, port: int, sent
     steps += told(world, found)
     judged = world.judged(found.by.policy, found.by.rule) if found.by else None
     status = None if found.allowed or request is None else 403
-    return Arrival(Outcome(found.allowed, status, pod=name, policy=judged), tuple(steps))
+    seen = None
+    if request is not None and found.allowed:
+        seen = (request.target, request.authority, tuple(sorted(request.headers.items())))
+    return Arrival(Outcome(found.allowed, status, pod=name, policy=judged, seen=seen), tuple(steps))
 
 
 def told(world: World, found: policies.Verdict) -> list[Step]:

@@ -1,0 +1,115 @@
+"""Makes AuthorizationPolicies of every kind, from few values, so that they often match. `addresses` are the mesh's."""
+
+
+NAMESPACES = ("alpha", "beta", "retic-system")
+ACTIONS = ("ALLOW", "ALLOW", "DENY", "DENY", "AUDIT")
+ACCOUNTS = ("a", "b", "alpha/a", "alpha/b", "beta/c", "alpha/*")
+PRINCIPALS = (
+    "cluster.local/ns/alpha/sa/a", "cluster.local/ns/beta/sa/c", "*", "cluster.local/ns/alpha/*", "*/sa/b",
+    "spiffe://cluster.local/ns/alpha/sa/b", "other.test/ns/alpha/sa/a", "alpha/a",
+)  # fmt: skip
+SPACES = ("alpha", "beta", "*", "al*", "*ta", "none")
+HOSTS = ("shop", "one.example.com", "*.example.com", "one.*", "*", "EXAMPLE.com", "two.test", "shop.alpha", "shop:81", "10.*")
+PORTS = ("80", "8080", "8081", "8082", "18541", "http", "99999")
+METHODS = ("GET", "POST", "*", "P*", "*T", "get")
+PATHS = (
+    "/a", "/a/*", "*/b", "*", "/a/{*}", "/a/{**}", "/{*}/b", "/pkg.Svc/*", "/a/b", "/x(y)", "/{bad", "/a%2Fb", "/b*",
+    "/a%20b", "/new*",
+)  # fmt: skip
+HEADER_VALUES = ("1", "2", "yes", "*", "a*", "*b", "a,b", "1,*")
+SERVER_NAMES = ("one.example.com", "*.example.com", "*")
+KEYS = (
+    "request.headers[x-one]", "request.headers[X-Two]", "source.ip", "remote.ip", "source.namespace",
+    "source.principal", "source.serviceAccount", "destination.ip", "destination.port", "connection.sni",
+    "request.auth.principal", "request.auth.audiences", "request.auth.presenter", "request.auth.claims[group]",
+    "request.auth.claims[a][b]", "no.such.key",
+)  # fmt: skip
+
+
+def policy(rng, name, addresses):
+    """One policy. Most have rules that are easily met, else nobody would ever be let in."""
+    namespace = rng.choice(NAMESPACES)
+    spec = {"action": rng.choice(ACTIONS)}
+    if spec["action"] == "ALLOW" and rng.random() < 0.3:
+        del spec["action"]
+    _scope(rng, spec, namespace)
+    if rng.random() < 0.95:
+        spec["rules"] = [_rule(rng, addresses) for _ in range(rng.choice((0, 1, 1, 2, 3)))]
+    meta = {"name": name, "namespace": namespace}
+    if rng.random() < 0.1:
+        meta["annotations"] = {"istio.io/dry-run": "true"}
+    return {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": meta, "spec": spec}
+
+
+def _scope(rng, spec, namespace):
+    chance = rng.random()
+    if chance < 0.3:
+        spec["selector"] = {"matchLabels": rng.choice(({"app": "one"}, {"app": "two"}, {"tier": "back"}, {"app": "x"}))}
+        return
+    if chance > 0.6:
+        return
+    gateway = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "door"}
+    service = {"group": "", "kind": "Service", "name": rng.choice(("shop", "one", "two", "raw"))}
+    if namespace == "retic-system":
+        targets = [{"group": "gateway.networking.k8s.io", "kind": "GatewayClass", "name": "retic"}]
+    elif namespace == "alpha":
+        targets = rng.choice(([gateway], [service], [service, gateway]))
+    else:
+        targets = [{"group": "", "kind": "Service", "name": "three"}]
+    if len(targets) == 1 and rng.random() < 0.3:
+        spec["targetRef"] = targets[0]
+    else:
+        spec["targetRefs"] = targets
+
+
+def _rule(rng, addresses):
+    rule = {}
+    if rng.random() < 0.6:
+        rule["from"] = [{"source": _source(rng, addresses)} for _ in range(rng.choice((1, 1, 2)))]
+    if rng.random() < 0.6:
+        rule["to"] = [{"operation": _operation(rng)} for _ in range(rng.choice((1, 1, 2)))]
+    if rng.random() < 0.4:
+        rule["when"] = [_condition(rng, addresses) for _ in range(rng.choice((1, 1, 2)))]
+    return rule
+
+
+def _some(rng, values):
+    return rng.sample(values, min(len(values), rng.choice((1, 2, 3))))
+
+
+def _fields(rng, table):
+    """One or two of the fields, each as it is or as its opposite."""
+    answer = {}
+    for name in rng.sample(list(table), rng.choice((1, 1, 2))):
+        negative = rng.random() < 0.35
+        answer[f"not{name[0].upper()}{name[1:]}" if negative else name] = _some(rng, table[name])
+    return answer
+
+
+def _source(rng, addresses):
+    return _fields(rng, {
+        "principals": PRINCIPALS, "requestPrincipals": ("*", "issuer/subject", "issuer/*", "*/subject"),
+        "namespaces": SPACES, "serviceAccounts": ACCOUNTS, "ipBlocks": addresses, "remoteIpBlocks": addresses,
+    })  # fmt: skip
+
+
+def _operation(rng):
+    return _fields(rng, {"hosts": HOSTS, "ports": PORTS, "methods": METHODS, "paths": PATHS})
+
+
+def _condition(rng, addresses):
+    key = rng.choice(KEYS)
+    said = key.partition("[")[0]
+    values = {
+        "request.headers": HEADER_VALUES, "source.ip": addresses, "remote.ip": addresses,
+        "source.namespace": SPACES, "source.principal": PRINCIPALS, "source.serviceAccount": ACCOUNTS,
+        "destination.ip": addresses, "destination.port": PORTS, "connection.sni": SERVER_NAMES,
+    }.get(said, ("*", "group", "x*"))  # fmt: skip
+    answer = {"key": key}
+    if rng.random() < 0.65:
+        answer["values"] = _some(rng, values)
+    if "values" not in answer or rng.random() < 0.2:
+        answer["notValues"] = _some(rng, values)
+    return answer
+
+

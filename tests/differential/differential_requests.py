@@ -1,0 +1,93 @@
+"""Makes requests, each as text for a connection and as a question to `explain`."""
+
+import differential_routes as routes
+
+from retic.explain.request import answer
+
+# Sender pods: namespace, name.
+SENDERS = (("alpha", "a"), ("alpha", "b"), ("beta", "c"))
+TARGETS = (
+    ("shop.alpha", 80), ("shop.alpha", 80), ("shop.alpha", 80), ("calls.alpha", 80), ("shop.alpha", 81), ("one.alpha", 80),
+    ("empty.alpha", 80), ("raw.alpha", 83),
+)  # fmt: skip
+PATHS = (
+    *routes.PATHS, "/a/b/c", "/a//b", "/a/../b", "/a/./b", "/%61", "/a%2fb", "/a;x", "/a/b/", "/pkg.Svc/List",
+    "/pkg.Other/Get", "/a%20b", "/A", "/a/B%2F", "/a/..", "/..", "/a/b?", "/x%28y)",
+)  # fmt: skip
+PORT = 18541
+
+
+class Request:
+    """`sender` None: from the host to the gateway."""
+
+    def __init__(self, sender, host, port, kind, asked, text):
+        self.sender, self.host, self.port, self.kind, self.asked, self.text = sender, host, port, kind, asked, text
+
+    def wire(self):
+        """For the sender."""
+        return {"host": self.host, "port": self.port, "kind": self.kind, "text": self.text}
+
+    def __repr__(self):
+        return f"{self.sender} -> {self.host}:{self.port} {self.text!r}"
+
+
+def request(rng, addresses):
+    """One request of some sender; `addresses` are those of the server pods."""
+    chance = rng.random()
+    if chance < 0.3:
+        return _to_gateway(rng)
+    sender = rng.choice(SENDERS)
+    if chance < 0.38:
+        return _tcp(sender, "shop.alpha", 82)
+    if chance < 0.45:
+        address = rng.choice(addresses)
+        port = rng.choice((8080, 8081, 8082))
+        return _tcp(sender, address, port) if port == 8082 else _http(rng, sender, address, port)
+    return _http(rng, sender, *rng.choice(TARGETS))
+
+
+def _tcp(sender, host, port):
+    asked = answer.Asked(f"pod/{sender[1]}", f"{host}:{port}", sender[0])
+    return Request(sender, host, port, "tcp", asked, "hello\n")
+
+
+def _http(rng, sender, host, port):
+    short = host.removesuffix(".alpha") if sender[0] == "alpha" and rng.random() < 0.5 else host
+    written = rng.choice((short, f"{host}:{port}", rng.choice(routes.HOSTS)))
+    method, path, headers = _head(rng, grpc=host.startswith("calls"))
+    asked = answer.Asked(f"pod/{sender[1]}", f"{short}:{port}", sender[0], method, path, (("Host", written), *headers))
+    return Request(sender, short, port, "http", asked, _text(method, path, written, headers))
+
+
+def _to_gateway(rng):
+    host = rng.choice(routes.HOSTS)
+    written = rng.choice((host, f"{host}:{PORT}", f"{host}.", f"{host}:80"))
+    method, path, headers = _head(rng, grpc=False)
+    asked = answer.Asked("", f"http://{host}:{PORT}/", "alpha", method, path, (("Host", written), *headers))
+    return Request(None, "127.0.0.1", PORT, "http", asked, _text(method, path, written, headers))
+
+
+def _head(rng, *, grpc):
+    headers = []
+    for name in routes.NAMES:
+        for _ in range(rng.choice((0, 0, 1, 1, 2))):
+            headers.append((rng.choice((name, name.upper())), rng.choice(routes.VALUES)))
+    if rng.random() < 0.15:
+        headers.append(("X-Forwarded-For", rng.choice(("203.0.113.7", "203.0.113.7, 10.1.2.3", "no address"))))
+    if rng.random() < 0.05:
+        headers.append(("x-envoy-original-path", "/a"))
+    if rng.random() < (0.85 if grpc else 0.05):
+        headers.append(("content-type", rng.choice(("application/grpc", "application/grpc+proto", "application/grpc-web"))))
+    method = "POST" if grpc and rng.random() < 0.9 else rng.choice(routes.METHODS[:1] * 3 + routes.METHODS)
+    path = rng.choice(PATHS[PATHS.index("/pkg.Svc") :] if grpc and rng.random() < 0.6 else PATHS)
+    if rng.random() < 0.4 and "?" not in path:
+        pairs = [f"{rng.choice(routes.KEYS)}={rng.choice(routes.PARAMS)}" for _ in range(rng.randint(1, 2))]
+        path = f"{path}?{'&'.join(pairs)}"
+    return method, path, tuple(headers)
+
+
+def _text(method, path, host, headers):
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers)]
+    if method in ("POST", "PUT", "PATCH"):
+        lines.append("Content-Length: 0")
+    return "\r\n".join(lines) + "\r\n\r\n"

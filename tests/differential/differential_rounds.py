@@ -1,0 +1,70 @@
+"""Rounds of the differential test: manifests that replace each other, and requests under each."""
+
+import random
+
+import differential_policies as policies
+import differential_requests as requests
+import differential_routes as routes
+
+SEED = 4
+ROUNDS, EACH = int(__import__('os').environ.get('R','40')), 60
+SERVICE = {"group": "", "kind": "Service"}
+
+
+def manifests(number, addresses):
+    """The objects of a round. Their names are new in each, and `round-N` is a Service that says it is there."""
+    rng = random.Random(f"{SEED} manifests {number}")
+    shop = {**SERVICE, "name": "shop", "namespace": "alpha"}
+    found = [
+        routes.http_route(rng, f"r{number}-shop", {**shop, **({"port": 80} if rng.random() < 0.5 else {})}),
+        routes.grpc_route(rng, f"r{number}-calls", {**SERVICE, "name": "calls"}),
+        routes.http_route(
+            rng, f"r{number}-door", {"name": "door"}, hostnames=rng.sample(routes.GATEWAY_HOSTS, rng.randint(0, 3))
+        ),
+        marker(number),
+    ]  # fmt: skip
+    if rng.random() < 0.3:
+        found.append(routes.http_route(rng, f"r{number}-more", {**shop, "port": 80}))
+    if rng.random() < 0.3:
+        found.append(routes.http_route(rng, f"r{number}-own", shop, namespace="beta"))
+    if rng.random() < 0.5:
+        host = [rng.choice(routes.GATEWAY_HOSTS)]
+        found.append(routes.http_route(rng, f"r{number}-door-2", {"name": "door", "sectionName": "any"}, hostnames=host))
+    if rng.random() < 0.6:
+        found.append(_grant(number))
+    for i in range(rng.choice((0, 1, 2, 3, 4))):
+        found.append(policies.policy(rng, f"p{number}-{i}", _blocks(addresses)))
+    return found
+
+
+def marker(number):
+    """The Service that says that a round is there."""
+    return {
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": f"round-{number}", "namespace": "alpha"},
+        "spec": {"clusterIP": "None", "selector": {"app": "nobody"}, "ports": [{"port": 1}]},
+    }  # fmt: skip
+
+
+def _blocks(addresses):
+    return ("10.244.0.0/16", "203.0.113.0/24", "no address", "10.1.2.3", *addresses.values())
+
+
+def _grant(number):
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant",
+        "metadata": {"name": f"r{number}-grant", "namespace": "beta"},
+        "spec": {
+            "from": [
+                {"group": "gateway.networking.k8s.io", "kind": kind, "namespace": "alpha"}
+                for kind in ("HTTPRoute", "GRPCRoute")
+            ],
+            "to": [{"group": "", "kind": "Service"}],
+        },
+    }  # fmt: skip
+
+
+def asked(number, addresses):
+    """The requests of a round; `addresses` by pod name."""
+    rng = random.Random(f"{SEED} requests {number}")
+    servers = [addresses[name] for name in ("one", "two", "three")]
+    return [requests.request(rng, servers) for _ in range(EACH)]
