@@ -3,18 +3,10 @@ was seen is always among what was foreseen, to the head of the request as the ap
 
 import differential_compare as compare
 import differential_rounds as rounds
-import differential_world
 import msgspec
 import pytest
 
 from retic.explain.request import deciding
-
-
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory):
-    made = differential_world.Mesh(tmp_path_factory.mktemp("differential") / "manifests")
-    yield made
-    made.close()
 
 
 def _asked(mesh, request):

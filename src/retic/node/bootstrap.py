@@ -72,8 +72,15 @@ def _discovery() -> dict[str, Any]:
 
 
 def _bounds() -> dict[str, Any]:
-    """Envoy takes regular expressions of 100 instructions only; what is too large is found before (RT0207)."""
-    return {"name": "bounds", "static_layer": {"re2": {"max_program_size": {"error_level": MOST_INSTRUCTIONS}}}}
+    """Envoy takes regular expressions of 100 instructions only; what is too large is found before (RT0207).
+
+    And it would take one value of a header that is sent several times for all of it: who may send a second value would
+    pass a policy that wants the first. They are one value, joined by commas (RFC 9110, section 5.2).
+    """
+    features = ("match_headers_individually", "rbac_match_headers_individually")
+    joined = {f"envoy.reloadable_features.{feature}": False for feature in features}
+    size = {"re2": {"max_program_size": {"error_level": MOST_INSTRUCTIONS}}}
+    return {"name": "bounds", "static_layer": {**size, **joined}}
 
 
 def _shares() -> dict[str, Any]:
