@@ -47,7 +47,7 @@ def request(rng, addresses):
 
 
 def _tcp(sender, host, port):
-    asked = answer.Asked(f"pod/{sender[1]}", f"{host}:{port}", sender[0])
+    asked = answer.Asked(f"pod/{sender[1]}", f"{host}:{port}", sender[0], tcp=True)
     return Request(sender, host, port, "tcp", asked, "hello\n")
 
 

@@ -111,6 +111,8 @@ class Mesh:
         wait.until(live, f"round {number} in the control plane")
         done = client.ask(self.control, model.AskConverged(20.0))
         assert done["ready"], done["reasons"]
+        refused = [f["message"] for f in client.ask(self.control, model.AskFindings()) if f["code"] == "RT0601"]
+        for r in refused: print(number, r[-400:])
 
     def world(self):
         """For questions."""

@@ -26,6 +26,7 @@ class Question(msgspec.Struct, frozen=True):
     path: str
     headers: tuple[str, ...]
     address: str
+    tcp: bool
 
 
 def run(question: Question, options: which.Options, files: Sequence[pathlib.Path], *, as_json: bool) -> int:
@@ -52,7 +53,7 @@ def _asked(question: Question) -> answer.Asked:
         headers.append((name.strip(), value.strip()))
     return answer.Asked(
         question.source, question.target, question.namespace, question.method.upper(), question.path, tuple(headers),
-        question.address,
+        question.address, tcp=question.tcp,
     )
 
 

@@ -40,6 +40,7 @@ def request(
     address: Annotated[
         str, typer.Option("--address", metavar="IP", help="The address that it comes from, not the sender's own.")
     ] = "",
+    tcp: Annotated[bool, typer.Option("--tcp", help="A connection that carries no HTTP.")] = False,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="The sender's namespace.")] = "default",
     name: Annotated[
         str | None,
@@ -72,6 +73,6 @@ def request(
 
     if output not in ("table", "json"):
         raise typer.BadParameter("choose table or json", param_hint="-o")
-    asked = command.Question(source, target, namespace, method, path, tuple(header or ()), address)
+    asked = command.Question(source, target, namespace, method, path, tuple(header or ()), address, tcp)
     mesh = which.Options(name, kubeconfig, context)
     raise typer.Exit(command.run(asked, mesh, file or [], as_json=output == "json"))

@@ -17,6 +17,7 @@ class Sent(msgspec.Struct, frozen=True):
     request: message.Message | None
     raw: message.Message
     claims: dict[str, object] | None = None
+    tcp: bool = False
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -57,6 +58,9 @@ def _at_pod(world: World, caller: Caller, pod: service.Workload, port: int, sent
         request = sent.request or (sent.raw if looked else None)
     else:
         request = sent.raw if looked else None
+    if looked and sent.tcp:
+        text = f"{ref} port {port}: a Service declares it HTTP, and this is none: refused"
+        return Arrival(Outcome(False, None, pod=name), (world.step("inbound", text, ref),))
     what = "a request" if request is not None else "a connection that nobody looks into"
     steps = [world.step("inbound", f"{ref} port {port}: mode {allowed_mode}, {what} over {by}", ref)]
     if request is not None:

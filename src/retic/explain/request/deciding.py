@@ -44,6 +44,8 @@ def decide(world: World, asked: Asked) -> Decision:
         path = parsed.path
     written = message.written(asked.method, path, parsed.authority, asked.headers)
     if isinstance(parsed.target, targets.ToHost):
+        if asked.tcp:
+            raise Unclear("a gateway takes requests only, and --tcp asks for a connection that carries none")
         _through_gateway(walk, parsed.target, written, caller.address)
     elif not asked.source:
         raise Unclear("say who sends it, with --from deploy/NAME; somebody outside can only call a gateway: --to http://HOST/")
@@ -103,19 +105,19 @@ def _to_service(
         return
     found = world.db.ask(services.port, port)
     kind = found.protocol if found is not None else service.Protocol.AUTO
-    opaque = kind is service.Protocol.OPAQUE
+    opaque = kind is service.Protocol.OPAQUE or walk.asked.tcp
     said = "TCP that nobody looks into" if opaque else "HTTP, as the request is"
     walk.steps.append(world.step("to", f"{ref} port {port.port}: {said}", ref, "spec.ports"))
     if opaque or not caller.meshed:
         walk.backends.append(Backend(f"{port.namespace}/{port.name}", port.port, 100))
-        _to_endpoints(walk, caller, port, arriving.Sent(None, written, walk.asked.claims))
+        _to_endpoints(walk, caller, port, arriving.Sent(None, written, walk.asked.claims, walk.asked.tcp))
         return
     request = written if caller.gateway else message.leaving(written)
     table = None if caller.gateway else world.db.ask(routing.table, routing.ClientPort(caller.namespace, port))
     if table is None:
         walk.steps.append(Step("route", "no route is attached: to the Service itself; no time-out, no retries"))
         walk.backends.append(Backend(f"{port.namespace}/{port.name}", port.port, 100))
-        _to_endpoints(walk, caller, port, arriving.Sent(request, written, walk.asked.claims))
+        _to_endpoints(walk, caller, port, arriving.Sent(request, written, walk.asked.claims, walk.asked.tcp))
         return
     _follow(walk, caller, routed.routed(world, table, request, routed.Listening()), written)
 
@@ -133,7 +135,7 @@ def _follow(walk: _Walk, caller: callers.Caller, found: routed.Routed, written: 
         ref = routed.origin(way.port)
         text = f"{_plain(way.share):g} % to {ref} port {way.port.port}"
         walk.steps.append(walk.world.step("backend", text, ref))
-        _to_endpoints(walk, caller, way.port, arriving.Sent(way.request, written, walk.asked.claims))
+        _to_endpoints(walk, caller, way.port, arriving.Sent(way.request, written, walk.asked.claims, walk.asked.tcp))
 
 
 def _plain(share: float) -> float:
@@ -206,8 +208,8 @@ def _sent(walk: _Walk, caller: callers.Caller, destination: str, written: messag
     """To a pod's own address: looked into, unless a headless Service declares the port TCP."""
     db = walk.world.db
     opaque = any(destination in db.ask(services.opaque_destinations, key) for key in db.find(services.OPAQUE, True))
-    request = None if opaque or not caller.meshed else message.leaving(written)
-    return arriving.Sent(request, written, walk.asked.claims)
+    request = None if opaque or walk.asked.tcp or not caller.meshed else message.leaving(written)
+    return arriving.Sent(request, written, walk.asked.claims, walk.asked.tcp)
 
 
 def _conclude(walk: _Walk) -> Decision:
