@@ -1,6 +1,8 @@
 """Makes AuthorizationPolicies of every kind, from few values, so that they often match. `addresses` are the mesh's."""
 
 
+import differential_routes as routes
+
 NAMESPACES = ("alpha", "beta", "retic-system")
 ACTIONS = ("ALLOW", "ALLOW", "DENY", "DENY", "AUDIT")
 ACCOUNTS = ("a", "b", "alpha/a", "alpha/b", "beta/c", "alpha/*")
@@ -14,9 +16,10 @@ PORTS = ("80", "8080", "8081", "8082", "18541", "http", "99999")
 METHODS = ("GET", "POST", "*", "P*", "*T", "get")
 PATHS = (
     "/a", "/a/*", "*/b", "*", "/a/{*}", "/a/{**}", "/{*}/b", "/pkg.Svc/*", "/a/b", "/x(y)", "/{bad", "/a%2Fb", "/b*",
-    "/a%20b", "/new*",
+    "/a%20b", "/new*", "/*", "/*",
 )  # fmt: skip
-HEADER_VALUES = ("1", "2", "yes", "*", "a*", "*b", "a,b", "1,*")
+ODD = tuple(f"request.headers[{name}]" for name in routes.ODD if name != "host")
+HEADER_VALUES = ("http*", "*y", "203*", "1", "2", "yes", "*", "a*", "*b", "a,b", "1,*")
 SERVER_NAMES = ("one.example.com", "*.example.com", "*")
 KEYS = (
     "request.headers[x-one]", "request.headers[X-Two]", "source.ip", "remote.ip", "source.namespace",
@@ -56,6 +59,8 @@ def _scope(rng, spec, namespace):
         targets = rng.choice(([gateway], [service], [service, gateway]))
     else:
         targets = [{"group": "", "kind": "Service", "name": "three"}]
+    if rng.random() < 0.2:
+        targets = [{**each, "namespace": namespace} for each in targets]
     if len(targets) == 1 and rng.random() < 0.3:
         spec["targetRef"] = targets[0]
     else:
@@ -98,7 +103,7 @@ def _operation(rng):
 
 
 def _condition(rng, addresses):
-    key = rng.choice(KEYS)
+    key = rng.choice(KEYS) if rng.random() < 0.9 else rng.choice(ODD)
     said = key.partition("[")[0]
     values = {
         "request.headers": HEADER_VALUES, "source.ip": addresses, "remote.ip": addresses,

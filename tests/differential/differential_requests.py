@@ -1,6 +1,7 @@
 """Makes requests, each as text for a connection and as a question to `explain`."""
 
 import differential_routes as routes
+import msgspec
 
 from retic.explain.request import answer
 
@@ -8,27 +9,42 @@ from retic.explain.request import answer
 SENDERS = (("alpha", "a"), ("alpha", "b"), ("beta", "c"))
 TARGETS = (
     ("shop.alpha", 80), ("shop.alpha", 80), ("shop.alpha", 80), ("calls.alpha", 80), ("shop.alpha", 81), ("one.alpha", 80),
-    ("empty.alpha", 80), ("raw.alpha", 83),
+    ("empty.alpha", 80), ("raw.alpha", 83), ("each.alpha", 8080),
 )  # fmt: skip
 PATHS = (
     *routes.PATHS, "/a/b/c", "/a//b", "/a/../b", "/a/./b", "/%61", "/a%2fb", "/a;x", "/a/b/", "/pkg.Svc/List",
     "/pkg.Other/Get", "/a%20b", "/A", "/a/B%2F", "/a/..", "/..", "/a/b?", "/x%28y)",
 )  # fmt: skip
-PORT = 18541
+PORT, SAFE_PORT = 18541, 18542
+
+
+MORE = (
+    ("x-envoy-original-path", "/a"), ("X-Retic-Destination", "1.2.3.4:80"), ("x-forwarded-proto", "https"),
+    ("x-forwarded-proto", "gopher"), ("te", "trailers"), ("te", "gzip"), ("X-Forwarded-Client-Cert", "URI=spiffe://x"),
+    ("x_forwarded_for", "203.0.113.9"), ("Cookie", "a=1"), ("cookie", "b=2"), ("User-Agent", "x"), ("accept", "*/*"),
+    ("x-empty", ""), ("x-one", ""), ("x-request-id", "1"), ("proxy-connection", "x"), ("forwarded", "for=1.2.3.4"),
+)  # fmt: skip
 
 
 class Request:
     """`sender` None: from the host to the gateway."""
 
-    def __init__(self, sender, host, port, kind, asked, text):
+    def __init__(self, sender, host, port, kind, asked, text, server_name=""):
+        self.server_name = server_name
         self.sender, self.host, self.port, self.kind, self.asked, self.text = sender, host, port, kind, asked, text
 
     def wire(self):
         """For the sender."""
-        return {"host": self.host, "port": self.port, "kind": self.kind, "text": self.text}
+        more = {"server_name": self.server_name} if self.server_name else {}
+        return {"host": self.host, "port": self.port, "kind": self.kind, "text": self.text, **more}
 
     def __repr__(self):
         return f"{self.sender} -> {self.host}:{self.port} {self.text!r}"
+
+
+def asked(request, outside):
+    """The question; whoever calls a gateway from the host has the address `outside` there."""
+    return request.asked if request.sender else msgspec.structs.replace(request.asked, address=outside)
 
 
 def request(rng, addresses):
@@ -61,10 +77,14 @@ def _http(rng, sender, host, port):
 
 def _to_gateway(rng):
     host = rng.choice(routes.HOSTS)
-    written = rng.choice((host, f"{host}:{PORT}", f"{host}.", f"{host}:80"))
+    safe = rng.random() < 0.35
+    port, scheme = (SAFE_PORT, "https") if safe else (PORT, "http")
+    name = host if not safe or rng.random() < 0.8 else rng.choice(routes.HOSTS)
+    written = rng.choice((name, f"{name}:{port}", f"{name}.", f"{name}:80"))
     method, path, headers = _head(rng, grpc=False)
-    asked = answer.Asked("", f"http://{host}:{PORT}/", "alpha", method, path, (("Host", written), *headers))
-    return Request(None, "127.0.0.1", PORT, "http", asked, _text(method, path, written, headers))
+    asked = answer.Asked("", f"{scheme}://{host}:{port}/", "alpha", method, path, (("Host", written), *headers))
+    text = _text(method, path, written, headers)
+    return Request(None, "127.0.0.1", port, "http", asked, text, host.lower() if safe else "")
 
 
 def _head(rng, *, grpc):
@@ -74,8 +94,7 @@ def _head(rng, *, grpc):
             headers.append((rng.choice((name, name.upper())), rng.choice(routes.VALUES)))
     if rng.random() < 0.15:
         headers.append(("X-Forwarded-For", rng.choice(("203.0.113.7", "203.0.113.7, 10.1.2.3", "no address"))))
-    if rng.random() < 0.05:
-        headers.append(("x-envoy-original-path", "/a"))
+    headers += [pair for pair in MORE if rng.random() < 0.04]
     if rng.random() < (0.85 if grpc else 0.05):
         headers.append(("content-type", rng.choice(("application/grpc", "application/grpc+proto", "application/grpc-web"))))
     method = "POST" if grpc and rng.random() < 0.9 else rng.choice(routes.METHODS[:1] * 3 + routes.METHODS)

@@ -6,7 +6,7 @@ import differential_policies as policies
 import differential_requests as requests
 import differential_routes as routes
 
-SEED = 4
+SEED = int(__import__('os').environ.get('SEED','4'))
 ROUNDS, EACH = int(__import__('os').environ.get('R','40')), 60
 SERVICE = {"group": "", "kind": "Service"}
 
@@ -30,6 +30,9 @@ def manifests(number, addresses):
     if rng.random() < 0.5:
         host = [rng.choice(routes.GATEWAY_HOSTS)]
         found.append(routes.http_route(rng, f"r{number}-door-2", {"name": "door", "sectionName": "any"}, hostnames=host))
+    hosts = rng.sample(routes.GATEWAY_HOSTS, rng.randint(0, 3))
+    section = {"sectionName": rng.choice(("one", "any", "test"))} if rng.random() < 0.3 else {}
+    found.append(routes.http_route(rng, f"r{number}-safe", {"name": "safe", **section}, hostnames=hosts))
     if rng.random() < 0.6:
         found.append(_grant(number))
     for i in range(rng.choice((0, 1, 2, 3, 4))):

@@ -4,7 +4,10 @@ PATHS = ("/", "/a", "/a/b", "/a/", "/ab", "/a.b", "/b", "/b/c", "/x(y)", "/pkg.S
 REGEXES = ("/a/[^/]+", "/(a|b)(/.*)?", "/a.*", "/.b", "/[a-z]{1,2}/?")
 METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH")
 NAMES = ("x-one", "X-Two", "x-three")
+ODD = ("x-forwarded-for", "x-forwarded-proto", "Cookie", "x-envoy-original-path", "x-forwarded-client-cert", "te", "x-empty",
+       "content-type", "user-agent", "x-retic-destination", "x_forwarded_for", "host", "accept")
 VALUES = ("1", "2", "a,b", "yes", "a b", "1,2")
+ODD_VALUES = (".+", ".*", "http", "https", "203.*", "[^,]*", "a=1.*", "URI=.*", ".*/.*", "[a-z.]*")
 VALUE_REGEXES = ("1|2", "[a-z]+", ".*,.*", "y.s")
 KEYS = ("q", "page", "Q")
 PARAMS = ("1", "", "a%20b", "a+b", "x=y")
@@ -63,6 +66,8 @@ def _http_match(rng):
         match["method"] = rng.choice(METHODS)
     if rng.random() < 0.35:
         match["headers"] = [_condition(rng, NAMES, VALUES) for _ in range(rng.randint(1, 2))]
+    elif rng.random() < 0.15:
+        match["headers"] = [{"name": rng.choice(ODD), "value": rng.choice(ODD_VALUES), "type": "RegularExpression"}]
     if rng.random() < 0.25:
         match["queryParams"] = [_condition(rng, KEYS, PARAMS[:1] + PARAMS[2:]) for _ in range(rng.randint(1, 2))]
     return match

@@ -1,6 +1,7 @@
 """The mesh of the differential test: its manifests, its control plane's objects followed here, its senders."""
 
 import asyncio
+import base64
 import json
 import pathlib
 import subprocess
@@ -15,11 +16,32 @@ from retic.explain.request import world
 from retic.local import state
 from retic.mesh import network, tables
 from retic.sources import store, stream
-from retic.testing import running, wait
+from retic.testing import running, tls_pairs, wait
 from retic.wiring import inputs
 
 HERE = pathlib.Path(__file__).parent
 _SENDER = HERE / "differential_sender.py"
+
+
+def base():
+    """The manifests that stay, as text."""
+    pair = tls_pairs.pair("one.example.com")
+    data = {name: base64.b64encode(part).decode() for name, part in zip(("tls.crt", "tls.key"), pair, strict=True)}
+    meta = {"name": "pair", "namespace": "alpha"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": meta, "data": data}
+    text = (HERE / "differential_mesh.yaml").read_text()
+    server = str(HERE / "differential_server.py")
+    text = text.replace("PYTHON", sys.executable).replace("SERVER", server)
+    return f"{text}---\n{json.dumps(secret)}\n"
+
+
+def addresses(objects):
+    """The pods' addresses by name, without gateways'."""
+    return {
+        ref.name: pod.status.pod_ip
+        for ref, pod in sorted(objects.items())
+        if ref.kind == "Pod" and not ref.name.startswith(("door", "safe"))
+    }
 
 
 class Sender:
@@ -55,9 +77,7 @@ class Mesh:
 
     def __init__(self, folder):
         folder.mkdir()
-        text = (HERE / "differential_mesh.yaml").read_text()
-        server = str(HERE / "differential_server.py")
-        (folder / "mesh.yaml").write_text(text.replace("PYTHON", sys.executable).replace("SERVER", server))
+        (folder / "mesh.yaml").write_text(base())
         self.mesh = running.Mesh.up(folder)
         self.control = state.folder(self.mesh.name) / "control.sock"
         self.db = inputs.mesh(network.Settings())
@@ -67,9 +87,7 @@ class Mesh:
         self.following = self.loop.create_task(stream.follow(path, self.kept))
         self.follow(lambda: self.kept.is_synced, "the list of objects")
         self.senders = {place: Sender(self.mesh, place) for place in (None, *requests.SENDERS)}
-        self.addresses = {
-            ref.name: pod.status.pod_ip for ref, pod in self.kept.objects.items() if ref.kind == "Pod"
-        }
+        self.addresses = addresses(self.kept.objects)
 
         self.outside = self._outside()
 

@@ -119,7 +119,9 @@ def _to_service(
         walk.backends.append(Backend(f"{port.namespace}/{port.name}", port.port, 100))
         _to_endpoints(walk, caller, port, arriving.Sent(request, written, walk.asked.claims, walk.asked.tcp))
         return
-    _follow(walk, caller, routed.routed(world, table, request, routed.Listening()), written)
+    # Who forwards a request says by which scheme it came; a redirect keeps that one.
+    where = routed.Listening(request.headers[message.SCHEME].lower())
+    _follow(walk, caller, routed.routed(world, table, request, where), written)
 
 
 def _follow(walk: _Walk, caller: callers.Caller, found: routed.Routed, written: message.Message) -> None:

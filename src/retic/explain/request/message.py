@@ -14,7 +14,10 @@ _OURS = ("x-envoy-", "x-retic-")
 _LOOKALIKES = ("x_forwarded", "x-forwarded_", "x-forwarded-client_cert")
 # What concerns one connection only (RFC 9110, section 7.6.1).
 _HOP = ("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade")
-_CERTIFICATE, _FOR, _PROTO, _ID = "x-forwarded-client-cert", "x-forwarded-for", "x-forwarded-proto", "x-request-id"
+_CERTIFICATE, _FOR, _ID = "x-forwarded-client-cert", "x-forwarded-for", "x-request-id"
+
+SCHEME = "x-forwarded-proto"
+"""By which scheme a request came, as proxies say it to each other."""
 
 MADE_UP = "(made by the proxy)"
 """Stands for a value that nobody can know beforehand."""
@@ -73,7 +76,7 @@ def leaving(message: Message) -> Message:
 def entering(message: Message, client: str, scheme: str) -> Message:
     """In a gateway. `client` is the address that the connection comes from, `scheme` the listener's."""
     clean = _without(message, _OURS + _LOOKALIKES)
-    headers = {key: value for key, value in clean.headers.items() if key != _PROTO}
+    headers = {key: value for key, value in clean.headers.items() if key != SCHEME}
     said = headers.get(_FOR)
     headers[_FOR] = f"{said},{client}" if said else client
     authority = clean.authority
@@ -103,8 +106,8 @@ def _managed(message: Message, *, scheme: str) -> Message:
     kept = {key: value for key, value in message.headers.items() if key not in dropped}
     if kept.get("te", "trailers") != "trailers":
         kept.pop("te")
-    if kept.get(_PROTO, "").lower() not in ("http", "https"):
-        kept[_PROTO] = scheme
+    if kept.get(SCHEME, "").lower() not in ("http", "https"):
+        kept[SCHEME] = scheme
     kept.setdefault(_ID, MADE_UP)
     return msgspec.structs.replace(message, headers=kept)
 
