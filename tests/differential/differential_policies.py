@@ -11,7 +11,10 @@ PRINCIPALS = (
     "spiffe://cluster.local/ns/alpha/sa/b", "other.test/ns/alpha/sa/a", "alpha/a",
 )  # fmt: skip
 SPACES = ("alpha", "beta", "*", "al*", "*ta", "none")
-HOSTS = ("shop", "one.example.com", "*.example.com", "one.*", "*", "EXAMPLE.com", "two.test", "shop.alpha", "shop:81", "10.*")
+HOSTS = (
+    "shop", "one.example.com", "*.example.com", "one.*", "*", "EXAMPLE.com", "two.test", "shop.alpha", "shop:81",
+    "10.*",
+)  # fmt: skip
 PORTS = ("80", "8080", "8081", "8082", "18541", "http", "99999")
 METHODS = ("GET", "POST", "*", "P*", "*T", "get")
 PATHS = (

@@ -8,7 +8,8 @@ from retic.explain.request import answer
 # Sender pods: namespace, name.
 SENDERS = (("alpha", "a"), ("alpha", "b"), ("beta", "c"))
 TARGETS = (
-    ("shop.alpha", 80), ("shop.alpha", 80), ("shop.alpha", 80), ("calls.alpha", 80), ("shop.alpha", 81), ("one.alpha", 80),
+    ("shop.alpha", 80), ("shop.alpha", 80), ("shop.alpha", 80),
+    ("calls.alpha", 80), ("shop.alpha", 81), ("one.alpha", 80),
     ("empty.alpha", 80), ("raw.alpha", 83), ("each.alpha", 8080),
 )  # fmt: skip
 PATHS = (
@@ -96,7 +97,8 @@ def _head(rng, *, grpc):
         headers.append(("X-Forwarded-For", rng.choice(("203.0.113.7", "203.0.113.7, 10.1.2.3", "no address"))))
     headers += [pair for pair in MORE if rng.random() < 0.04]
     if rng.random() < (0.85 if grpc else 0.05):
-        headers.append(("content-type", rng.choice(("application/grpc", "application/grpc+proto", "application/grpc-web"))))
+        kind = rng.choice(("application/grpc", "application/grpc+proto", "application/grpc-web"))
+        headers.append(("content-type", kind))
     method = "POST" if grpc and rng.random() < 0.9 else rng.choice(routes.METHODS[:1] * 3 + routes.METHODS)
     path = rng.choice(PATHS[PATHS.index("/pkg.Svc") :] if grpc and rng.random() < 0.6 else PATHS)
     if rng.random() < 0.4 and "?" not in path:

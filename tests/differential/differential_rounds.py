@@ -1,13 +1,14 @@
 """Rounds of the differential test: manifests that replace each other, and requests under each."""
 
+import os
 import random
 
 import differential_policies as policies
 import differential_requests as requests
 import differential_routes as routes
 
-SEED = int(__import__('os').environ.get('SEED','4'))
-ROUNDS, EACH = int(__import__('os').environ.get('R','40')), 60
+SEED = os.environ.get("SEED", "4")
+ROUNDS, EACH = int(os.environ.get("ROUNDS", "40")), 60
 SERVICE = {"group": "", "kind": "Service"}
 
 
@@ -28,8 +29,8 @@ def manifests(number, addresses):
     if rng.random() < 0.3:
         found.append(routes.http_route(rng, f"r{number}-own", shop, namespace="beta"))
     if rng.random() < 0.5:
-        host = [rng.choice(routes.GATEWAY_HOSTS)]
-        found.append(routes.http_route(rng, f"r{number}-door-2", {"name": "door", "sectionName": "any"}, hostnames=host))
+        host, parent = [rng.choice(routes.GATEWAY_HOSTS)], {"name": "door", "sectionName": "any"}
+        found.append(routes.http_route(rng, f"r{number}-door-2", parent, hostnames=host))
     hosts = rng.sample(routes.GATEWAY_HOSTS, rng.randint(0, 3))
     section = {"sectionName": rng.choice(("one", "any", "test"))} if rng.random() < 0.3 else {}
     found.append(routes.http_route(rng, f"r{number}-safe", {"name": "safe", **section}, hostnames=hosts))

@@ -4,8 +4,10 @@ PATHS = ("/", "/a", "/a/b", "/a/", "/ab", "/a.b", "/b", "/b/c", "/x(y)", "/pkg.S
 REGEXES = ("/a/[^/]+", "/(a|b)(/.*)?", "/a.*", "/.b", "/[a-z]{1,2}/?")
 METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH")
 NAMES = ("x-one", "X-Two", "x-three")
-ODD = ("x-forwarded-for", "x-forwarded-proto", "Cookie", "x-envoy-original-path", "x-forwarded-client-cert", "te", "x-empty",
-       "content-type", "user-agent", "x-retic-destination", "x_forwarded_for", "host", "accept")
+ODD = (
+    "x-forwarded-for", "x-forwarded-proto", "Cookie", "x-envoy-original-path", "x-forwarded-client-cert", "te",
+    "x-empty", "content-type", "user-agent", "x-retic-destination", "x_forwarded_for", "host", "accept",
+)  # fmt: skip
 VALUES = ("1", "2", "a,b", "yes", "a b", "1,2")
 ODD_VALUES = (".+", ".*", "http", "https", "203.*", "[^,]*", "a=1.*", "URI=.*", ".*/.*", "[a-z.]*")
 VALUE_REGEXES = ("1|2", "[a-z]+", ".*,.*", "y.s")

@@ -130,7 +130,7 @@ class Mesh:
         done = client.ask(self.control, model.AskConverged(20.0))
         assert done["ready"], done["reasons"]
         refused = [f["message"] for f in client.ask(self.control, model.AskFindings()) if f["code"] == "RT0601"]
-        for r in refused: print(number, r[-400:])
+        assert not refused, f"round {number}: {refused[0][-400:]}"
 
     def world(self):
         """For questions."""

@@ -14,8 +14,8 @@ class Asked(msgspec.Struct, frozen=True):
 
     `source`: who sends it (deploy/web, pod/x, gateway/x, sa/x), "" for somebody outside who calls a gateway. `target`:
     NAME:PORT, IP:PORT or a URL of a gateway. `path` may have a query. `headers` as they are written, in order.
-    `address`: where it comes from, "" for the address of the source. `claims`: of a valid token, None without one. `tcp`: a
-    connection that carries no HTTP; method, path and headers mean nothing then.
+    `address`: where it comes from, "" for the address of the source. `claims`: of a valid token, None without one.
+    `tcp`: a connection that carries no HTTP; method, path and headers mean nothing then.
     """
 
     source: str

@@ -217,8 +217,8 @@ def _sent(walk: _Walk, caller: callers.Caller, destination: str, written: messag
 def _conclude(walk: _Walk) -> Decision:
     """One answer for all ways: refused when one of them is; the proxy's own answer when one of them has it."""
     refused = next((one for one in walk.outcomes if not one.allowed), None)
-    answered = {one.status for one in walk.outcomes}
-    status = refused.status if refused is not None else min(answered - {None}) if None not in answered else None
+    own = [one.status for one in walk.outcomes if one.status is not None]
+    status = refused.status if refused is not None else min(own) if len(own) == len(walk.outcomes) else None
     judged = refused or next((one for one in walk.outcomes if one.policy is not None), None)
     walk.steps.append(Step("verdict", _verdict(walk, allowed=refused is None, status=status)))
     answer = Answer(

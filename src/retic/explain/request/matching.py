@@ -40,7 +40,7 @@ def _path(wanted: route.Path, path: str) -> bool:
         case route.PathKind.REGEX:
             return full(wanted.value, path)
         case route.PathKind.PREFIX:
-            return wanted.value == "/" or path == wanted.value or path.startswith(f"{wanted.value}/")
+            return wanted.value in ("/", path) or path.startswith(f"{wanted.value}/")
 
 
 def _holds(condition: route.Condition, value: str | None) -> bool:

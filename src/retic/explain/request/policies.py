@@ -80,7 +80,8 @@ def _words(of: policy.Policy, number: int | None, missed: str) -> str:
     if number is None:
         return f"{of.action} does not match: {missed}"
     if of.action is Action.CUSTOM:
-        return f"CUSTOM rule {number + 1} matches: the proxy asks {of.provider or 'its provider'}, whose answer is unknown"
+        asked = of.provider or "its provider"
+        return f"CUSTOM rule {number + 1} matches: the proxy asks {asked}, whose answer nobody knows before"
     what = {Action.AUDIT: "counted", Action.DENY: "refused", Action.ALLOW: "allowed"}[of.action]
     return f"{of.action} rule {number + 1} matches: " + (f"dry run, would be {what}" if of.dry_run else what)
 

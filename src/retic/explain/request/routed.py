@@ -43,9 +43,8 @@ def routed(world: World, table: route.Table, request: message.Message, where: Li
         if not missed:
             done = _taken(world, rule, request, where)
             return msgspec.structs.replace(done, steps=(*steps, *done.steps))
-        steps.append(
-            world.step("no match", f"rule {rule.number + 1} ({matching.words(rule.match)}): {missed}", rule.origin, _path(world, rule))
-        )
+        text = f"rule {rule.number + 1} ({matching.words(rule.match)}): {missed}"
+        steps.append(world.step("no match", text, rule.origin, _path(world, rule)))
     text = f"no rule for {', '.join(table.domains)} matches: the proxy answers 404"
     return Routed((*steps, Step("route", text)), status=404)
 

@@ -101,7 +101,8 @@ def _name(world: World, host: str, port: int, home: str) -> Target:
     service = world.db.ask(services.resolved, found)
     value = world.db.get(tables.SERVICES, found)
     if value is not None and value.spec.type == "ExternalName":
-        raise Unclear(f"Service {found.namespace}/{found.name} is a name for {value.spec.external_name}, outside the mesh")
+        outside = f"{value.spec.external_name}, outside the mesh"
+        raise Unclear(f"Service {found.namespace}/{found.name} is a name for {outside}")
     if service is not None and not service.address:
         return ToHeadless(key, _addresses(world, found))
     return ToService(key, exists=world.db.ask(services.port, key) is not None)

@@ -57,7 +57,7 @@ class World(msgspec.Struct, frozen=True):
             (ref, value)
             for ref, value in sorted(self.objects.items())
             if isinstance(value, pods.Pod) and ref.namespace == namespace
-            and (value.status.phase if value.status else None) not in ("Succeeded", "Failed")
+            and not (value.status and value.status.phase in ("Succeeded", "Failed"))
         ]  # fmt: skip
 
     def match_path(self, rule: tuple[findings.Ref, int], number: int) -> str:
