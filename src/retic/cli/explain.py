@@ -40,7 +40,7 @@ def run(question: Question, options: which.Options, files: Sequence[pathlib.Path
     if as_json:
         show.json(found)
     else:
-        _print(found)
+        print_answer(found)
     return int(not found.allowed or (found.status is not None and found.status >= _ERROR))
 
 
@@ -100,9 +100,11 @@ def _offline(asked: answer.Asked, files: Sequence[pathlib.Path]) -> answer.Answe
         raise failure.Failure(str(error), code=2) from error
 
 
-def _print(found: answer.Answer) -> None:
-    """The way from top to bottom, each step with its place."""
+def print_answer(found: answer.Answer) -> None:
+    """The way from top to bottom, each step with its object's place."""
     width = max((len(step.what) for step in found.steps), default=0)
     for step in found.steps:
-        place = f"  ({show.near(step.file)}:{step.line})" if step.file else ""
-        print(f"{step.what:{width}}  {step.text}{place}", flush=True)
+        named = step.object if step.object not in step.text else ""
+        place = f"{show.near(step.file)}:{step.line}" if step.file else ""
+        behind = ", ".join(filter(None, (named, place)))
+        print(f"{step.what:{width}}  {step.text}{f'  ({behind})' if behind else ''}", flush=True)

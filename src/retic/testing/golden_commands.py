@@ -2,22 +2,26 @@
 
 A case is a folder with `in.yaml` (objects as an API server sends them, statuses included), `why` (resources' names),
 and, where they are wanted, `nodes.yaml` (reports of nodes) and `scope.yaml` (`namespace`: all that may be read, but
-for the kinds in `refused`). Expected are `ps.txt`, `all.txt` (-A), `analyze.txt` and `why.txt`.
+for the kinds in `refused`). Expected are `ps.txt`, `all.txt` (-A), `analyze.txt` and `why.txt`;
+with `requests.yaml` (a list of questions about requests) `requests.txt`, too.
 """
 
 import contextlib
 import datetime
 import io
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import yaml
 
 from retic.answers import visible
+from retic.cli import explain as explained
 from retic.cli import ps_cluster, show
 from retic.cli import why as printed
 from retic.explain import why as explain
+from retic.explain.request import answer
 from retic.install import nodes
 from retic.sources.api import decoding, kinds, listing, scope
 from retic.wiring import remote
@@ -44,12 +48,29 @@ class Case:
 
     def actual(self) -> dict[str, str]:
         """What it should hold, made anew."""
-        return {
+        asked = self.folder / "requests.yaml"
+        more = {"requests.txt": self._requests(asked)} if asked.exists() else {}
+        return more | {
             "ps.txt": _printed(lambda: self._ps(visible.Choice())),
             "all.txt": _printed(lambda: self._ps(visible.Choice(everywhere=True))),
             "analyze.txt": _printed(self._analyze),
             "why.txt": "".join(self._why(name) for name in (self.folder / "why").read_text().split()),
         }
+
+    def _requests(self, file: pathlib.Path) -> str:
+        parts = []
+        for one in msgspec.convert(yaml.safe_load(file.read_text()), list[answer.Asked]):
+            parts.append(f"--- {one.source} -> {one.target} {one.method} {one.path}\n{_printed(self._request(one))}")
+        return "".join(parts)
+
+    def _request(self, asked: answer.Asked) -> Callable[[], None]:
+        def show() -> None:
+            try:
+                explained.print_answer(self.mesh.request(asked))
+            except answer.Unclear as error:
+                print(error)
+
+        return show
 
     def _ps(self, choice: visible.Choice) -> None:
         state = self.mesh.ps(choice)

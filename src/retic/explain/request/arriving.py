@@ -82,8 +82,7 @@ def told(world: World, found: policies.Verdict) -> list[Step]:
     """A step for each policy that applied, in the order in which they are asked."""
     answer = []
     for said in found.said:
-        path = f"spec.rules[{said.rule}]" if said.rule is not None else ""
-        answer.append(world.step("policy", said.text, said.policy.origin, path))
+        answer.append(world.step("policy", said.text, said.policy.origin, said.field))
     if not found.said:
         answer.append(Step("policy", "no policy applies: allowed"))
     elif found.by is None:

@@ -62,7 +62,7 @@ def _workload(world: World, asked: Asked, ref: findings.Ref) -> Caller:
         ):
             return msgspec.structs.replace(_pod(world, asked, pod), ref=ref)
     if ref in world.objects:
-        raise Unclear(f"{ref} has no pod, so nobody can send as it")
+        raise Unclear(f"{ref} has no pod, so nobody can send as it: retic analyze may say why")
     raise Unclear(f"there is no {ref}{_there(world, ref)}")
 
 
@@ -87,7 +87,7 @@ def _pod(world: World, asked: Asked, ref: findings.Ref) -> Caller:
     found = world.db.ask(workloads.workload, tables.Key(ref.namespace, ref.name))
     if found is None:
         if ref in world.objects:
-            raise Unclear(f"{ref} has no node or is over, so it sends nothing")
+            raise Unclear(f"{ref} has no node or is over, so it sends nothing: retic analyze may say why")
         raise Unclear(f"there is no {ref}{_there(world, ref)}")
     if found.role is service.Role.GATEWAY:
         value = world.db.get(tables.PODS, key_of(found))

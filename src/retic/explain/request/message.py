@@ -104,8 +104,9 @@ def _managed(message: Message, *, scheme: str) -> Message:
     """What every proxy does: nothing that concerns one connection, nor a certificate that somebody claims."""
     dropped = {*_HOP, _CERTIFICATE}
     kept = {key: value for key, value in message.headers.items() if key not in dropped}
-    if kept.get("te", "trailers") != "trailers":
-        kept.pop("te")
+    if "te" in kept:
+        words = [each.partition(";")[0].strip().lower() for each in kept.pop("te").split(",")]
+        kept |= {"te": "trailers"} if "trailers" in words else {}
     if kept.get(SCHEME, "").lower() not in ("http", "https"):
         kept[SCHEME] = scheme
     kept.setdefault(_ID, MADE_UP)

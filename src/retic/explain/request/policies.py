@@ -3,7 +3,7 @@
 Order: AUDIT counts, CUSTOM asks, DENY, ALLOW. What cannot be decided is decided against the caller (`policy.Policy`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
@@ -16,11 +16,20 @@ _ORDER = (Action.AUDIT, Action.CUSTOM, Action.DENY, Action.ALLOW)
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What one policy says. `rule`: the place in spec.rules of the rule that holds, None when none does."""
+    """What one policy says. `rule`: the place in spec.rules of the rule that holds, None when none does; `field`: of
+    the policy, what the text is about."""
 
     policy: policy.Policy
     rule: int | None
     text: str
+    field: str = ""
+
+
+class Missed(msgspec.Struct, frozen=True):
+    """Why a rule does not hold, and by which field of the policy."""
+
+    text: str
+    field: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -67,18 +76,16 @@ def _unreadable(policies: tuple[policy.Policy, ...], call: tests.Call) -> Said |
 
 
 def _said(of: policy.Policy, call: tests.Call) -> Said:
-    number, missed = None, "it has no rule, so it matches nothing"
+    missed = Missed("it has no rule, so it matches nothing")
     for rule in of.rules:
-        missed = _missed(rule, call, strict=of.action is Action.ALLOW)
-        if not missed:
-            number = rule.number
-            break
-    return Said(of, number, _words(of, number, missed))
+        found = _missed(rule, call, strict=of.action is Action.ALLOW)
+        if found is None:
+            return Said(of, rule.number, _words(of, rule.number), f"spec.rules[{rule.number}]")
+        missed = found
+    return Said(of, None, f"{of.action} does not match: {missed.text}", missed.field)
 
 
-def _words(of: policy.Policy, number: int | None, missed: str) -> str:
-    if number is None:
-        return f"{of.action} does not match: {missed}"
+def _words(of: policy.Policy, number: int) -> str:
     if of.action is Action.CUSTOM:
         asked = of.provider or "its provider"
         return f"CUSTOM rule {number + 1} matches: the proxy asks {asked}, whose answer nobody knows before"
@@ -86,31 +93,24 @@ def _words(of: policy.Policy, number: int | None, missed: str) -> str:
     return f"{of.action} rule {number + 1} matches: " + (f"dry run, would be {what}" if of.dry_run else what)
 
 
-def _missed(rule: policy.Rule, call: tests.Call, *, strict: bool) -> str:
-    """Why the rule does not hold; "" when it does."""
-    for what, rows in (("from", rule.sources), ("to", rule.operations)):
+def _missed(rule: policy.Rule, call: tests.Call, *, strict: bool) -> Missed | None:
+    """Why the rule does not hold; None when it does."""
+    for what, rows in (("from", rule.sources), ("to", rule.operations), ("when", (rule.conditions,))):
         missed = [_row(row, call, strict=strict) for row in rows]
-        if missed and all(missed):
-            return f"rule {rule.number + 1}, {what}: {missed[0]}" + (
-                f" (nor does any of {len(missed) - 1} more)" if len(missed) > 1 else ""
-            )
-    missed_condition = _row(rule.conditions, call, strict=strict)
-    return f"rule {rule.number + 1}, when: {missed_condition}" if missed_condition else ""
+        first = next(iter(missed), None)
+        if first is not None and None not in missed:
+            more = f" (nor does any of {len(missed) - 1} more)" if len(missed) > 1 else ""
+            return Missed(f"rule {rule.number + 1}, {what}: {first.text}{more}", first.field)
+    return None
 
 
-def _row(row: policy.Tests, call: tests.Call, *, strict: bool) -> str:
-    return next(filter(None, _failures(row, call, strict=strict)), "")
-
-
-def _failures(row: policy.Tests, call: tests.Call, *, strict: bool) -> Iterator[str]:
+def _row(row: policy.Tests, call: tests.Call, *, strict: bool) -> Missed | None:
+    """The first test that does not hold."""
     for test in row:
+        name = test.field.rpartition(".")[2]
         if not tests.decidable(test, call):
             if strict:
-                yield f"{test.field.rpartition('.')[2]} cannot be decided here"
+                return Missed(f"{name} cannot be decided here", test.field)
         elif not tests.holds(test, call, strict=strict):
-            yield f"{_field(test)} does not hold"
-
-
-def _field(test: policy.Test) -> str:
-    name = test.field.rpartition(".")[2] or test.subject.value
-    return f"{name} of {test.subject.value} {'.'.join(test.name)}".rstrip() if name in ("values", "notValues") else name
+            return Missed(f"{name} does not hold for {tests.looked_at(test, call)}", test.field)
+    return None

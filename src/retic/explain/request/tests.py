@@ -75,6 +75,24 @@ def _matches(test: policy.Test, pattern: Pattern, call: Call, *, loose: bool) ->
     return _claim(pattern, test.name, call.claims or {})
 
 
+def looked_at(test: policy.Test, call: Call) -> str:
+    """What the test compares, for people."""
+    request = call.request
+    if request is None or test.subject not in policy.HTTP_ONLY:
+        value = {
+            Subject.PRINCIPAL: call.principal or "a caller without mTLS", Subject.SOURCE_ADDRESS: call.address,
+            Subject.REMOTE_ADDRESS: _remote(test, call), Subject.DESTINATION_ADDRESS: call.destination,
+            Subject.PORT: f"port {call.port}", Subject.SNI: call.server_name or "no server name",
+        }.get(test.subject, "")  # fmt: skip
+        return value or "an unknown address"
+    if test.subject is Subject.HEADER:
+        said = request.header(test.name[0])
+        return f"a request without {test.name[0]}" if said is None else f"{test.name[0]}: {said}"
+    token = "the token's claims" if call.claims is not None else "a request without a valid token"
+    known = {Subject.METHOD: request.method, Subject.PATH: request.path, Subject.HOST: f"host {request.authority}"}
+    return known.get(test.subject, token)
+
+
 def _text(pattern: Pattern, text: str) -> bool:
     match pattern.how:
         case How.EXACT:
