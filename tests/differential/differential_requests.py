@@ -16,13 +16,21 @@ PATHS = (
     *routes.PATHS, "/a/b/c", "/a//b", "/a/../b", "/a/./b", "/%61", "/a%2fb", "/a;x", "/a/b/", "/pkg.Svc/List",
     "/pkg.Other/Get", "/a%20b", "/A", "/a/B%2F", "/a/..", "/..", "/a/b?", "/x%28y)",
 )  # fmt: skip
+ODD_PATHS = (
+    "/a%", "/%zz", "/a%00", "/a%2e%2e/b", "/%2E%2e/x", "/a\\b", "/a%5Cb", "/a//../b", "/.", "/./a", "/a/.", "/...",
+    "/a/..;/b", "/a/.;x", "/a/%2e%2e;/b", "/a\\..;/b", "//a", "//", "/a?x=/../b", "/%41%7e", "/a^b|c", "/{x}", '/a"b',
+    "/a<b>", "/a`b", "/a/%2e/b", "/a/%2e%2E", "/a/../..", "/../../a", "/a/b/../../c", "/a%2Fb/../c", "/a;x=1/../b",
+    "/a/b/%2e%2e%2fc", "/a/?", "/a??b", "/a%3Fb", "/a%c3%a9", "/a%C3%A9", "/~a", "/%7Ea", "/a+b", "/a%2Bb", "/a'(b)",
+    "/a*", "/a,b", "/a:b@c", "/a!$&=", "/a%25", "/a%252e", "/a[b]",
+)  # fmt: skip
 PORT, SAFE_PORT = 18541, 18542
 
 
 MORE = (
     ("x-envoy-original-path", "/a"), ("X-Retic-Destination", "1.2.3.4:80"), ("x-forwarded-proto", "https"),
     ("x-forwarded-proto", "gopher"), ("te", "trailers"),
-    ("te", "gzip"), ("TE", "gzip, Trailers;q=1"), ("X-Forwarded-Client-Cert", "URI=spiffe://x"),
+    ("te", "gzip"), ("TE", "gzip, Trailers;q=1"),
+    ("X-Forwarded-Client-Cert", "URI=spiffe://x"),
     ("x_forwarded_for", "203.0.113.9"), ("Cookie", "a=1"), ("cookie", "b=2"), ("User-Agent", "x"), ("accept", "*/*"),
     ("x-empty", ""), ("x-one", ""), ("x-request-id", "1"), ("proxy-connection", "x"), ("forwarded", "for=1.2.3.4"),
 )  # fmt: skip
@@ -71,7 +79,8 @@ def _tcp(sender, host, port):
 
 def _http(rng, sender, host, port):
     short = host.removesuffix(".alpha") if sender[0] == "alpha" and rng.random() < 0.5 else host
-    written = rng.choice((short, f"{host}:{port}", rng.choice(routes.HOSTS)))
+    others = (*routes.HOSTS, "SHOP", "shop.", "shop:", "10.96.0.1:80")
+    written = rng.choice((short, f"{host}:{port}", rng.choice(others)))
     method, path, headers = _head(rng, grpc=host.startswith("calls"))
     asked = answer.Asked(f"pod/{sender[1]}", f"{short}:{port}", sender[0], method, path, (("Host", written), *headers))
     return Request(sender, short, port, "http", asked, _text(method, path, written, headers))
@@ -102,6 +111,8 @@ def _head(rng, *, grpc):
         headers.append(("content-type", kind))
     method = "POST" if grpc and rng.random() < 0.9 else rng.choice(routes.METHODS[:1] * 3 + routes.METHODS)
     path = rng.choice(PATHS[PATHS.index("/pkg.Svc") :] if grpc and rng.random() < 0.6 else PATHS)
+    if rng.random() < 0.2:
+        path = rng.choice(ODD_PATHS)
     if rng.random() < 0.4 and "?" not in path:
         pairs = [f"{rng.choice(routes.KEYS)}={rng.choice(routes.PARAMS)}" for _ in range(rng.randint(1, 2))]
         path = f"{path}?{'&'.join(pairs)}"

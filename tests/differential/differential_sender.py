@@ -1,7 +1,7 @@
 """Run inside a pod: reads lists of requests, one JSON line each, sends them over few connections, prints what came.
 
-A request: {"host", "port", "kind": "http" or "tcp", "text", "server_name": of TLS, "" without}; `text` is all of its
-head. An answer: {"status", "headers", "body"}, status 0 when the connection ended without one; for
+A request: {"host", "port", "kind": "http" or "tcp", "text", "server_name": of TLS, "fresh": on a new connection}; `text` is
+all of its head. An answer: {"status", "headers", "body"}, status 0 when the connection ended without one; for
 "tcp" the line that came, "" when none did.
 """
 
@@ -91,6 +91,8 @@ async def run(requests):
     by_place = {}
     for i, request in enumerate(requests):
         place = request["host"], request["port"], request.get("server_name", "")
+        if request.get("fresh"):
+            await LINES.pop(place, Line(*place)).close()
         by_place.setdefault(place, []).append((i, request))
     found = await asyncio.gather(*(some(place, mine) for place, mine in by_place.items()))
     return [answer for _, answer in sorted((pair for part in found for pair in part), key=lambda pair: pair[0])]

@@ -56,10 +56,10 @@ class Sender:
             [*inside, sys.executable, str(_SENDER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def send(self, given):
+    def send(self, given, *, fresh):
         if not given:
             return []
-        self.running.stdin.write(json.dumps([one.wire() for one in given]) + "\n")
+        self.running.stdin.write(json.dumps([{**one.wire(), "fresh": fresh} for one in given]) + "\n")
         self.running.stdin.flush()
         answer = json.loads(self.running.stdout.readline())
         assert "error" not in answer, answer["error"]
@@ -136,15 +136,15 @@ class Mesh:
         """For questions."""
         return world.World(self.db, self.kept.objects, self.kept.positions, running=True)
 
-    def send(self, given):
-        """All of them, each from its sender; the answers in their order."""
+    def send(self, given, *, fresh=False):
+        """All of them, each from its sender, on new connections if `fresh`; the answers in their order."""
         answers = {}
         by_sender = {}
         for request in given:
             by_sender.setdefault(request.sender, []).append(request)
 
         def one(place, mine):
-            answers.update(zip(map(id, mine), self.senders[place].send(mine), strict=True))
+            answers.update(zip(map(id, mine), self.senders[place].send(mine, fresh=fresh), strict=True))
 
         threads = [threading.Thread(target=one, args=pair) for pair in by_sender.items()]
         for thread in threads:

@@ -13,10 +13,10 @@ import pytest
 from retic.explain.request import deciding
 
 
-def _differences(mesh, given):
+def _differences(mesh, given, *, fresh=False):
     here = mesh.world()
     found = []
-    for request, raw in zip(given, mesh.send(given), strict=True):
+    for request, raw in zip(given, mesh.send(given, fresh=fresh), strict=True):
         seen = compare.Seen(request, raw)
         decision = deciding.decide(here, requests.asked(request, mesh.outside))
         if not any(compare.fits(seen, outcome) for outcome in decision.outcomes):
@@ -38,9 +38,13 @@ def test_what_was_foreseen_is_what_happens(mesh, monkeypatch):
         recorder.objects(mesh.kept.objects)
         given = rounds.asked(number, mesh.addresses)
         sent += len(given)
-        # A proxy's workers may be a moment behind what its main thread has acknowledged: who differs is asked again.
-        again = [request for request, _, _ in _differences(mesh, given)]
-        different += [_shown(number, *each) for each in _differences(mesh, again)]
+        found = _differences(mesh, given)
+        # A proxy's workers may be a moment behind what its main thread has acknowledged; and on a busy machine a sender
+        # may fall silent between its connection and its first byte for so long that it is taken for one that speaks no
+        # HTTP, until its connection ends (envoy.limits, SNIFF_SECONDS). Who differs is asked again, on a new connection.
+        for _ in range(3):
+            found = _differences(mesh, [request for request, _, _ in found], fresh=True)
+        different += [_shown(number, *each) for each in found]
     if different:
         pytest.fail(f"{len(different)} of {sent} differ\n" + "\n\n".join(different[:12]), pytrace=False)
     assert sent >= 2_000

@@ -48,18 +48,23 @@ def location(request: message.Message, rule: route.Rule, redirect: route.Redirec
     to = redirect.scheme or scheme
     known = _KNOWN.get(redirect.scheme or "")
     number = redirect.port or known
-    host, colon, written = request.authority.rpartition(":")
-    if not colon or not written.isdigit():
-        host, colon, written = request.authority, "", ""
+    rest = _destination(request, rule, redirect)
     if number is None:
-        if redirect.host:
-            suffix = f":{port}" if port else ""
-            return f"{to}://{redirect.host}{suffix}{_destination(request, rule, redirect)}"
-        return f"{to}://{request.authority}{_destination(request, rule, redirect)}"
-    suffix = "" if number == known else f":{number}"
-    if number == known and not redirect.host and colon:
-        suffix = f":{number}"  # written in Host, a port is replaced and not left out
-    return f"{to}://{redirect.host or host}{suffix}{_destination(request, rule, redirect)}"
+        own = request.authority if not redirect.host else redirect.host + (f":{port}" if port else "")
+        return f"{to}://{own}{rest}"
+    if redirect.host:
+        return f"{to}://{redirect.host}{_suffix(number, known)}{rest}"
+    host, colon, written = request.authority.rpartition(":")
+    if not colon or (written and not written.isdigit()):
+        return f"{to}://{request.authority}{_suffix(number, known)}{rest}"
+    if number == known and not written:
+        return f"{to}://{request.authority}{rest}"
+    # Written in Host, a port is replaced and not left out.
+    return f"{to}://{host}:{number}{rest}"
+
+
+def _suffix(number: int, known: int | None) -> str:
+    return "" if number == known else f":{number}"
 
 
 def _destination(request: message.Message, rule: route.Rule, redirect: route.Redirect) -> str:
