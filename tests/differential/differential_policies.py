@@ -21,6 +21,7 @@ PATHS = (
     "/a", "/a/*", "*/b", "*", "/a/{*}", "/a/{**}", "/{*}/b", "/pkg.Svc/*", "/a/b", "/x(y)", "/{bad", "/a%2Fb", "/b*",
     "/a%20b", "/new*", "/*", "/*",
 )  # fmt: skip
+SELDOM = ("destination.ip", "connection.sni", "source.ip", "remote.ip")
 ODD = tuple(f"request.headers[{name}]" for name in routes.ODD if name != "host")
 HEADER_VALUES = ("http*", "*y", "203*", "1", "2", "yes", "*", "a*", "*b", "a,b", "1,*")
 SERVER_NAMES = ("one.example.com", "*.example.com", "*")
@@ -76,7 +77,7 @@ def _rule(rng, addresses):
         rule["from"] = [{"source": _source(rng, addresses)} for _ in range(rng.choice((1, 1, 2)))]
     if rng.random() < 0.6:
         rule["to"] = [{"operation": _operation(rng)} for _ in range(rng.choice((1, 1, 2)))]
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         rule["when"] = [_condition(rng, addresses) for _ in range(rng.choice((1, 1, 2)))]
     return rule
 
@@ -106,7 +107,8 @@ def _operation(rng):
 
 
 def _condition(rng, addresses):
-    key = rng.choice(KEYS) if rng.random() < 0.9 else rng.choice(ODD)
+    chance = rng.random()
+    key = rng.choice(SELDOM) if chance < 0.25 else rng.choice(ODD) if chance < 0.33 else rng.choice(KEYS)
     said = key.partition("[")[0]
     values = {
         "request.headers": HEADER_VALUES, "source.ip": addresses, "remote.ip": addresses,
@@ -114,7 +116,7 @@ def _condition(rng, addresses):
         "destination.ip": addresses, "destination.port": PORTS, "connection.sni": SERVER_NAMES,
     }.get(said, ("*", "group", "x*"))  # fmt: skip
     answer = {"key": key}
-    if rng.random() < 0.65:
+    if rng.random() < 0.55:
         answer["values"] = _some(rng, values)
     if "values" not in answer or rng.random() < 0.2:
         answer["notValues"] = _some(rng, values)

@@ -36,7 +36,7 @@ def manifests(number, addresses):
     found.append(routes.http_route(rng, f"r{number}-safe", {"name": "safe", **section}, hostnames=hosts))
     if rng.random() < 0.6:
         found.append(_grant(number))
-    for i in range(rng.choice((0, 1, 2, 3, 4))):
+    for i in range(rng.choice((0, 1, 2, 3, 4, 5))):
         found.append(policies.policy(rng, f"p{number}-{i}", _blocks(addresses)))
     return found
 

@@ -1,8 +1,8 @@
 """Run inside a pod: reads lists of requests, one JSON line each, sends them over few connections, prints what came.
 
-A request: {"host", "port", "kind": "http" or "tcp", "text", "server_name": of TLS, "fresh": on a new connection}; `text` is
-all of its head. An answer: {"status", "headers", "body"}, status 0 when the connection ended without one; for
-"tcp" the line that came, "" when none did.
+A request: {"host", "port", "kind": "http" or "tcp", "text", "server_name": of TLS, "fresh": on a new connection}, of
+which `text` is all of the head. An answer: {"status", "headers", "body"}, status 0 when the connection ended without
+one; for "tcp" the line that came, "" when none did.
 """
 
 import asyncio

@@ -39,9 +39,9 @@ def test_what_was_foreseen_is_what_happens(mesh, monkeypatch):
         given = rounds.asked(number, mesh.addresses)
         sent += len(given)
         found = _differences(mesh, given)
-        # A proxy's workers may be a moment behind what its main thread has acknowledged; and on a busy machine a sender
-        # may fall silent between its connection and its first byte for so long that it is taken for one that speaks no
-        # HTTP, until its connection ends (envoy.limits, SNIFF_SECONDS). Who differs is asked again, on a new connection.
+        # A proxy's workers may be a moment behind what its main thread has acknowledged. And on a busy machine a sender
+        # may be silent between its connection and its first byte for so long that it is taken for one that speaks no
+        # HTTP, until the connection ends (envoy.limits, SNIFF_SECONDS). Who differs is asked again, on a new one.
         for _ in range(3):
             found = _differences(mesh, [request for request, _, _ in found], fresh=True)
         different += [_shown(number, *each) for each in found]
