@@ -27,8 +27,10 @@ class Arrival(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
 
 
-def mode(world: World, pod: service.Workload) -> str:
-    """What plaintext may do at a pod: nothing (STRICT) or everything (PERMISSIVE), as to one that leaves the mesh."""
+def mode(world: World, pod: service.Workload, port: int) -> str:
+    """What plaintext may do at a pod's port: nothing (STRICT) or everything (PERMISSIVE), as to a pod that leaves the
+    mesh. The same at all ports of a pod."""
+    del port
     if pod.role is not service.Role.WORKLOAD:
         return "PERMISSIVE"
     return world.db.ask(workloads.settings, tables.ONE).mode
@@ -47,7 +49,7 @@ def arrive(world: World, caller: Caller, address: str, port: int, sent: Sent) ->
 
 
 def _at_pod(world: World, caller: Caller, pod: service.Workload, port: int, sent: Sent) -> Arrival:
-    name, allowed_mode = f"{pod.namespace}/{pod.name}", mode(world, pod)
+    name, allowed_mode = f"{pod.namespace}/{pod.name}", mode(world, pod, port)
     looked = port in world.db.ask(declared.http_ports, key_of(pod))
     ref = ref_of(pod)
     if not caller.meshed and allowed_mode == "STRICT":
