@@ -29,7 +29,7 @@ PORT, SAFE_PORT = 18541, 18542
 MORE = (
     ("x-envoy-original-path", "/a"), ("X-Retic-Destination", "1.2.3.4:80"), ("x-forwarded-proto", "https"),
     ("x-forwarded-proto", "gopher"), ("te", "trailers"),
-    ("te", "gzip"), ("TE", "gzip, Trailers;q=1"),
+    ("te", "gzip"), ("TE", "gzip, Trailers"), ("TE", "x, trailers"),
     ("X-Forwarded-Client-Cert", "URI=spiffe://x"),
     ("x_forwarded_for", "203.0.113.9"), ("Cookie", "a=1"), ("cookie", "b=2"), ("User-Agent", "x"), ("accept", "*/*"),
     ("x-empty", ""), ("x-one", ""), ("x-request-id", "1"), ("proxy-connection", "x"), ("forwarded", "for=1.2.3.4"),

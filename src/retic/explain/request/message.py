@@ -105,7 +105,7 @@ def _managed(message: Message, *, scheme: str) -> Message:
     dropped = {*_HOP, _CERTIFICATE}
     kept = {key: value for key, value in message.headers.items() if key not in dropped}
     if "te" in kept:
-        words = [each.partition(";")[0].strip().lower() for each in kept.pop("te").split(",")]
+        words = [each.strip() for each in kept.pop("te").split(",")]
         kept |= {"te": "trailers"} if "trailers" in words else {}
     if kept.get(SCHEME, "").lower() not in ("http", "https"):
         kept[SCHEME] = scheme
