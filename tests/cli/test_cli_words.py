@@ -12,6 +12,7 @@ from retic.cli import app
 COMMANDS = {
     "up": ["-f", "--nodes", "--name", "--detach", "--timeout"],
     "ps": ["-o", "-n", "-A", "--name", "--kubeconfig", "--context"],
+    "policies": ["-o", "-n", "-A", "--name", "--kubeconfig", "--context"],
     "exec": ["-i", "-t", "-n", "-c", "--name"],
     "logs": ["-n", "-f", "--tail", "--previous", "-c", "--name"],
     "version": ["--name", "--kubeconfig", "--context"],

@@ -307,6 +307,20 @@ def websocket(url, text, headers=None, through=None):
     return {"greeting": greeting, "echo": echo, "closing": time.monotonic() - begin}
 
 
+def websocket_open(name, url):
+    """Connect, take the greeting, and keep the connection for later `websocket_talk`."""
+    import websockets.sync.client
+
+    OPEN[name] = websockets.sync.client.connect(url, proxy=None)
+    OPEN[name].recv(8)
+
+
+def websocket_talk(name, text):
+    """Send text on a held WebSocket; what comes back."""
+    OPEN[name].send(text)
+    return OPEN[name].recv(8)
+
+
 def main():
     """Obey until standard input ends."""
     for line in sys.stdin:

@@ -8,13 +8,15 @@ import msgspec
 
 from retic import findings as report
 from retic import graph
-from retic.answers import questions, statuses, visible
+from retic.answers import policies, questions, statuses, visible
 from retic.control import model
+from retic.envoy import counters
 from retic.explain import belonging, places
 from retic.explain import why as explain
 from retic.explain.request import answer as explained
 from retic.findings import catalogue
 from retic.install import nodes
+from retic.mesh import tables, workloads
 from retic.objects import gateway, pods
 from retic.sources import store
 from retic.sources.api import scope
@@ -63,6 +65,17 @@ class Cluster:
             unseen=self._seen.lacking,
             unjudged=unjudged,
         )  # fmt: skip
+
+    def counting(self) -> tuple[str, ...]:
+        """The proxies that count for policies."""
+        return policies.proxies(self._db, self._kept)
+
+    def policies(self, choice: visible.Choice, counts: counters.Counts | None) -> tuple[model.Policy, ...]:
+        """The policies of the namespaces that are chosen."""
+        shown = self._filter(choice)
+        own = self._db.ask(workloads.settings, tables.ONE).system_namespace
+        every = self._questions.policies(counts)
+        return tuple(one for one in every if shown.namespace(one.namespace) or _for_all(choice, one, own))
 
     def findings(self, choice: visible.Choice) -> tuple[tuple[report.Finding, ...], tuple[str, ...]]:
         """What is wrong, and the objects of which nobody can tell, since what they refer to may not be read."""
@@ -133,6 +146,11 @@ class Cluster:
             _REFUSED.code, _REFUSED.severity, str(one.ref), "", 0, one.refused,
             "this is a fault of Retic: please report it; the proxy keeps what it had", _REFUSED.url,
         )
+
+
+def _for_all(choice: visible.Choice, one: model.Policy, own: str) -> bool:
+    """Whether it is for the whole mesh, and nobody has asked for one namespace."""
+    return not choice.namespace and one.namespace == own
 
 
 def ref_of(label: str) -> report.Ref:

@@ -14,6 +14,7 @@ from retic import findings as report
 from retic.answers import questions
 from retic.control import admin, model
 from retic.control import config as settings
+from retic.envoy import counters
 from retic.explain import places
 from retic.explain import why as explain
 from retic.explain.request import answer as explained
@@ -85,6 +86,14 @@ class Answers:
             return msgspec.json.decode(await reader.readline(), type=_Runtime)
         finally:
             writer.close()
+
+    async def policies(self) -> Sequence[model.Policy]:
+        """From the objects, with what the Envoys that answer have counted."""
+        stats = []
+        for agent in admin.proxies(self._config.folder):
+            with contextlib.suppress(OSError):
+                stats.append(await admin.read(self._config.folder / "agents" / agent / "admin.sock", "stats"))
+        return self._questions.policies(counters.read(stats))
 
     async def version(self) -> model.Version:
         """The control plane's own version, and what the Envoys say of theirs."""

@@ -1,5 +1,7 @@
 """What an Envoy on a cluster has: read by a command in its agent's container, so that pods/exec decides who may."""
 
+import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -8,10 +10,11 @@ from retic.control import model
 from retic.explain import why as explain
 from retic.install import names
 from retic.mesh import tables
+from retic.sources import api as servers
 from retic.sources.api import Api, ApiError, UnreachableError, executing
 
 _NODE_SOCKET, _GATEWAY_SOCKET = "/run/retic/admin.sock", "/run/retic/agent/admin.sock"
-_FORBIDDEN = 403
+_FORBIDDEN, _AT_ONCE = 403, 8
 Unknown = explain.Unknown
 
 
@@ -26,7 +29,8 @@ class Found(msgspec.Struct, frozen=True):
 async def find(api: Api, proxy: str) -> Found:
     """`proxy` is a node's name or gateway/NS/NAME. Unknown, naming those that there are; ApiError."""
     if proxy.startswith("gateway/"):
-        return await _gateway(api, proxy)
+        here = await _gateway(api, proxy)
+        return _of_gateway(here[0], len(here) - 1)
     labels = ",".join(f"{key}={value}" for key, value in names.selector("node").items())
     pods = await _running(api, names.NAMESPACE, labels)
     here = [pod for pod in pods if pod["spec"].get("nodeName") == proxy]
@@ -36,7 +40,8 @@ async def find(api: Api, proxy: str) -> Found:
     return Found(executing.Place(names.NAMESPACE, here[0]["metadata"]["name"], "agent"), _NODE_SOCKET)
 
 
-async def _gateway(api: Api, proxy: str) -> Found:
+async def _gateway(api: Api, proxy: str) -> list[dict[str, Any]]:
+    """The pods of a gateway that run, at least one."""
     parts = proxy.split("/")
     if len(parts) != 3 or not all(parts):
         raise Unknown(f"{proxy} names no gateway: write gateway/NAMESPACE/NAME")
@@ -46,8 +51,36 @@ async def _gateway(api: Api, proxy: str) -> Found:
     if not here:
         there = ", ".join(sorted({f"gateway/{namespace}/{_whole_name(pod)}" for pod in pods})) or "none"
         raise Unknown(f"no pod of {proxy} runs: in namespace {namespace} there are {there}")
-    place = executing.Place(namespace, here[0]["metadata"]["name"], "proxy")
-    return Found(place, _GATEWAY_SOCKET, len(here) - 1)
+    return here
+
+
+async def stats(api: Api, wanted: Iterable[str]) -> tuple[list[dict[str, int]], tuple[str, ...]]:
+    """The statistics of these proxies, of every replica of a gateway; and why some could not be read."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(proxy: str) -> list[dict[str, int]] | str:
+        async with gate:
+            try:
+                return [await read(api, each, "stats") for each in await _every(api, proxy)]
+            except (Unknown, servers.Error) as error:
+                return str(error)
+
+    answers = await asyncio.gather(*map(one, wanted))
+    return (
+        [each for answer in answers if not isinstance(answer, str) for each in answer],
+        tuple(sorted({answer for answer in answers if isinstance(answer, str)})),
+    )
+
+
+async def _every(api: Api, proxy: str) -> list[Found]:
+    if not proxy.startswith("gateway/"):
+        return [await find(api, proxy)]
+    return [_of_gateway(pod) for pod in await _gateway(api, proxy)]
+
+
+def _of_gateway(pod: dict[str, Any], others: int = 0) -> Found:
+    place = executing.Place(pod["metadata"]["namespace"], pod["metadata"]["name"], "proxy")
+    return Found(place, _GATEWAY_SOCKET, others)
 
 
 def _whole_name(pod: dict[str, Any]) -> str:

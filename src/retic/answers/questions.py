@@ -5,8 +5,9 @@ from collections.abc import Hashable, Iterable, Iterator
 
 from retic import findings as report
 from retic import graph
+from retic.answers import policies
 from retic.control import model
-from retic.envoy import names, resources
+from retic.envoy import counters, names, resources
 from retic.explain import places, standing
 from retic.explain import why as explain
 from retic.explain.request import answer as explained
@@ -38,6 +39,10 @@ class Questions:
         """Faults of meaning of these objects."""
         meant = (fault for ref in refs for fault in self._db.ask(faults.of, ref))
         return places.located(meant, self._kept.positions)
+
+    def policies(self, counts: counters.Counts | None) -> tuple[model.Policy, ...]:
+        """Every AuthorizationPolicy; `counts` None where Envoys cannot be asked."""
+        return policies.listed(self._db, self._kept, counts)
 
     def lapsed(self) -> tuple[report.Finding, ...]:
         """Certificates whose time it is not."""

@@ -247,6 +247,33 @@ def proxy(
 
 
 @app.command()
+def policies(
+    *,
+    namespace: Annotated[str | None, typer.Option("-n", "--namespace", help="Only this namespace.")] = None,
+    everywhere: Everywhere = False,
+    name: Which = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Show authorization policies: for whom they are, and what those on trial would have done.
+
+    MATCHED counts requests and connections that an AUDIT or CUSTOM policy matched; WOULD DENY and WOULD ALLOW are
+    what a policy with `istio.io/dry-run: "true"` would have done. All count since the proxies began.
+
+    \b
+    Examples:
+      retic policies
+      retic policies -n shop -o json
+    """
+    from retic.cli import policies as command
+    from retic.cli import ps, which
+
+    chosen = ps.Choice(namespace, everywhere)
+    command.run(which.Options(name, kubeconfig, context), chosen, as_json=output is Output.JSON)
+
+
+@app.command()
 def why(
     *,
     resource: Annotated[str, typer.Argument(metavar="RESOURCE", show_default=False)],

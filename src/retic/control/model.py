@@ -51,7 +51,13 @@ class AskProxy(_Request, frozen=True, tag="proxy"):
     section: str = ""
 
 
-Request = AskPs | AskVersion | AskFindings | AskFollow | AskWhy | AskExplain | AskConverged | AskProxy
+class AskPolicies(_Request, frozen=True, tag="policies"):
+    """Authorization policies, for whom each is, and what those that only count have counted."""
+
+
+Request = (
+    AskPolicies | AskPs | AskVersion | AskFindings | AskFollow | AskWhy | AskExplain | AskConverged | AskProxy
+)
 
 SECTIONS = ("listeners", "routes", "clusters", "endpoints", "secrets", "stats")
 
@@ -168,6 +174,28 @@ class ClusterPs(Ps, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """An AuthorizationPolicy: for how many pods and gateways it is, and what was counted of requests and connections
+    since their proxies began; None where nothing is counted, or where that could not be read.
+
+    `matched`: what an AUDIT or CUSTOM policy matched, or a DENY policy on trial; `would_allow` and `would_deny`: what
+    an ALLOW policy on trial would have let pass or refused. `file` and `line` are "" and 0 where it is in no file.
+    """
+
+    namespace: str
+    name: str
+    action: str
+    dry_run: bool
+    provider: str
+    pods: int
+    gateways: int
+    matched: int | None = None
+    would_allow: int | None = None
+    would_deny: int | None = None
+    file: str = ""
+    line: int = 0
 
 
 class Version(msgspec.Struct, frozen=True):

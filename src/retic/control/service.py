@@ -21,6 +21,10 @@ class Queries(Protocol):
         """Pods, services, gateways with host addresses, processes, findings."""
         ...
 
+    async def policies(self) -> Sequence[model.Policy]:
+        """By namespace and name, with what the Envoys have counted."""
+        ...
+
     async def version(self) -> model.Version:
         """What runs."""
         ...
@@ -58,6 +62,8 @@ class Service:
         match request:
             case model.AskPs():
                 return await self._queries.ps()
+            case model.AskPolicies():
+                return tuple(await self._queries.policies())
             case model.AskVersion():
                 return await self._queries.version()
             case model.AskFindings():

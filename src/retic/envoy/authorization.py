@@ -18,7 +18,7 @@ RBAC = rbac_pb2.RBAC
 # Names of RBAC policies that are no user's.
 PATHS, OTHER_PORTS, PROBES, ELSE = "unreadable path", "other ports", "probes", " (no probe)"
 
-_ACTIONS = {Action.DENY: RBAC.DENY, Action.ALLOW: RBAC.ALLOW, Action.AUDIT: RBAC.LOG}
+_ACTIONS = {Action.CUSTOM: RBAC.DENY, Action.DENY: RBAC.DENY, Action.ALLOW: RBAC.ALLOW, Action.AUDIT: RBAC.LOG}
 
 
 class Exempt(msgspec.Struct, frozen=True):
@@ -40,22 +40,51 @@ class Stage(msgspec.Struct, frozen=True):
     action: policy.Action
     enforced: rbac_pb2.RBAC | None
     dry: rbac_pb2.RBAC | None
+    counted: tuple[policy.Policy, ...] = ()
+    """The policies that are only counted: those of `dry`, or of `enforced` where that only audits."""
 
 
 def stages(policies: Iterable[policy.Policy], *, http: bool, exempt: Exempt = NOBODY) -> tuple[Stage, ...]:
     """The filters that the policies come to, in their order; () when nothing is decided by any."""
     given = tuple(policies)
-    found = (_stage(given, action, http=http, exempt=exempt) for action in (Action.AUDIT, Action.DENY, Action.ALLOW))
+    found: list[Stage] = []
+    for action in (Action.AUDIT, Action.DENY, Action.ALLOW):
+        mine = [each for each in given if each.action is action]
+        # Envoy counts a request for the first rule that holds: what only counts has a filter of its own.
+        apart = http and action is not Action.ALLOW
+        alone = [each for each in mine if apart and (each.dry_run or action is Action.AUDIT)]
+        together = [each for each in mine if each not in alone]
+        found += [_stage((), [each], action, http=http, exempt=exempt) for each in alone]
+        found.append(_stage(given, together, action, http=http, exempt=exempt))
     return tuple(stage for stage in found if stage.enforced is not None or stage.dry is not None)
 
 
-def _stage(given: tuple[policy.Policy, ...], action: policy.Action, *, http: bool, exempt: Exempt) -> Stage:
-    mine = [each for each in given if each.action is action]
+def matching(
+    policies: Iterable[policy.Policy], but: tuple[int, ...], *, http: bool, exempt: Exempt = NOBODY
+) -> rbac_pb2.RBAC | None:
+    """What the CUSTOM policies' rules match, as something to refuse, but for calls to the ports `but`; None for
+    nothing."""
+    answer = _rbac(list(policies), Action.CUSTOM, http=http, exempt=exempt)
+    if answer is None or not answer.policies:
+        return None
+    if but:
+        elsewhere = rules_rbac.elsewhere(but).permissions[0]
+        for made in answer.policies.values():
+            kept = [rules_rbac.both(permission, elsewhere) for permission in made.permissions]
+            del made.permissions[:]
+            made.permissions.extend(kept)
+    return answer
+
+
+def _stage(
+    given: tuple[policy.Policy, ...], mine: list[policy.Policy], action: policy.Action, *, http: bool, exempt: Exempt
+) -> Stage:
     enforced = _rbac([each for each in mine if not each.dry_run], action, http=http, exempt=exempt)
     dry = _rbac([each for each in mine if each.dry_run], action, http=http, exempt=exempt)
     if action is Action.DENY and http:
         enforced = _readable(given, enforced, exempt)
-    return Stage(action, enforced, dry)
+    seen = tuple(each for each in mine if each.dry_run is (dry is not None))
+    return Stage(action, enforced, dry, seen)
 
 
 def _readable(

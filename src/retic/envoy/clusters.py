@@ -44,6 +44,23 @@ def mesh_service(
     return cluster
 
 
+def authorizer(
+    name: str, endpoints: str, *, http2: bool, own: str, identities: Iterable[str]
+) -> cluster_pb2.Cluster:
+    """An external authorizer, asked with the certificate of `own` (a SPIFFE ID) and by nobody's connection: sockets
+    are opened where the proxy itself is. It is reached by the mesh's TLS or not at all."""
+    cluster = _base(name)
+    cluster.type = cluster_pb2.Cluster.EDS
+    cluster.eds_cluster_config.CopyFrom(
+        cluster_pb2.Cluster.EdsClusterConfig(eds_config=tls.ads(), service_name=endpoints)
+    )
+    policy = cluster.load_balancing_policy.policies.add()
+    policy.typed_extension_config.CopyFrom(packing.typed("least_request", least_request_pb2.LeastRequest()))
+    cluster.transport_socket.CopyFrom(tls.upstream(identities, own))
+    _http(cluster, service.Protocol.HTTP2 if http2 else service.Protocol.HTTP1)
+    return cluster
+
+
 def _transport(cluster: cluster_pb2.Cluster, identities: tuple[str, ...], strangers: bool) -> None:
     if not identities:
         return

@@ -50,8 +50,8 @@ def listener(
 
 
 def _filters(key: gateways.PortKey, identity: str, routes: str) -> list[listener_components_pb2.Filter]:
-    slot = names.gateway_slot(filters.Slot.AUTHORIZATION, key.namespace, key.name)
+    slots = [names.gateway_slot(each, key.namespace, key.name) for each in filters.AT_GATEWAYS]
     return [
         riders.remember({riders.Rider.IDENTITY: identity}),
-        managers.as_filter(managers.gateway(routes, slot)),
+        managers.as_filter(managers.gateway(routes, slots)),
     ]

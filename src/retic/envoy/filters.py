@@ -20,33 +20,43 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
-from retic.envoy import authorization, limits, names, packing, several, tls, tokens
-from retic.mesh import peer, policy, probes, token
+from retic.envoy import authorization, counters, external, limits, names, packing, several, tls, tokens
+from retic.mesh import authorizers, peer, policy, probes, token
 
 
 class Slot(enum.StrEnum):
     """The filters that are filled by ECDS. Every one is a security slot: unfilled, it refuses."""
 
+    ASK = "ask"
     AUTHORIZATION = "authorization"
+    TCP_MARK = "tcp-mark"
+    TCP_ASK = "tcp-ask"
     TCP_AUDIT = "tcp-audit"
     TCP_DENY = "tcp-deny"
     TCP_ALLOW = "tcp-allow"
     PLAINTEXT = "plaintext"
+    PLAINTEXT_ASK = "plaintext-ask"
     PLAINTEXT_HTTP = "plaintext-http"
 
     @property
     def http(self) -> bool:
         """Whether it stands among HTTP filters, where it decides on each request."""
-        return self in (Slot.AUTHORIZATION, Slot.PLAINTEXT_HTTP)
+        return self in (Slot.ASK, Slot.AUTHORIZATION, Slot.PLAINTEXT_ASK, Slot.PLAINTEXT_HTTP)
 
 
+AT_GATEWAYS = (Slot.ASK, Slot.AUTHORIZATION)
+ASKING = (Slot.ASK, Slot.PLAINTEXT_ASK, Slot.TCP_ASK)
+"""The slots whose filters wait for somebody's answer."""
 _TCP_RBAC = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
 
 
 def inbound(pod_uid: str) -> list[hcm_pb2.HttpFilter]:
     """What a request passes before it reaches the application."""
     return [
-        # First: nothing behind it may see a request that is not allowed.
+        # First: nothing behind it may see a request that is not allowed. What asks and waits has a slot of its own:
+        # of several filters in one, those behind a filter that waits are passed over (`several`).
+        _http_slot(Slot.ASK, pod_uid),
+        # What is decided by rules may depend on what an authorizer has said.
         _http_slot(Slot.AUTHORIZATION, pod_uid),
         # Last by Envoy's own rule.
         _router(),
@@ -57,6 +67,7 @@ def plaintext(pod_uid: str) -> list[hcm_pb2.HttpFilter]:
     """What a request passes that came without the mesh's TLS."""
     return [
         # First, as above; its own, since what it decides by is not a caller's identity.
+        _http_slot(Slot.PLAINTEXT_ASK, pod_uid),
         _http_slot(Slot.PLAINTEXT_HTTP, pod_uid),
         _router(),
     ]
@@ -71,11 +82,11 @@ def outbound() -> list[hcm_pb2.HttpFilter]:
     ]
 
 
-def gateway(authorization: str) -> list[hcm_pb2.HttpFilter]:
-    """What a request passes that enters a gateway; `authorization` is the slot's name."""
+def gateway(slots: Iterable[str]) -> list[hcm_pb2.HttpFilter]:
+    """What a request passes that enters a gateway; `slots` are the names of those that decide."""
     return [
         # First: who is refused loads no cluster.
-        _slot(authorization),
+        *map(_slot, slots),
         *outbound(),
     ]
 
@@ -103,9 +114,10 @@ def _slot(name: str) -> hcm_pb2.HttpFilter:
 
 def network_slot(slot: Slot, pod_uid: str) -> listener_components_pb2.Filter:
     """A slot among a chain's network filters."""
+    types = external.TCP_TYPES if slot is Slot.TCP_ASK else (_TCP_RBAC,)
     return listener_components_pb2.Filter(
         name=names.filter_slot(slot, pod_uid),
-        config_discovery=_discovery((_TCP_RBAC,), packing.pack(deny_network(slot))),
+        config_discovery=_discovery(types, packing.pack(deny_network(slot))),
     )
 
 
@@ -130,14 +142,36 @@ def deny_network(slot: Slot) -> network_rbac_pb2.RBAC:
 
 
 def requests(
-    slot: str, whose: str, policies: Iterable[policy.Policy], issuers: tuple[token.Issuer, ...] = (), *,
+    slot: str, whose: str, policies: Iterable[policy.Policy]
+) -> extension_pb2.TypedExtensionConfig:
+    """For Slot.AUTHORIZATION of a pod or a gateway: what requests pass. `whose` begins the counters of dry runs."""
+    return several.filled(slot, [_http_stage(stage, whose) for stage in authorization.stages(policies, http=True)])
+
+
+def asked_requests(
+    slot: str, who: external.Asker, questions: authorizers.Questions, issuers: tuple[token.Issuer, ...] = (), *,
     routed: bool = False,
 ) -> extension_pb2.TypedExtensionConfig:
-    """For Slot.AUTHORIZATION of a pod or a gateway: what requests pass. `whose` begins the counters of dry runs,
-    `routed`: whether routes are chosen by what a request says."""
-    stages = [_http_stage(stage, whose) for stage in authorization.stages(policies, http=True)]
-    # Tokens first: policies read what was found in them.
-    return several.filled(slot, [*tokens.filters(issuers, routed=routed), *stages])
+    """For Slot.ASK of a pod or a gateway: whose tokens are taken, which requests are asked about, and whom. `routed`:
+    whether routes are chosen by what a request says."""
+    # Tokens first: policies of every action read what was found in them. Who waits for an answer stands last.
+    return several.filled(slot, [*tokens.filters(issuers, routed=routed), *external.of_requests(who, questions)])
+
+
+def asked_plaintext(
+    pod_uid: str,
+    what: "Plaintext",
+    who: external.Asker,
+    questions: authorizers.Questions,
+    issuers: tuple[token.Issuer, ...] = (),
+) -> extension_pb2.TypedExtensionConfig:
+    """For Slot.PLAINTEXT_ASK: nobody is asked about probes, nor where nothing else may come."""
+    name = names.filter_slot(Slot.PLAINTEXT_ASK, pod_uid)
+    if _nowhere(what.taken, _taken):
+        return several.filled(name, [])
+    return several.filled(
+        name, [*tokens.filters(issuers, routed=False), *external.of_requests(who, questions, _exempt(what))]
+    )
 
 
 _OF_TCP = {
@@ -152,23 +186,49 @@ def connections(
     made = network_rbac_pb2.RBAC(stat_prefix=f"{slot}.")
     for stage in authorization.stages(policies, http=False):
         if stage.action is _OF_TCP[slot]:
-            _take(made, stage, pod_uid)
+            _take(made, stage)
+            _count_connections(made, stage, pod_uid)
     return packing.typed(names.filter_slot(slot, pod_uid), made)
+
+
+def _count_connections(made: network_rbac_pb2.RBAC, stage: authorization.Stage, pod_uid: str) -> None:
+    """Of connections no rule is counted by itself, and what is only logged not at all: it counts as refused."""
+    if stage.dry is not None:
+        made.shadow_rules_stat_prefix = counters.dry(pod_uid, stage, single=True)
+    elif stage.action is policy.Action.AUDIT and stage.enforced is not None:
+        made.shadow_rules.CopyFrom(stage.enforced)
+        made.shadow_rules_stat_prefix = counters.audited(stage)
+    if stage.action is policy.Action.AUDIT:
+        made.shadow_rules.action = rbac_pb2.RBAC.DENY
+
+
+def asked_connections(
+    slot: Slot, pod_uid: str, who: external.Asker, questions: authorizers.Questions
+) -> extension_pb2.TypedExtensionConfig:
+    """For the two slots of TCP that are for CUSTOM policies: the one marks, the other asks."""
+    name = names.filter_slot(slot, pod_uid)
+    made = network_rbac_pb2.RBAC(stat_prefix=f"{slot}.")
+    if slot is Slot.TCP_MARK:
+        external.of_connections(who, questions, made)
+        return packing.typed(name, made)
+    asking = external.asking_connections(who, questions)
+    return packing.typed(name, made if asking is None else asking)
 
 
 def _http_stage(stage: authorization.Stage, pod_uid: str) -> extension_pb2.TypedExtensionConfig:
     made = http_rbac_pb2.RBAC(rules_stat_prefix=f"{stage.action.lower()}.")
-    _take(made, stage, pod_uid)
+    _take(made, stage)
+    if stage.dry is not None:
+        made.shadow_rules_stat_prefix = counters.dry(pod_uid, stage)
     made.track_per_rule_stats = stage.dry is not None or stage.action is policy.Action.AUDIT
     return packing.typed(stage.action.lower(), made)
 
 
-def _take(made: http_rbac_pb2.RBAC | network_rbac_pb2.RBAC, stage: authorization.Stage, pod_uid: str) -> None:
+def _take(made: http_rbac_pb2.RBAC | network_rbac_pb2.RBAC, stage: authorization.Stage) -> None:
     if stage.enforced is not None:
         made.rules.CopyFrom(stage.enforced)
     if stage.dry is not None:
         made.shadow_rules.CopyFrom(stage.dry)
-        made.shadow_rules_stat_prefix = f"dry.{pod_uid}."
 
 
 class Plaintext(msgspec.Struct, frozen=True):
@@ -181,21 +241,26 @@ class Plaintext(msgspec.Struct, frozen=True):
 
 
 def plaintext_requests(
-    pod_uid: str, what: Plaintext, policies: Iterable[policy.Policy] = (), issuers: tuple[token.Issuer, ...] = ()
+    pod_uid: str, what: Plaintext, policies: Iterable[policy.Policy] = ()
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.PLAINTEXT_HTTP. Of a probe: that port, GET, and that request target to the letter; or gRPC's health
     check. Where everything is allowed, what would be refused otherwise is counted, and policies decide of what is no
     probe."""
     name = names.filter_slot(Slot.PLAINTEXT_HTTP, pod_uid)
-    allowed = [_get(get) for get in what.probed.gets] + [_health(port) for port in what.probed.grpc]
     mode = http_rbac_pb2.RBAC()
-    _by_mode(mode, pod_uid, what, _from(what.sources, allowed))
+    _by_mode(mode, pod_uid, what, _from(what.sources, _probes(what)))
     if _nowhere(what.taken, _taken):
         return packing.typed(name, mode)
-    exempt = authorization.Exempt(tuple(allowed), tuple(_sources(what.sources)))
-    stages = [_http_stage(stage, pod_uid) for stage in authorization.stages(policies, http=True, exempt=exempt)]
-    first = packing.typed("mode", mode)
-    return several.filled(name, [first, *tokens.filters(issuers, routed=False), *stages])
+    stages = [_http_stage(stage, pod_uid) for stage in authorization.stages(policies, http=True, exempt=_exempt(what))]
+    return several.filled(name, [packing.typed("mode", mode), *stages])
+
+
+def _exempt(what: Plaintext) -> authorization.Exempt:
+    return authorization.Exempt(tuple(_probes(what)), tuple(_sources(what.sources)))
+
+
+def _probes(what: Plaintext) -> list[rbac_pb2.Permission]:
+    return [_get(get) for get in what.probed.gets] + [_health(port) for port in what.probed.grpc]
 
 
 def plaintext_connections(pod_uid: str, what: Plaintext) -> extension_pb2.TypedExtensionConfig:

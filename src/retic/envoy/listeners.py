@@ -110,7 +110,8 @@ def _ours(pod: service.Workload, settings: network.Settings) -> list[Chain]:
 
 
 def _authorization(pod_uid: str) -> list[Filter]:
-    slots = (filters.Slot.TCP_AUDIT, filters.Slot.TCP_DENY, filters.Slot.TCP_ALLOW)
+    of = filters.Slot
+    slots = (of.TCP_MARK, of.TCP_ASK, of.TCP_AUDIT, of.TCP_DENY, of.TCP_ALLOW)
     return [filters.network_slot(slot, pod_uid) for slot in slots]
 
 

@@ -1,5 +1,7 @@
 """HTTP connection managers: of a pod's outgoing and incoming requests, and of a gateway."""
 
+from collections.abc import Iterable
+
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2, extension_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2
@@ -84,11 +86,11 @@ def _to_application(prefix: str, chain: list[hcm_pb2.HttpFilter], application: s
     return manager
 
 
-def gateway(routes: str, authorization: str) -> Manager:
-    """Requests that enter from outside: the sender's address is the connection's. `authorization` names the slot of
+def gateway(routes: str, slots: Iterable[str]) -> Manager:
+    """Requests that enter from outside: the sender's address is the connection's. `slots` names those of
     what decides about them."""
     manager = _manager("gateway")
-    manager.http_filters.extend(filters.gateway(authorization))
+    manager.http_filters.extend(filters.gateway(slots))
     manager.rds.route_config_name = routes
     manager.rds.config_source.CopyFrom(tls.ads())
     manager.early_header_mutation_extensions.append(_early(_OURS + _LOOKALIKES, {}))

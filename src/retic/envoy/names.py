@@ -35,6 +35,7 @@ class Kind(enum.StrEnum):
     ADDRESS = "ip"
     SERVICE = "service"
     GRPC = "grpc"
+    AUTHORIZER = "authorizer"
     APPLICATION = "application"
     APPLICATION_TLS = "application-tls"
     PASSTHROUGH = "passthrough"
@@ -58,6 +59,7 @@ TYPE_URL = {
     Kind.ADDRESS: CLUSTER,
     Kind.SERVICE: CLUSTER,
     Kind.GRPC: CLUSTER,
+    Kind.AUTHORIZER: CLUSTER,
     Kind.APPLICATION: CLUSTER,
     Kind.APPLICATION_TLS: CLUSTER,
     Kind.PASSTHROUGH: CLUSTER,
@@ -82,6 +84,7 @@ _PARTS = {
     Kind.ADDRESS: 2,
     Kind.SERVICE: 4,
     Kind.GRPC: 4,
+    Kind.AUTHORIZER: 3,
     Kind.APPLICATION: 0,
     Kind.APPLICATION_TLS: 0,
     Kind.PASSTHROUGH: 0,
@@ -93,7 +96,7 @@ _PARTS = {
     Kind.PODS: 0,
 }
 
-_VIEWS = frozenset({Kind.ROUTES, Kind.VIRTUAL, Kind.ADDRESS, Kind.SERVICE, Kind.GRPC})
+_VIEWS = frozenset({Kind.ROUTES, Kind.VIRTUAL, Kind.ADDRESS, Kind.SERVICE, Kind.GRPC, Kind.AUTHORIZER})
 
 
 class Name(msgspec.Struct, frozen=True):
@@ -186,6 +189,11 @@ def service(client_namespace: str, namespace: str, name: str, port: int) -> str:
 def grpc(client_namespace: str, namespace: str, name: str, port: int) -> str:
     """As `service`, spoken to in HTTP/2 whatever the port says: what GRPCRoutes name."""
     return str(Name(Kind.GRPC, (client_namespace, namespace, name, str(port))))
+
+
+def authorizer(namespace: str, account: str, provider: str) -> str:
+    """The cluster by which an external authorizer is asked in the name of a service account."""
+    return str(Name(Kind.AUTHORIZER, (namespace, account, provider)))
 
 
 def endpoints(namespace: str, name: str, port: int) -> str:

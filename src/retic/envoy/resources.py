@@ -18,8 +18,9 @@ from google.protobuf.message import Message
 from xds.type.v3 import typed_struct_pb2
 
 from retic import graph, xds
-from retic.envoy import clusters, endpoints, entrance, filters, listeners, names, routes, secrets
+from retic.envoy import clusters, endpoints, entrance, external, filters, listeners, names, routes, secrets
 from retic.mesh import (
+    authorizers,
     declared,
     gateways,
     network,
@@ -167,22 +168,48 @@ def _slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     slot = filters.Slot(name.parts[0])
     if slot is filters.Slot.PLAINTEXT:
         return filters.plaintext_connections(pod.uid, _plaintext(db, pod))
+    if slot in (*filters.ASKING, filters.Slot.TCP_MARK):
+        return _ask_slot(db, pod, slot, str(name))
     applying = db.ask(policies.applying, tables.Key(pod.namespace, pod.name))
-    if slot.http:
-        issuers = db.ask(tokens.applying, tables.Key(pod.namespace, pod.name))
-        if slot is filters.Slot.PLAINTEXT_HTTP:
-            return filters.plaintext_requests(pod.uid, _plaintext(db, pod), applying, issuers)
-        return filters.requests(str(name), pod.uid, applying, issuers)
+    if slot is filters.Slot.PLAINTEXT_HTTP:
+        return filters.plaintext_requests(pod.uid, _plaintext(db, pod), applying)
+    if slot is filters.Slot.AUTHORIZATION:
+        return filters.requests(str(name), pod.uid, applying)
     return filters.connections(slot, pod.uid, applying)
+
+
+def _ask_slot(db: graph.Db, pod: service.Workload, slot: filters.Slot, name: str) -> Message:
+    who, questions = _asking(db, pod)
+    if not slot.http:
+        return filters.asked_connections(slot, pod.uid, who, questions)
+    issuers = db.ask(tokens.applying, tables.Key(pod.namespace, pod.name))
+    if slot is filters.Slot.ASK:
+        return filters.asked_requests(name, who, questions, issuers)
+    return filters.asked_plaintext(pod.uid, _plaintext(db, pod), who, questions, issuers)
 
 
 def _gateway_slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     slot, namespace, gateway = name.parts
-    if key.client != f"gateway/{namespace}/{gateway}" or slot != filters.Slot.AUTHORIZATION:
+    if key.client != f"gateway/{namespace}/{gateway}" or slot not in filters.AT_GATEWAYS:
         return None
     owner = tables.Key(namespace, gateway)
-    applying, issuers = db.ask(policies.at_gateway, owner), db.ask(tokens.at_gateway, owner)
-    return filters.requests(str(name), f"{namespace}/{gateway}", applying, issuers, routed=True)
+    who, questions = _asking_gateway(db, owner)
+    if slot == filters.Slot.ASK:
+        return filters.asked_requests(str(name), who, questions, db.ask(tokens.at_gateway, owner), routed=True)
+    return filters.requests(str(name), who.whose, db.ask(policies.at_gateway, owner))
+
+
+def _asking(db: graph.Db, pod: service.Workload) -> tuple[external.Asker, authorizers.Questions]:
+    """In whose name authorizers are asked about calls to a pod, and which."""
+    who = external.Asker(pod.namespace, pod.account, pod.uid)
+    return who, db.ask(authorizers.asked, tables.Key(pod.namespace, pod.name))
+
+
+def _asking_gateway(db: graph.Db, owner: tables.Key) -> tuple[external.Asker, authorizers.Questions]:
+    accounts = db.ask(workloads.accounts_of_gateway, owner)
+    account = min(accounts).name if accounts else "default"
+    who = external.Asker(owner.namespace, account, f"{owner.namespace}/{owner.name}")
+    return who, db.ask(authorizers.asked_at_gateway, owner)
 
 
 def _gateway(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -238,6 +265,24 @@ def _service(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     if db.ask(services.port, port) is None:
         return clusters.nowhere(str(name))
     return _cluster(db, name, port, key)
+
+
+def _authorizer(db: graph.Db, name: names.Name, key: Key) -> Message:
+    namespace, account, provider = name.parts
+    known = db.ask(authorizers.of, provider)
+    if known is None or db.ask(services.port, known.at) is None:
+        return clusters.nowhere(str(name))
+    domain = db.ask(workloads.settings, tables.ONE).trust_domain
+    behind = db.ask(services.backers, known.at).accounts
+    return clusters.authorizer(
+        str(name),
+        names.endpoints(known.at.namespace, known.at.name, known.at.port),
+        http2=known.http is None,
+        own=network.identity(domain, namespace, account),
+        # Nobody is behind it yet: nobody may answer for it until an identity is known.
+        identities=[network.identity(domain, a.namespace, a.name) for a in behind]
+        or [network.identity(domain, "-", "nobody")],
+    )
 
 
 def _protocol(port: service.Port | None, name: names.Name, key: Key) -> service.Protocol:
@@ -345,6 +390,7 @@ _BUILDERS = {
     Kind.VIRTUAL: _virtual,
     Kind.SERVICE: _service,
     Kind.GRPC: _service,
+    Kind.AUTHORIZER: _authorizer,
     Kind.ADDRESS: _address,
     Kind.APPLICATION: lambda db, name, key: clusters.application(),
     Kind.APPLICATION_TLS: lambda db, name, key: clusters.application_tls(),
@@ -360,9 +406,11 @@ _BUILDERS = {
 
 @graph.query
 def companions(db: graph.Db, key: Key) -> tuple[tuple[str, str], ...]:
-    """What must reach a client before this resource, unasked: the clusters of mirrors, which no request
-    waits for."""
+    """What must reach a client before this resource, unasked: the clusters of mirrors and of external authorizers,
+    which no request waits for."""
     name = names.parse(key.name)
+    if name is not None and name.kind in (Kind.FILTER, Kind.GATEWAY_FILTER):
+        return _authorizers(db, name, key)
     if name is None or name.kind not in (Kind.ROUTES, Kind.GATEWAY_ROUTES, Kind.LISTENER_ROUTES):
         return ()
     client = name.parts[0]
@@ -377,3 +425,19 @@ def companions(db: graph.Db, key: Key) -> tuple[tuple[str, str], ...]:
     return tuple(
         sorted((names.CLUSTER, names.service(client, m.namespace, m.name, m.port)) for m in mirrors)
     )
+
+
+def _authorizers(db: graph.Db, name: names.Name, key: Key) -> tuple[tuple[str, str], ...]:
+    """The clusters that the filter in a slot asks by."""
+    slot = name.parts[0]
+    if name.kind is Kind.GATEWAY_FILTER:
+        if key.client != f"gateway/{name.parts[1]}/{name.parts[2]}" or slot != filters.Slot.ASK:
+            return ()
+        who, questions = _asking_gateway(db, tables.Key(name.parts[1], name.parts[2]))
+    else:
+        pod = _pod(db, name.parts[1], key)
+        if pod is None or slot not in filters.ASKING:
+            return ()
+        who, questions = _asking(db, pod)
+    able = (each for each in questions.asked if each.authorizer is not None)
+    return tuple((names.CLUSTER, who.cluster(each.provider)) for each in able)

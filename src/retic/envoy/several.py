@@ -1,7 +1,9 @@
 """Several HTTP filters in one slot, run one after the other: Envoy's composite filter with a chain.
 
 So a listener has one slot for all that policy asks for, and never changes (envoy.extensions.filters.http.composite.v3,
-ExecuteFilterAction.filter_chain).
+ExecuteFilterAction.filter_chain). A filter that waits for an answer may only be the last of them: when it goes on,
+Envoy 1.40 passes over those behind it in the chain, and what they would have refused comes through
+(tests/e2e/test_external_authorization.py).
 """
 
 from collections.abc import Mapping, Sequence

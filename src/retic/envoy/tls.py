@@ -62,8 +62,11 @@ def _validation(
     )
 
 
-def upstream(identities: Iterable[str]) -> base_pb2.TransportSocket:
-    """mTLS towards servers that must have one of `identities` (SPIFFE IDs; at least one)."""
+def upstream(identities: Iterable[str], own: str = "none") -> base_pb2.TransportSocket:
+    """mTLS towards servers that must have one of `identities` (SPIFFE IDs; at least one).
+
+    `own` is whose certificate is shown where no connection of a pod is behind the request.
+    """
     common = tls_pb2.CommonTlsContext(
         tls_params=_parameters(),
         alpn_protocols=[ALPN_HTTP],
@@ -74,7 +77,7 @@ def upstream(identities: Iterable[str]) -> base_pb2.TransportSocket:
         "typed_config": {
             "@type": "type.googleapis.com/xds.type.v3.TypedStruct",
             "type_url": "type.googleapis.com/envoy.extensions." + _MAPPER,
-            "value": {"default_value": "none"},
+            "value": {"default_value": own},
         },
     }
     common.custom_tls_certificate_selector.CopyFrom(

@@ -6,7 +6,7 @@ import msgspec
 import yaml
 
 from retic.install import names, template, values
-from retic.install.parts import admission, base, config, controller, network, node, rights
+from retic.install.parts import admission, base, config, controller, definitions, network, node, rights
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -22,6 +22,7 @@ def entries() -> tuple[Entry, ...]:
     return (
         Entry("namespace", base.namespace()),
         Entry("priority", base.priority()),
+        Entry("definitions", definitions.authorization_provider()),
         Entry("accounts", base.account(names.CONTROLLER, "controller")),
         Entry("accounts", base.account(names.NODE, "node")),
         *(Entry("rights", tree) for tree in rights.objects_of()),

@@ -55,6 +55,14 @@ def _named(spec: pods.PodSpec) -> dict[str, int]:
     }
 
 
+class PortBacking(msgspec.Struct, frozen=True, order=True):
+    """A pod, and one port of a Service of its namespace."""
+
+    pod: tables.Key
+    service: tables.Key
+    port: int
+
+
 class Backing(msgspec.Struct, frozen=True, order=True):
     """A pod, and a Service of its namespace."""
 
@@ -65,12 +73,22 @@ class Backing(msgspec.Struct, frozen=True, order=True):
 @graph.query
 def behind(db: graph.Db, key: Backing) -> tuple[int, ...]:
     """The pod's own ports that the Service leads to, in order; none when it does not select the pod."""
+    return _behind(db, key, None)
+
+
+@graph.query
+def behind_port(db: graph.Db, key: PortBacking) -> tuple[int, ...]:
+    """As `behind`, of one port of the Service."""
+    return _behind(db, Backing(key.pod, key.service), key.port)
+
+
+def _behind(db: graph.Db, key: Backing, only: int | None) -> tuple[int, ...]:
     pod, found = db.get(tables.PODS, key.pod), db.get(tables.SERVICES, key.service)
     if pod is None or found is None or not found.spec.selector or key.pod.namespace != key.service.namespace:
         return ()
     if any(pod.metadata.labels.get(name) != value for name, value in found.spec.selector.items()):
         return ()
     named = _named(pod.spec)
-    wanted = [str(port.target_port or port.port) for port in found.spec.ports]
+    wanted = [str(port.target_port or port.port) for port in found.spec.ports if only in (None, port.port)]
     numbers = {named.get(port, int(port) if port.isdecimal() else 0) for port in wanted}
     return tuple(sorted(numbers - {0}))

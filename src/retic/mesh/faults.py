@@ -2,6 +2,7 @@
 
 from retic import findings, graph
 from retic.mesh import (
+    faults_authorizers,
     faults_peer,
     fields,
     gateways,
@@ -45,6 +46,8 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
             return tokens.faults(db, key)
         case "PeerAuthentication":
             return faults_peer.of(db, ref)
+        case "AuthorizationProvider":
+            return db.ask(faults_authorizers.of, ref.name)
         case "Node":
             return tuple(labels.node(db, ref))
     return ()
@@ -54,7 +57,11 @@ def _policy(db: graph.Db, ref: findings.Ref, key: tables.Key) -> Faults:
     found, meaning = db.get(tables.POLICIES, key), db.ask(policies.of, key)
     if found is None or meaning is None:
         return ()
-    return meaning.faults + tokens.asked_in_vain(db, ref, found.spec)
+    return (
+        *meaning.faults,
+        *tokens.asked_in_vain(db, ref, found.spec),
+        *faults_authorizers.of_policy(db, ref, meaning.value),
+    )
 
 
 def _parents(db: graph.Db, ref: findings.Ref) -> Faults:

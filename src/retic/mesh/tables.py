@@ -10,7 +10,7 @@ import msgspec
 
 from retic import findings, graph, objects
 from retic.mesh import network
-from retic.objects import core, discovery, gateway, meta, pods, routes, security
+from retic.objects import authorizers, core, discovery, gateway, meta, pods, routes, security
 
 ROLE_ANNOTATION = "retic.dev/role"
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
@@ -95,6 +95,7 @@ class Former(msgspec.Struct, frozen=True):
 
 
 FORMER = graph.table("former peerauthentications", Key, Former)
+PROVIDERS = graph.table("authorizationproviders", Key, authorizers.AuthorizationProvider)
 
 TABLES: dict[str, graph.Table[Key, objects.Object]] = {
     "Pod": PODS,  # type: ignore[dict-item]
@@ -112,6 +113,7 @@ TABLES: dict[str, graph.Table[Key, objects.Object]] = {
     "AuthorizationPolicy": POLICIES,  # type: ignore[dict-item]
     "PeerAuthentication": PEER_AUTHENTICATIONS,  # type: ignore[dict-item]
     "RequestAuthentication": REQUEST_AUTHENTICATIONS,  # type: ignore[dict-item]
+    "AuthorizationProvider": PROVIDERS,  # type: ignore[dict-item]
 }
 
 

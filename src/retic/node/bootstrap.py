@@ -27,6 +27,9 @@ KEPT_SUFFIXES = (
 # and by its beginning:
 KEPT_PREFIXES = ("server.", "listener_manager.", "cluster_manager.", "control_plane.", "overload.", "retic.")
 
+# and by what is in it: single rules of policies, counted where policies only count.
+KEPT_PARTS = (".policy.",)
+
 
 def make(
     settings: config.Config, *, admin: pathlib.Path, discovery: pathlib.Path, connections: int
@@ -106,6 +109,7 @@ def _agent(socket: str) -> dict[str, Any]:
 def _stats() -> dict[str, Any]:
     patterns = [{"suffix": suffix} for suffix in KEPT_SUFFIXES]
     patterns += [{"prefix": prefix} for prefix in KEPT_PREFIXES]
+    patterns += [{"contains": part} for part in KEPT_PARTS]
     return {"stats_matcher": {"inclusion_list": {"patterns": patterns}}}
 
 

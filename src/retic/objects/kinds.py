@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from retic.objects import core, discovery, forms, gateway, meta, pods, routes, security, workloads
+from retic.objects import authorizers, core, discovery, forms, gateway, meta, pods, routes, security, workloads
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -59,6 +59,7 @@ KINDS: dict[str, Kind] = {
         Kind(security.AuthorizationPolicy, _SECURITY),
         Kind(security.PeerAuthentication, _SECURITY),
         Kind(security.RequestAuthentication, _SECURITY),
+        Kind(authorizers.AuthorizationProvider, ("retic.dev/v1alpha1",), namespaced=False),
     )
 }
 

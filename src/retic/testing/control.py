@@ -14,6 +14,7 @@ class Queries:
 
     def __init__(self) -> None:
         self.state = model.Ps()
+        self.listed: tuple[model.Policy, ...] = ()
         self.running = model.Version(retic="1.2.3", envoy="1.40.0")
         self.answers: dict[str, why.Why] = {}
         self.requests: dict[answer.Asked, answer.Answer] = {}
@@ -30,6 +31,9 @@ class Queries:
 
     async def ps(self) -> model.Ps:
         return self.state
+
+    async def policies(self) -> Sequence[model.Policy]:
+        return self.listed
 
     async def version(self) -> model.Version:
         return self.running

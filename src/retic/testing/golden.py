@@ -121,6 +121,8 @@ class Case:
                 made.static_resources.listeners.append(_carrier(name, message))
             elif isinstance(message, secret_pb2.Secret):
                 made.static_resources.secrets.append(message)
+            elif isinstance(message, extension_pb2.TypedExtensionConfig):
+                made.static_resources.listeners.append(_filtered(name, message))
         return made
 
 
@@ -137,6 +139,23 @@ def _validatable(cluster: cluster_pb2.Cluster) -> cluster_pb2.Cluster:
 
 def _file(name: str) -> str:
     return name.replace("/", "~").replace(":", "_")
+
+
+def _filtered(name: str, message: extension_pb2.TypedExtensionConfig) -> listener_pb2.Listener:
+    """A listener that has a slot's filter inline."""
+    listener = listener_pb2.Listener(name=name)
+    listener.address.socket_address.address = "127.0.0.1"
+    listener.address.socket_address.port_value = 0
+    chain = listener.filter_chains.add()
+    if ".filters.network." in message.typed_config.type_url:
+        chain.filters.add(name=name, typed_config=message.typed_config)
+    manager = hcm_pb2.HttpConnectionManager(stat_prefix="golden")
+    manager.route_config.name = name
+    if not chain.filters:
+        manager.http_filters.add(name=name, typed_config=message.typed_config)
+    manager.http_filters.extend(filters.outbound())
+    chain.filters.append(managers.as_filter(manager))
+    return listener
 
 
 def _carrier(name: str, routes: route_pb2.RouteConfiguration) -> listener_pb2.Listener:
