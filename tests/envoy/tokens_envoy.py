@@ -10,7 +10,8 @@ import threading
 
 from google.protobuf import json_format
 
-from retic.envoy import filters
+from retic.envoy import external, filters
+from retic.mesh import authorizers
 
 _EXT = "type.googleapis.com/envoy.extensions.filters."
 
@@ -43,15 +44,19 @@ class Answer:
 
 
 class Proxy:
-    """Policies and issuers in one slot; `ask` sends a request."""
+    """Issuers and policies in their slots; `ask` sends a request."""
 
     def __init__(self, folder, issuers, policies=(), *, routed=True):
         self.folder = pathlib.Path(folder)
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        slot = filters.requests("slot", "test", policies, issuers, routed=routed)
+        who = external.Asker("shop", "web", "test")
+        slots = (
+            filters.asked_requests("ask", who, authorizers.NONE, issuers, routed=routed),
+            filters.requests("slot", "test", policies),
+        )
         file = self.folder / "envoy.json"
-        file.write_text(json.dumps(self._bootstrap(json_format.MessageToDict(slot, preserving_proto_field_name=True))))
+        file.write_text(json.dumps(self._bootstrap([json_format.MessageToDict(slot, preserving_proto_field_name=True) for slot in slots])))
         binary = next(iter(importlib.util.find_spec("envoy._bin").submodule_search_locations))
         self.log = (self.folder / "log").open("w+")
         self.process = subprocess.Popen(
@@ -60,13 +65,13 @@ class Proxy:
         )
         self.connection = None
 
-    def _bootstrap(self, slot):
+    def _bootstrap(self, slots):
         manager = {
             "@type": _EXT + "network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "test",
             "upgrade_configs": [{"upgrade_type": "CONNECT"}],
             "http_filters": [
-                slot, {"name": "router", "typed_config": {"@type": _EXT + "http.router.v3.Router"}},
+                *slots, {"name": "router", "typed_config": {"@type": _EXT + "http.router.v3.Router"}},
             ],
             "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
                 {
