@@ -197,6 +197,22 @@ def raw(host, port, text, half_close=False, silent=0.0):
         return b"".join(iter(lambda: sock.recv(65536), b"")).decode("latin-1")
 
 
+def statuses(tries):
+    """For each name of [host, port, text]: the status of what text (latin-1) is answered with, 0 for no answer."""
+    return {name: status(*each) for name, each in tries.items()}
+
+
+def status(host, port, text):
+    """The status of the answer to a text (latin-1), 0 when there is none."""
+    try:
+        with socket.create_connection((host, port), 8) as sock:
+            sock.sendall(text.encode("latin-1"))
+            first = sock.makefile("r", encoding="latin-1", newline="\n").readline()
+    except OSError:
+        return 0
+    return int(first[9:12]) if first.startswith("HTTP/") else 0
+
+
 def transfer(host, port, size):
     """Send `size` bytes, close the own side, and count what comes back until the other side's end."""
     import hashlib

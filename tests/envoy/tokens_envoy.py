@@ -56,7 +56,8 @@ class Proxy:
             filters.requests("slot", "test", policies),
         )
         file = self.folder / "envoy.json"
-        file.write_text(json.dumps(self._bootstrap([json_format.MessageToDict(slot, preserving_proto_field_name=True) for slot in slots])))
+        as_json = [json_format.MessageToDict(slot, preserving_proto_field_name=True) for slot in slots]
+        file.write_text(json.dumps(self._bootstrap(as_json)))
         binary = next(iter(importlib.util.find_spec("envoy._bin").submodule_search_locations))
         self.log = (self.folder / "log").open("w+")
         self.process = subprocess.Popen(

@@ -9,7 +9,20 @@ import time
 from collections.abc import Callable
 
 import msgspec
-from tools.bench import document, engine, features, machine, memory, options, paths, places, scan, table, times
+from tools.bench import (
+    document,
+    engine,
+    features,
+    machine,
+    memory,
+    options,
+    paths,
+    places,
+    policies,
+    scan,
+    table,
+    times,
+)
 
 Measurement = Callable[[pathlib.Path, options.Options], list[table.Table]]
 
@@ -19,6 +32,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "memory": memory.run,
     "scan": scan.run,
     "paths": paths.run,
+    "policies": policies.run,
 }
 ON_REQUEST: dict[str, Measurement] = {"features": features.run}
 DOCUMENT = places.ROOT / "docs" / "benchmarks.md"

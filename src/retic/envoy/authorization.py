@@ -10,13 +10,13 @@ import msgspec
 from envoy.config.rbac.v3 import rbac_pb2
 
 from retic.envoy import rules_rbac
-from retic.mesh import plain_paths, policy
+from retic.mesh import plain_requests, policy
 
 Action = policy.Action
 RBAC = rbac_pb2.RBAC
 
 # Names of RBAC policies that are no user's.
-PATHS, OTHER_PORTS, PROBES, ELSE = "unreadable path", "other ports", "probes", " (no probe)"
+UNREADABLE, OTHER_PORTS, PROBES, ELSE = "unreadable ", "other ports", "probes", " (no probe)"
 
 _ACTIONS = {Action.CUSTOM: RBAC.DENY, Action.DENY: RBAC.DENY, Action.ALLOW: RBAC.ALLOW, Action.AUDIT: RBAC.LOG}
 
@@ -90,12 +90,13 @@ def _stage(
 def _readable(
     given: tuple[policy.Policy, ...], denied: rbac_pb2.RBAC | None, exempt: Exempt
 ) -> rbac_pb2.RBAC | None:
-    """With the refusal of paths that have two readings, where a policy that is enforced compares paths."""
-    texts = [text for each in given if not each.dry_run for text in each.paths]
-    if not texts:
+    """With the refusal of what has two readings, where a policy that is enforced compares it."""
+    wanted = plain_requests.of(given)
+    if not wanted:
         return denied
     answer = denied or rbac_pb2.RBAC(action=rbac_pb2.RBAC.DENY)
-    _add(answer, PATHS, rules_rbac.unreadable(plain_paths.readable(texts)), exempt)
+    for each in wanted:
+        _add(answer, f"{UNREADABLE}{each.subject.value}", rules_rbac.unreadable(each), exempt)
     return answer
 
 

@@ -20,7 +20,7 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
-from retic.envoy import authorization, counters, external, limits, names, packing, several, tls, tokens
+from retic.envoy import authorization, counters, external, gate, limits, names, packing, several, tls, tokens
 from retic.mesh import authorizers, peer, policy, probes, token
 
 
@@ -34,6 +34,7 @@ class Slot(enum.StrEnum):
     TCP_AUDIT = "tcp-audit"
     TCP_DENY = "tcp-deny"
     TCP_ALLOW = "tcp-allow"
+    TCP_GATE = "tcp-gate"
     PLAINTEXT = "plaintext"
     PLAINTEXT_ASK = "plaintext-ask"
     PLAINTEXT_HTTP = "plaintext-http"
@@ -114,11 +115,12 @@ def _slot(name: str) -> hcm_pb2.HttpFilter:
 
 def network_slot(slot: Slot, pod_uid: str) -> listener_components_pb2.Filter:
     """A slot among a chain's network filters."""
-    types = external.TCP_TYPES if slot is Slot.TCP_ASK else (_TCP_RBAC,)
-    return listener_components_pb2.Filter(
-        name=names.filter_slot(slot, pod_uid),
-        config_discovery=_discovery(types, packing.pack(deny_network(slot))),
-    )
+    if slot is Slot.TCP_GATE:
+        discovery = _discovery((gate.TYPE,), gate.closed())
+    else:
+        types = external.TCP_TYPES if slot is Slot.TCP_ASK else (_TCP_RBAC,)
+        discovery = _discovery(types, packing.pack(deny_network(slot)))
+    return listener_components_pb2.Filter(name=names.filter_slot(slot, pod_uid), config_discovery=discovery)
 
 
 def _discovery(types: Iterable[str], default: any_pb2.Any) -> config_source_pb2.ExtensionConfigSource:
@@ -182,7 +184,10 @@ _OF_TCP = {
 def connections(
     slot: Slot, pod_uid: str, policies: Iterable[policy.Policy]
 ) -> extension_pb2.TypedExtensionConfig:
-    """For the slots of TCP: one action each."""
+    """For the slots of TCP: one action each, and the gate."""
+    if slot is Slot.TCP_GATE:
+        chosen = gate.config(authorization.stages(policies, http=False))
+        return extension_pb2.TypedExtensionConfig(name=names.filter_slot(slot, pod_uid), typed_config=chosen)
     made = network_rbac_pb2.RBAC(stat_prefix=f"{slot}.")
     for stage in authorization.stages(policies, http=False):
         if stage.action is _OF_TCP[slot]:

@@ -111,7 +111,8 @@ def _ours(pod: service.Workload, settings: network.Settings) -> list[Chain]:
 
 def _authorization(pod_uid: str) -> list[Filter]:
     of = filters.Slot
-    slots = (of.TCP_MARK, of.TCP_ASK, of.TCP_AUDIT, of.TCP_DENY, of.TCP_ALLOW)
+    # The gate last, just before what it chooses for: nothing in between may change the choice.
+    slots = (of.TCP_MARK, of.TCP_ASK, of.TCP_AUDIT, of.TCP_DENY, of.TCP_ALLOW, of.TCP_GATE)
     return [filters.network_slot(slot, pod_uid) for slot in slots]
 
 

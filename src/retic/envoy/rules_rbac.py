@@ -12,7 +12,7 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.type.matcher.v3 import metadata_pb2, path_pb2, regex_pb2, string_pb2, value_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.mesh import patterns, policy
+from retic.mesh import patterns, plain_requests, policy
 from retic.mesh.policy import How, Pattern, Subject, Test
 
 Permission = rbac_pb2.Permission
@@ -30,10 +30,17 @@ def elsewhere(ports: Iterable[int]) -> rbac_pb2.Policy:
     return rbac_pb2.Policy(permissions=[Permission(not_rule=any_of)], principals=[Principal(any=True)])
 
 
-def unreadable(readable: str) -> rbac_pb2.Policy:
-    """Matches every path that `readable` (RE2) does not."""
-    path = Permission(url_path=path_pb2.PathMatcher(path=string(Pattern(How.REGEX, readable))))
-    return rbac_pb2.Policy(permissions=[Permission(not_rule=path)], principals=[Principal(any=True)])
+def unreadable(wanted: plain_requests.Wanted) -> rbac_pb2.Policy:
+    """Matches every request that is not written as wanted."""
+    pattern = Pattern(How.REGEX, wanted.readable)
+    if wanted.subject is Subject.HOST:
+        plain = Permission(header=_matcher(":authority", string(pattern)))
+    else:
+        plain = _permission(wanted.subject, pattern)
+    permission = [Permission(not_rule=plain)]
+    if wanted.ports:
+        permission.insert(0, _any_permission([Permission(destination_port=port) for port in wanted.ports]))
+    return rbac_pb2.Policy(permissions=[_all_permissions(permission)], principals=[Principal(any=True)])
 
 
 def nothing_of(what: Iterable[rbac_pb2.Permission]) -> rbac_pb2.Permission:

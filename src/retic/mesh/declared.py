@@ -5,10 +5,12 @@ Refuses to derive endpoints of it: those are the EndpointSlices'. A Service with
 here.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from retic import graph
-from retic.mesh import services, tables
+from retic.mesh import service, services, tables
 from retic.objects import core, pods
 
 
@@ -73,22 +75,29 @@ class Backing(msgspec.Struct, frozen=True, order=True):
 @graph.query
 def behind(db: graph.Db, key: Backing) -> tuple[int, ...]:
     """The pod's own ports that the Service leads to, in order; none when it does not select the pod."""
-    return _behind(db, key, None)
+    return _behind(db, key, lambda port: True)
 
 
 @graph.query
 def behind_port(db: graph.Db, key: PortBacking) -> tuple[int, ...]:
     """As `behind`, of one port of the Service."""
-    return _behind(db, Backing(key.pod, key.service), key.port)
+    return _behind(db, Backing(key.pod, key.service), lambda port: port.port == key.port)
 
 
-def _behind(db: graph.Db, key: Backing, only: int | None) -> tuple[int, ...]:
+@graph.query
+def tcp_behind(db: graph.Db, key: Backing) -> tuple[int, ...]:
+    """Those of them that the Service declares to carry TCP, and no Service HTTP."""
+    found = _behind(db, key, lambda port: services.protocol(port) is service.Protocol.OPAQUE)
+    return tuple(sorted(set(found) - set(db.ask(http_ports, key.pod)))) if found else ()
+
+
+def _behind(db: graph.Db, key: Backing, wanted: Callable[[core.ServicePort], bool]) -> tuple[int, ...]:
     pod, found = db.get(tables.PODS, key.pod), db.get(tables.SERVICES, key.service)
     if pod is None or found is None or not found.spec.selector or key.pod.namespace != key.service.namespace:
         return ()
     if any(pod.metadata.labels.get(name) != value for name, value in found.spec.selector.items()):
         return ()
     named = _named(pod.spec)
-    wanted = [str(port.target_port or port.port) for port in found.spec.ports if only in (None, port.port)]
-    numbers = {named.get(port, int(port) if port.isdecimal() else 0) for port in wanted}
+    meant = [str(port.target_port or port.port) for port in found.spec.ports if wanted(port)]
+    numbers = {named.get(port, int(port) if port.isdecimal() else 0) for port in meant}
     return tuple(sorted(numbers - {0}))

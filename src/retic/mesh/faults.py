@@ -4,6 +4,7 @@ from retic import findings, graph
 from retic.mesh import (
     faults_authorizers,
     faults_peer,
+    faults_tcp,
     fields,
     gateways,
     labels,
@@ -61,6 +62,7 @@ def _policy(db: graph.Db, ref: findings.Ref, key: tables.Key) -> Faults:
         *meaning.faults,
         *tokens.asked_in_vain(db, ref, found.spec),
         *faults_authorizers.of_policy(db, ref, meaning.value),
+        *faults_tcp.of(db, ref),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from retic import findings
+from retic.mesh import scopes
 from retic.objects import gateway, security
 
 _TARGETS = (("Service", ""), ("Gateway", gateway.GROUP), ("GatewayClass", gateway.GROUP))
@@ -42,8 +43,8 @@ def _empty(ref: findings.Ref, spec: security.AuthorizationPolicySpec) -> Iterato
         for i, condition in enumerate(rule.when):
             if not condition.values and not condition.not_values:
                 yield findings.Fault(
-                    "RT0401", ref, f"{path}.when[{i}]", f"{condition.key} has neither values nor notValues: it holds "
-                    "always", "write values or notValues",
+                    "RT0401", ref, f"{path}.when[{i}]", f"{condition.key} has neither values nor notValues: the rule "
+                    "lets nobody in, or refuses whatever else it says", "write values or notValues",
                 )
 
 
@@ -69,7 +70,7 @@ def targets(
             "keep one of them",
         )
     for path, target in given:
-        if (target.kind, target.group or "") not in _TARGETS:
+        if (target.kind, "" if target.group in scopes.CORE else target.group) not in _TARGETS:
             yield findings.Fault(
                 "RT0405", ref, path, f"a {target.kind} of the group {target.group or '(core)'} can be no target",
                 f'name a Service (group: ""), or a Gateway (group: {gateway.GROUP})',

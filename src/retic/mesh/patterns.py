@@ -11,6 +11,7 @@ from retic.mesh.policy import How, Pattern
 
 _TEMPLATE = re.compile(r"\{\*\*?\}")
 _SCHEME = "spiffe://"
+_OPERATORS = {"{*}": "[^/]+", "{**}": ".*"}
 
 
 def text(value: str) -> Pattern:
@@ -35,8 +36,17 @@ def path(value: str) -> Pattern:
         given = text(value)
         return Pattern(given.how, plain_paths.written(given.text))
     parts = re.split(r"(\{\*\*?\})", value)
-    said = {"{*}": "[^/]+", "{**}": ".*"}
-    return Pattern(How.REGEX, "".join(said.get(part) or quoted(plain_paths.written(part)) for part in parts))
+    return Pattern(How.REGEX, "".join(_OPERATORS.get(part) or quoted(plain_paths.written(part)) for part in parts))
+
+
+def literals(pattern: Pattern) -> str:
+    """A pattern's text; a path template's with a letter for each operator."""
+    if pattern.how is not How.REGEX:
+        return pattern.text
+    text = pattern.text
+    for operator in _OPERATORS.values():
+        text = text.replace(operator, "x")
+    return re.sub(r"\\(.)", r"\1", text)
 
 
 def template_fault(value: str) -> str | None:
@@ -46,11 +56,10 @@ def template_fault(value: str) -> str | None:
     if not value.startswith("/"):
         return "a template begins with /"
     segments = value.split("/")[1:]
-    for number, segment in enumerate(segments):
-        if segment in ("{*}", "{**}"):
-            if segment == "{**}" and number != len(segments) - 1:
-                return "{**} is the last segment"
-        elif "{" in segment or "}" in segment or "*" in segment:
+    if "{**}" in segments and any(each in _OPERATORS for each in segments[segments.index("{**}") + 1 :]):
+        return "{**} is the last operator"
+    for segment in segments:
+        if segment not in _OPERATORS and re.search("[{}*]", segment):
             return f"{{*}} and {{**}} are whole segments, {segment} is not"
     return None
 
@@ -70,15 +79,15 @@ def port(value: str) -> Pattern | None:
 
 
 def principal(value: str, domains: tuple[str, ...]) -> list[Pattern]:
-    """`cluster.local/ns/shop/sa/web`, without the scheme. Who names the mesh's own trust domain (the first) means
-    its aliases too."""
+    """`cluster.local/ns/shop/sa/web`, without the scheme. Who names the mesh's own trust domain (the first), by its
+    name, by cluster.local or by an alias, means them all: a policy holds on when a mesh takes another name."""
     given = text(value.removeprefix(_SCHEME))
     if given.how is How.PRESENT:
         return [Pattern(How.PREFIX, _SCHEME)]
     if given.how is How.SUFFIX:
         return [given]
     own, slash, rest = given.text.partition("/")
-    meant = domains if slash and own in (domains[0], "cluster.local") else (own,)
+    meant = domains if slash and own in (*domains, "cluster.local") else (own,)
     return [Pattern(given.how, f"{_SCHEME}{domain}{slash}{rest}") for domain in meant]
 
 

@@ -112,15 +112,3 @@ class Policy(msgspec.Struct, frozen=True):
     ports: tuple[int, ...] = ()
     dry_run: bool = False
     provider: str = ""
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The texts that the request's path is compared with; () when the verdict does not depend on it."""
-        return tuple(
-            pattern.text
-            for rule in self.rules
-            for row in rule.operations
-            for test in row
-            if test.subject is Subject.PATH
-            for pattern in test.patterns
-        )

@@ -3,16 +3,17 @@
 A value that cannot be understood becomes a pattern that never matches; what follows of it is `policy.Policy`'s.
 """
 
-
 import re
 from collections.abc import Callable, Iterable
 
 from retic import findings
-from retic.mesh import patterns, policy
+from retic.mesh import patterns, plain_paths, policy
 from retic.mesh.policy import How, Pattern, Subject, Test
 from retic.objects import security
 
 _NAMED = re.compile(r"request\.(headers|auth\.claims)((?:\[[^\[\]]+\])+)")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2
+_MOST = 2000  # letters in a text: expressions made of them must fit into a proxy's bound (node.bootstrap)
 _KEYS = (
     "request.headers[NAME]", "source.ip", "remote.ip", "source.namespace", "source.principal",
     "source.serviceAccount", "request.auth.principal", "request.auth.audiences", "request.auth.presenter",
@@ -98,13 +99,15 @@ class Reading:
     ) -> Test:
         found: list[Pattern] = []
         for i, value in enumerate(values):
-            said = read(value)
+            said = read(value) if 0 < len(value) <= _MOST and value.isprintable() else None
             if said is None:
                 self._fault(
-                    "RT0402", f"{field}[{i}]", f"{value!r} is no {subject.value} that can be compared",
-                    _EXAMPLES.get(subject, "correct it"),
+                    "RT0402", f"{field}[{i}]", f"{_short(value)} is no {subject.value} that can be compared",
+                    _EXAMPLES.get(subject, f"write a text of 1 to {_MOST} printable letters"),
                 )
                 said = Pattern(How.NOTHING)
+            elif subject is Subject.PATH and isinstance(said, Pattern):
+                self._reachable(said, value, f"{field}[{i}]")
             found += [said] if isinstance(said, Pattern) else said
         trusted = self._trusted if subject is Subject.REMOTE_ADDRESS else ()
         return Test(subject, tuple(dict.fromkeys(found)), negated, name, field, trusted)
@@ -116,6 +119,9 @@ class Reading:
                 "RT0403", f"{path}.key", f"there is no attribute {of.key!r}", f"use one of {', '.join(_KEYS)}"
             )
             return [Test(Subject.HEADER, (Pattern(How.NOTHING),), field=f"{path}.key")]
+        if not of.values and not of.not_values:
+            # It says nothing of the attribute (RT0401): against the caller, as what cannot be compared.
+            return [Test(Subject.HEADER, (Pattern(How.NOTHING),), field=path)]
         subject, name, read = known
         return [
             *([self._test(subject, of.values, read, f"{path}.values", name=name)] if of.values else ()),
@@ -148,8 +154,16 @@ class Reading:
             return None
         names = tuple(named[2][1:-1].split("]["))
         if named[1] == "headers":
-            return (Subject.HEADER, (names[0].lower(),), patterns.text) if len(names) == 1 else None
+            return self._header(names[0].lower()) if len(names) == 1 else None
         return Subject.CLAIM, names, patterns.text
+
+    def _header(self, name: str) -> tuple[Subject, tuple[str, ...], Read] | None:
+        """Host and method are compared as everywhere; a path is `to`'s: here it would be one with its query."""
+        if name in ("host", ":authority"):
+            return Subject.HOST, (), _host
+        if name == ":method":
+            return Subject.METHOD, (), patterns.text
+        return (Subject.HEADER, (name,), patterns.text) if _TOKEN.fullmatch(name) else None
 
     def _principal(self, value: str) -> list[Pattern]:
         return patterns.principal(value, self._domains)
@@ -163,10 +177,23 @@ class Reading:
         return patterns.account(value, self._ref.namespace, self._domains)
 
     def _path(self, value: str) -> Pattern | None:
-        return None if patterns.template_fault(value) else patterns.path(value)
+        said = None if patterns.template_fault(value) else patterns.path(value)
+        return said if said and len(said.text) <= 4 * _MOST else None
+
+    def _reachable(self, said: Pattern, value: str, path: str) -> None:
+        why = plain_paths.never(patterns.literals(said), whole=said.how is How.EXACT)
+        if why:
+            self._fault(
+                "RT0407", path, f"no request that is let through has a path such as {_short(value)}: {why}",
+                "write the path in the form that is meant: without a query, escapes of letters, ., .., // and ;",
+            )
 
     def _fault(self, code: str, path: str, message: str, fix: str) -> None:
         self.faults.append(findings.Fault(code, self._ref, path, message, fix))
+
+
+def _short(value: str) -> str:
+    return repr(value if len(value) < 100 else f"{value[:100]}...")
 
 
 def _host(value: str) -> Pattern:
@@ -181,5 +208,3 @@ _EXAMPLES = {
     Subject.PRINCIPAL: "write NAMESPACE/NAME, or NAME for one of the policy's own namespace",
     Subject.PATH: "write {*} for a whole segment, {**} for all that follows, or * at one end",
 }
-
-

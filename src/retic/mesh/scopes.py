@@ -9,6 +9,9 @@ from retic import graph
 from retic.mesh import declared, tables, workloads
 from retic.objects import gateway, security
 
+CORE = (None, "", "core")
+"""Ways to write the group of Services."""
+
 
 class Scope(msgspec.Struct, frozen=True):
     """What a policy of that name says about whom it is for."""
@@ -43,10 +46,9 @@ def pod_ports(
         return () if _selected(scope, labels) else None
     ports: set[int] = set()
     for target in scope.targets:
-        if target.kind == "Service" and not target.group:
-            where = tables.Key(target.namespace or scope.name.namespace, target.name)
-            if where.namespace == pod.namespace:
-                ports.update(db.ask(declared.behind, declared.Backing(pod, where)))
+        if target.kind == "Service" and target.group in CORE and _own(scope, target) == pod.namespace:
+            where = tables.Key(pod.namespace, target.name)
+            ports.update(db.ask(declared.behind, declared.Backing(pod, where)))
     return tuple(sorted(ports)) or None
 
 
@@ -58,13 +60,17 @@ def takes_gateway(db: graph.Db, scope: Scope, key: tables.Key) -> bool:
     for target in scope.targets:
         if target.group != gateway.GROUP:
             continue
-        if target.kind == "Gateway" and key == tables.Key(
-            target.namespace or scope.name.namespace, target.name
-        ):
+        if target.kind == "Gateway" and key == tables.Key(_own(scope, target), target.name):
             return True
         if target.kind == "GatewayClass" and found is not None and found.spec.gateway_class_name == target.name:
             return scope.name.namespace == db.ask(workloads.settings, tables.ONE).system_namespace
     return False
+
+
+def _own(scope: Scope, target: security.TargetReference) -> str:
+    """The namespace in which a target is looked for: the policy's own. "" for one that says another (RT0405)."""
+    own = scope.name.namespace
+    return own if target.namespace in (None, "", own) else ""
 
 
 def _selected(scope: Scope, labels: dict[str, str]) -> bool:

@@ -22,8 +22,11 @@ KEPT_SUFFIXES = (
     "upstream_rq_total", "upstream_rq_active", "upstream_rq_pending_overflow", "upstream_rq_retry",
     "upstream_rq_timeout", "membership_total", "membership_healthy", "ssl.handshake", "ssl.session_reused",
     "ssl.connection_error", "ssl.fail_verify_error", "ssl.fail_verify_no_cert", "ssl.fail_verify_san",
-    "rbac.allowed", "rbac.denied", "deny.denied", "allow.denied", "shadow_denied", "original_dst_host_invalid",
+    "rbac.allowed", "rbac.denied", "deny.denied", "allow.denied", "shadow_denied", "shadow_allowed",
+    "original_dst_host_invalid",
 )  # fmt: skip
+# by what it has in it (policies that only count):
+KEPT_PARTS = ("rbac.audit.policy.",)
 # and by its beginning:
 KEPT_PREFIXES = ("server.", "listener_manager.", "cluster_manager.", "control_plane.", "overload.", "retic.")
 
@@ -108,6 +111,7 @@ def _agent(socket: str) -> dict[str, Any]:
 
 def _stats() -> dict[str, Any]:
     patterns = [{"suffix": suffix} for suffix in KEPT_SUFFIXES]
+    patterns += [{"contains": part} for part in KEPT_PARTS]
     patterns += [{"prefix": prefix} for prefix in KEPT_PREFIXES]
     patterns += [{"contains": part} for part in KEPT_PARTS]
     return {"stats_matcher": {"inclusion_list": {"patterns": patterns}}}

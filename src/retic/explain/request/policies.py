@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from retic.explain.request import matching, tests
-from retic.mesh import plain_paths, policy
+from retic.mesh import plain_requests, policy
 
 Action = policy.Action
 
@@ -65,14 +65,26 @@ def verdict(policies: Iterable[policy.Policy], call: tests.Call) -> Verdict:
 
 
 def _unreadable(policies: tuple[policy.Policy, ...], call: tests.Call) -> Said | None:
-    """The refusal of a path with two readings, where a policy that is enforced compares paths (mesh.plain_paths)."""
-    if call.request is None:
+    """The refusal of what has two readings, where a policy that is enforced compares it (mesh.plain_requests)."""
+    request = call.request
+    if request is None:
         return None
-    concerned = [each for each in policies if not each.dry_run and each.paths]
-    texts = [text for each in concerned for text in each.paths]
-    if not texts or matching.full(plain_paths.readable(texts), call.request.path):
-        return None
-    return Said(concerned[0], None, "it compares paths, and this one can be read in two ways: refused")
+    values = {
+        policy.Subject.PATH: request.path, policy.Subject.HOST: request.authority,
+        policy.Subject.METHOD: request.method,
+    }  # fmt: skip
+    for wanted in plain_requests.of(policies):
+        if wanted.ports and call.port not in wanted.ports:
+            continue
+        if not matching.full(wanted.readable, values[wanted.subject]):
+            concerned = next(each for each in policies if plain_requests.of((each,)) and _compares(each, wanted))
+            what = wanted.subject.value
+            return Said(concerned, None, f"it compares the {what}, and this one can be read in two ways: refused")
+    return None
+
+
+def _compares(of: policy.Policy, wanted: plain_requests.Wanted) -> bool:
+    return bool(plain_requests.compared(of, wanted.subject))
 
 
 def _said(of: policy.Policy, call: tests.Call) -> Said:
