@@ -14,9 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from retic.identity import authority, certificate, rotation, spiffe
+from retic.identity import authority, certificate, pairs, rotation, spiffe
 from retic.kube import authority as cluster_authority
-from retic.kube import confirmations, ordering, pairs, rootfiles, watching
+from retic.kube import confirmations, ordering, rootfiles, watching
 from retic.node import roots, trust
 from retic.sources import api
 from retic.testing import clock, wait

@@ -202,8 +202,8 @@ def test_no_private_key_is_shown(rough, folder):
     assert "not_after" in texts["node-1 secrets"], "there is something to be shown"
     needles = {"PRIVATE KEY", base64.b64encode(b"-----BEGIN PRIVATE")[:20].decode()}
     secret = json.loads((rough.folder / "secret.yaml").read_text())["stringData"]["tls.key"]
-    files = [*folder.glob("agents/*/cache/*/*.pem"), folder / "ca/root.key"]
-    keys = [secret, *(file.read_text() for file in files)]
+    root = base64.b64decode(json.loads((folder / "ca/secret.json").read_text())["data"]["tls.key"]).decode()
+    keys = [secret, root, *(file.read_text() for file in folder.glob("agents/*/cache/*/*.pem"))]
     for key in keys:
         needles.add(key.splitlines()[1])
         needles.add(base64.b64encode(key.encode())[40:100].decode())

@@ -41,6 +41,18 @@ def test_one_rotation_from_end_to_end():
     assert done.serial > retiring.serial > spreading.serial
 
 
+def test_the_old_root_goes_soon_when_all_certificates_are_replaced():
+    state = rotation.start(WANTED[0], T0, LIFE)
+    spreading = rotation.step(state, WANTED[1], T0, [], reissued=True)
+    retiring = rotation.step(spreading, WANTED[1], T0 + 1, [], reissued=True)
+    assert retiring.until == T0 + 1 + LIFE + SLACK
+    soon = rotation.step(retiring, WANTED[1], T0 + 2, [], reissued=True)
+    assert (soon.phase, soon.until) == (Phase.RETIRING, T0 + 2 + rotation.SOON)
+    assert soon.serial > retiring.serial
+    assert rotation.step(soon, WANTED[1], T0 + 3, [], reissued=True) is soon, "handshakes that have begun may end"
+    assert rotation.step(soon, WANTED[1], soon.until, []).phase is Phase.STEADY
+
+
 def test_a_renewed_intermediate_under_the_same_root_takes_no_time():
     state = rotation.start(Candidate("a", PEM[0]), T0, LIFE)
     wanted = Candidate("b", PEM[0])
@@ -133,11 +145,13 @@ class Rotations(RuleBasedStateMachine):
     def want_another_in_between(self, which):
         self.wanted = which
 
-    @rule()
-    def step(self):
+    @rule(tells=st.booleans())
+    def step(self, tells):
+        """`tells`: the control plane hears from everybody whose certificates they have."""
         wanted = holdings.digest(self.state.bundle)
         missing = [str(i) for i, agent in enumerate(self.agents) if agent.says != wanted]
-        self.state = rotation.step(self.state, WANTED[self.wanted], self.now, missing)
+        reissued = tells and all(agent.issuer == self.state.signer for agent in self.agents)
+        self.state = rotation.step(self.state, WANTED[self.wanted], self.now, missing, reissued=reissued)
 
     @rule(agent=st.integers(0, 1), which=st.integers(0, 1))
     def learn(self, agent, which):

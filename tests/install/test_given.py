@@ -63,6 +63,10 @@ def test_an_amount_that_is_null_is_not_stated():
     (["cni.binFolder=/etc/cni/net.d"], "cni.binFolder: is the same folder as cni.confFolder"),
     (["certificateLifetime=5"], "certificateLifetime: must be a whole number of at least 30, not 5 (Seconds"),
     (["trustDomain=Mesh"], "trustDomain: must be a text like ^"),
+    (["trustDomainAliases=Mesh"], "trustDomainAliases"),
+    (["trustDomainAliases=cluster.local"], "trustDomainAliases: cluster.local stands in trustDomain already"),
+    (["trustedRoots=[{trustDomain: a.example, roots: x}]"], "trustedRoots"),
+    (["trustedRoots=[{trustDomain: a.example, roots: \"-----BEGIN CERTIFICATE-----\\nx\"}]"], "no certificates in PEM"),
     (["image="], "image: must not be empty"),
     (["imagePullSecrets=[{nam: x}]"], "imagePullSecrets"),
 ])  # fmt: skip

@@ -78,6 +78,33 @@ async def test_renewed_at_half_life_with_another_key(made, signer, time):
     assert made.test_changed == [CART, CART]
 
 
+async def test_of_another_issuer_renewed_at_once_and_once(made, signer, time, tmp_path):
+    made.keep([CART, WEB])
+    first = [await made.ready(each) for each in (CART, WEB)]
+    made.of(signer.authority.issuer)
+    signer.authority = authority.open_own(tmp_path / "next", "cluster.local", time=time)
+    await wait.until_async(lambda: len(time.waiting) == 2, "both rest")
+    made.of(signer.authority.issuer)
+
+    def after(done):
+        """Time goes on until it is so."""
+
+        def passing():
+            time.advance(0.1)
+            return done()
+
+        return wait.until_async(passing, "the time has come", every=0.001)
+
+    await after(lambda: all(made.get(each).issuer == signer.authority.issuer for each in (CART, WEB)))
+    assert [made.get(each) for each in (CART, WEB)] != first
+    assert signer.asked == 4
+    made.of("f" * 64)  # one that the authority does not have, in the end
+    await after(lambda: signer.asked == 6)
+    begun = time.now()
+    await after(lambda: (time.now() - begun).total_seconds() > 20)
+    assert signer.asked == 6, "each has asked once for its sake"
+
+
 async def test_the_last_good_pair_stays_while_the_authority_is_away(made, signer, time):
     made.keep([CART])
     first = await made.ready(CART)

@@ -4,6 +4,6 @@
 in the same way is in `questions`.
 """
 
-from retic.answers.local import Answers, Refusals
+from retic.answers.local import Answers, Refusals, expected
 
-__all__ = ["Answers", "Refusals"]
+__all__ = ["Answers", "Refusals", "expected"]

@@ -6,13 +6,14 @@ import datetime
 import importlib.metadata
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
 from retic import ads, graph
 from retic import findings as report
 from retic.answers import questions
-from retic.control import admin, model
+from retic.control import admin, model, service
 from retic.control import config as settings
 from retic.envoy import counters
 from retic.explain import places
@@ -41,6 +42,37 @@ class Refusals:
         self._news()
 
 
+class Trust(Protocol):
+    """The authority, as commands ask it. RuntimeError and ValueError say why not."""
+
+    def findings(self) -> Sequence[report.Finding]:
+        """What is wrong with its files now."""
+        ...
+
+    async def status(self) -> model.Root:
+        """How far a rotation is."""
+        ...
+
+    async def rotate(self) -> model.Root:
+        """Order one."""
+        ...
+
+    def accept(self, change: model.Accepted | None) -> model.Accepted:
+        """Which trust domains are accepted, from now on."""
+        ...
+
+
+def expected(db: graph.Graph, kept: store.Store) -> set[str]:
+    """The clients that discovery is to have: nodes with pods, and gateways that listen."""
+    wanted = {
+        f"node/{v.spec.node_name}" for v in kept.objects.values() if isinstance(v, pods.Pod) and v.spec.node_name
+    }
+    for ref in kept.objects:
+        if ref.kind == "Gateway" and db.ask(gateways.resolved, tables.Key(ref.namespace, ref.name)).listeners:
+            wanted.add(f"gateway/{ref.namespace}/{ref.name}")
+    return wanted
+
+
 class _Runtime(msgspec.Struct, frozen=True):
     processes: tuple[model.Process, ...] = ()
     gateways: tuple[model.Gateway, ...] = ()
@@ -57,6 +89,7 @@ class Answers:
         discovery: ads.Server,
         refusals: Refusals,
         news: asyncio.Condition,
+        trust: Trust | None = None,
     ) -> None:
         self._config = config
         self._db = db
@@ -64,6 +97,7 @@ class Answers:
         self._discovery = discovery
         self._refusals = refusals
         self._news = news
+        self._trust = trust
         self._questions = questions.Questions(db, kept)
 
     async def ps(self) -> model.Ps:
@@ -110,7 +144,8 @@ class Answers:
         """Faults of form and of local mode, of meaning, of certificates' times, and what proxies refused."""
         refused = map(self._refusal, self._refusals.standing)
         meant = self._questions.faults(self._kept.objects)
-        return places.ordered((*self._kept.found, *meant, *self._questions.lapsed(), *refused))
+        trust = self._trust.findings() if self._trust else ()
+        return places.ordered((*self._kept.found, *meant, *self._questions.lapsed(), *refused, *trust))
 
     def _refusal(self, key: tuple[str, str, str]) -> report.Finding:
         client, type_url, name = key
@@ -145,6 +180,23 @@ class Answers:
         """What becomes of a request."""
         return self._questions.request(asked)
 
+    async def root(self) -> model.Root:
+        """How far a rotation of the root is."""
+        return await self._asked().status()
+
+    async def rotate(self) -> model.Root:
+        """Order one, or show the one that is under way."""
+        return await self._asked().rotate()
+
+    async def accepted(self, change: model.Accepted | None) -> model.Accepted:
+        """The trust domains that are accepted beside the own one, from now on."""
+        return self._asked().accept(change)
+
+    def _asked(self) -> Trust:
+        if self._trust is None:
+            raise service.Refused("this control plane has no authority of its own")
+        return self._trust
+
     async def converged(self, seconds: float) -> model.Converged:
         """Whether every proxy that must be there is, and has acknowledged everything."""
         begin = time.monotonic()
@@ -165,12 +217,4 @@ class Answers:
     def _missing(self) -> list[str]:
         if not self._kept.is_synced:
             return ["the laptop's cluster"]
-        wanted = {
-            f"node/{v.spec.node_name}"
-            for v in self._kept.objects.values()
-            if isinstance(v, pods.Pod) and v.spec.node_name
-        }
-        for ref in self._kept.objects:
-            if ref.kind == "Gateway" and self._db.ask(gateways.resolved, tables.Key(ref.namespace, ref.name)).listeners:
-                wanted.add(f"gateway/{ref.namespace}/{ref.name}")
-        return sorted(wanted - set(self._discovery.converged()))
+        return sorted(expected(self._db, self._kept) - set(self._discovery.converged()))

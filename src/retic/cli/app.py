@@ -102,6 +102,22 @@ def up(
         int,
         typer.Option("--certificate-lifetime", min=30, metavar="SECONDS", help="They are renewed at half of it."),
     ] = 86400,
+    ca_cert: Annotated[
+        pathlib.Path | None,
+        typer.Option("--ca-cert", metavar="FILE", help="An authority of your own: its certificate, then its chain."),
+    ] = None,
+    ca_key: Annotated[
+        pathlib.Path | None, typer.Option("--ca-key", metavar="FILE", help="Its private key, mode 0600.")
+    ] = None,
+    ca_root: Annotated[
+        pathlib.Path | None,
+        typer.Option("--ca-root", metavar="FILE", help="The root that the chain leads to, if it does not hold it."),
+    ] = None,
+    trust_domain: Annotated[
+        str, typer.Option("--trust-domain", metavar="DOMAIN", help="The first part of every SPIFFE id.")
+    ] = "cluster.local",
+    trust_domain_alias: ca.Aliases = None,
+    trusted_root: ca.Trusted = None,
 ) -> None:
     """Run manifests as a mesh: nodes, pods, proxies.
 
@@ -113,10 +129,16 @@ def up(
     Examples:
       retic up -f shop.yaml
       retic up -f manifests/ --nodes 2 --detach --timeout 60
+      retic up -f shop.yaml --ca-cert ca-cert.pem --ca-key ca-key.pem --ca-root root-cert.pem
+      retic up -f shop.yaml --trust-domain shop.example --trust-domain-alias cluster.local
     """
+    from retic.cli import trust
     from retic.cli import up as command
 
-    command.run(file, nodes=nodes, name=name, detach=detach, timeout=timeout, lifetime=lifetime)
+    told = trust.Options(
+        ca_cert, ca_key, ca_root, trust_domain, tuple(trust_domain_alias or ()), tuple(trusted_root or ())
+    )
+    command.run(file, command.Options(name, nodes, lifetime, told), detach=detach, timeout=timeout)
 
 
 @app.command()

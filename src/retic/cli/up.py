@@ -11,27 +11,37 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from retic.cli import failure, ps, running, show
+from retic.cli import failure, ps, running, show, trust
 from retic.control import client, model
 
 if TYPE_CHECKING:
+    from retic.control import config as settings
     from retic.local import outer
     from retic.sources import model as sources
 
 
-def run(
-    files: Sequence[pathlib.Path], *, nodes: int, name: str, detach: bool, timeout: float, lifetime: int
-) -> None:
+class Options(msgspec.Struct, frozen=True):
+    """What a mesh is to be. `lifetime` of certificates is in seconds."""
+
+    name: str
+    nodes: int
+    lifetime: int
+    trust: trust.Options
+
+
+def run(files: Sequence[pathlib.Path], options: Options, *, detach: bool, timeout: float) -> None:
     """Run the mesh, in the foreground until it is ended, or detached until it is ready. Raises Failure."""
     running.need_linux()
+    name = options.name
+    own = trust.checked(options.trust)
     loaded = check(files)
     if detach:
         try:
-            _detached(_start(files, nodes, name, detach=True, lifetime=lifetime), name, timeout)
+            _detached(_start(files, options, own, detach=True), name, timeout)
         except KeyboardInterrupt:
             raise failure.Failure(f"interrupted; {_goes_on(name)}", code=failure.INTERRUPTED) from None
         return
-    mesh = _start(files, nodes, name, detach=False, lifetime=lifetime)
+    mesh = _start(files, options, own, detach=False)
     from retic.cli import foreground
 
     foreground.run(mesh, running.folder(name), timeout, shown=loaded.findings)
@@ -66,26 +76,44 @@ def check(files: Sequence[pathlib.Path]) -> "sources.Loaded":
 
 
 def _start(
-    files: Sequence[pathlib.Path], nodes: int, name: str, *, detach: bool, lifetime: int
+    files: Sequence[pathlib.Path],
+    options: Options,
+    own: "tuple[settings.Authority | None, settings.Accepted]",
+    *,
+    detach: bool,
 ) -> "outer.Mesh":
     from retic.local import outer, state
 
+    name, (authority, accepted) = options.name, own
     try:
         config = state.Config(
             name=name,
-            nodes=tuple(f"node-{number}" for number in range(1, nodes + 1)),
+            nodes=tuple(f"node-{number}" for number in range(1, options.nodes + 1)),
             manifests=tuple(os.path.abspath(path) for path in files),
             state=str(state.folder(name)),
-            lifetime=lifetime,
+            lifetime=options.lifetime,
+            trust_domain=options.trust.domain,
+            control={"authority": msgspec.to_builtins(authority), "accepted": msgspec.to_builtins(accepted)},
         )
         return outer.start(config, detach=detach)
     except state.InUseError:
         raise failure.Failure(
             f"a mesh named {name} runs already: see it with retic ps{_flag(name)}, stop it with "
-            f"retic down{_flag(name)}, or choose another --name"
+            f"retic down{_flag(name)}, or choose another --name{_instead(options)}"
         ) from None
     except (state.StateError, outer.StartError) as error:
         raise failure.Failure(str(error)) from error
+
+
+def _instead(options: Options) -> str:
+    """How to give a running mesh what somebody wanted to start it with."""
+    given, flag = options.trust, _flag(options.name)
+    hint = ""
+    if given.cert is not None:
+        hint += "; a mesh that was started with --ca-cert follows its files: write a new certificate and key into them"
+    if given.aliases or given.trusted:
+        hint += f"; change which trust domains it accepts with retic ca trust{flag}"
+    return hint
 
 
 def _flag(name: str) -> str:

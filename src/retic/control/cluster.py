@@ -8,6 +8,13 @@ from typing import Literal
 import msgspec
 
 
+class TrustedRoot(msgspec.Struct, frozen=True, rename="camel"):
+    """Another trust domain, and the roots of its authority, PEM."""
+
+    trust_domain: str
+    roots: str
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """One installation. CIDRs as text; networks that are empty are found in the cluster's objects.
 
@@ -20,6 +27,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     image_pull_secrets: tuple[dict[str, str], ...] = ()
     mode: Literal["STRICT", "PERMISSIVE"] = "PERMISSIVE"
     trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
+    trusted_roots: tuple[TrustedRoot, ...] = ()
     cluster_domain: str = "cluster.local"
     pod_networks: tuple[str, ...] = ()
     service_networks: tuple[str, ...] = ()

@@ -5,12 +5,25 @@ from typing import Literal
 
 import msgspec
 
+from retic.control.model import Accepted, TrustedRoot
+
+__all__ = ["Accepted", "Authority", "Config", "TrustedRoot", "load"]
+
+
+class Authority(msgspec.Struct, frozen=True):
+    """A user's own authority: the files of its certificate and chain, its key, and its roots ("": in the chain)."""
+
+    certificate: str
+    key: str
+    roots: str = ""
+
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All paths absolute, addresses host:port, CIDRs as text.
 
     `listen` serves discovery and signing to clients with a certificate, `enrol` enrolment to those without
     one yet. `lifetime` of workload certificates is in seconds. `enrolment` and `mode`: see `mesh.network.Settings`.
+    `authority` None: one of the mesh's own is made. `accepted` is what the mesh begins with.
     """
 
     folder: pathlib.Path
@@ -23,6 +36,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     lifetime: float = 86400.0
     enrolment: Literal["all", "labelled"] = "all"
     mode: Literal["STRICT", "PERMISSIVE"] = "STRICT"
+    authority: Authority | None = None
+    accepted: Accepted = Accepted()
 
 
 def load(file: pathlib.Path) -> Config:

@@ -55,8 +55,37 @@ class AskPolicies(_Request, frozen=True, tag="policies"):
     """Authorization policies, for whom each is, and what those that only count have counted."""
 
 
+class AskRoot(_Request, frozen=True, tag="root"):
+    """Which root signs, and how far a rotation is."""
+
+
+class AskRotate(_Request, frozen=True, tag="rotate"):
+    """Replace the root by a new one; a rotation that is under way goes on."""
+
+
+class TrustedRoot(msgspec.Struct, frozen=True):
+    """A trust domain of another authority, and the file (an absolute path) of its roots."""
+
+    trust_domain: str
+    file: str
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The trust domains that are accepted beside the mesh's own: those that its own root signs for, and others."""
+
+    aliases: tuple[str, ...] = ()
+    roots: tuple[TrustedRoot, ...] = ()
+
+
+class AskAccepted(_Request, frozen=True, tag="accepted"):
+    """Which trust domains are accepted; with `change`, these from now on."""
+
+    change: Accepted | None = None
+
+
 Request = (
     AskPolicies | AskPs | AskVersion | AskFindings | AskFollow | AskWhy | AskExplain | AskConverged | AskProxy
+    | AskRoot | AskRotate | AskAccepted
 )
 
 SECTIONS = ("listeners", "routes", "clusters", "endpoints", "secrets", "stats")
@@ -196,6 +225,20 @@ class Policy(msgspec.Struct, frozen=True):
     would_deny: int | None = None
     file: str = ""
     line: int = 0
+
+
+class Root(msgspec.Struct, frozen=True):
+    """How far a rotation is. `signer` and `next` are fingerprints; `ends` is when the old root goes, RFC 3339.
+
+    `missing` are the proxies' agents that have not confirmed the new root; `ordered`: it has yet to begin.
+    """
+
+    phase: str
+    signer: str
+    next: str = ""
+    ends: str = ""
+    missing: tuple[str, ...] = ()
+    ordered: bool = False
 
 
 class Version(msgspec.Struct, frozen=True):

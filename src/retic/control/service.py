@@ -45,6 +45,18 @@ class Queries(Protocol):
         """Raises explain.request.answer.Unclear for a question that names nothing."""
         ...
 
+    async def root(self) -> model.Root:
+        """Raises Refused when there is none yet."""
+        ...
+
+    async def rotate(self) -> model.Root:
+        """Raises Refused when the root is the user's own."""
+        ...
+
+    async def accepted(self, change: model.Accepted | None) -> model.Accepted:
+        """Raises Refused, and changes nothing, when the change cannot be made."""
+        ...
+
     async def converged(self, seconds: float) -> model.Converged:
         """Return as soon as it is so, else after `seconds` with the reasons."""
         ...
@@ -84,6 +96,17 @@ class Service:
                 return await self._proxy(proxy, section)
             case model.AskFollow():
                 raise Refused("a stream is no single answer")
+            case model.AskRoot() | model.AskRotate() | model.AskAccepted():
+                return await self._trust(request)
+
+    async def _trust(self, request: model.AskRoot | model.AskRotate | model.AskAccepted) -> Any:
+        match request:
+            case model.AskRoot():
+                return await self._queries.root()
+            case model.AskRotate():
+                return await self._queries.rotate()
+            case model.AskAccepted(change=change):
+                return await self._queries.accepted(change)
 
     def stream(self, _request: model.AskFollow) -> AsyncIterator[Sequence[report.Finding]]:
         """The answers of a streaming request."""

@@ -88,26 +88,30 @@ def nowhere(name: str) -> cluster_pb2.Cluster:
 _EVERY_PORT = peer.Taken(peer.Terms(mtls=True, plaintext=False, secured=True))
 
 
-def address(name: str, identity: str, taken: peer.Taken = _EVERY_PORT) -> cluster_pb2.Cluster:
-    """One pod's address, whatever the port; `identity` "" for a pod outside the mesh: plaintext.
+def address(name: str, identities: Iterable[str], taken: peer.Taken = _EVERY_PORT) -> cluster_pb2.Cluster:
+    """One pod's address, whatever the port; `identities` are those it may have, none for a pod outside the mesh:
+    plaintext.
 
     Ports of which callers are told to use plaintext are told apart by the port that the caller's proxy saw.
     """
     cluster = _original_destination(name, limits.UPSTREAM_MARK)
+    known = tuple(identities)
     differing = [each.port for each in taken.ports if each.terms.secured is not taken.whole.secured]
-    if identity and differing:
-        _by_port(cluster, identity, taken.whole.secured, differing)
-    elif identity and taken.whole.secured:
-        cluster.transport_socket.CopyFrom(tls.upstream((identity,)))
+    if known and differing:
+        _by_port(cluster, known, taken.whole.secured, differing)
+    elif known and taken.whole.secured:
+        cluster.transport_socket.CopyFrom(tls.upstream(known))
     return cluster
 
 
 _SOCKETS = {True: "mesh", False: "outside"}
 
 
-def _by_port(cluster: cluster_pb2.Cluster, identity: str, secured: bool, differing: Iterable[int]) -> None:
+def _by_port(
+    cluster: cluster_pb2.Cluster, identities: Iterable[str], secured: bool, differing: Iterable[int]
+) -> None:
     """By TLS at all ports but those that differ, or the other way round (Cluster, transport_socket_matcher)."""
-    cluster.transport_socket_matches.add(name=_SOCKETS[True], transport_socket=tls.upstream((identity,)))
+    cluster.transport_socket_matches.add(name=_SOCKETS[True], transport_socket=tls.upstream(identities))
     cluster.transport_socket_matches.add(name=_SOCKETS[False], transport_socket=tls.plaintext())
     tree = cluster.transport_socket_matcher.matcher_tree
     said = inputs.FilterStateInput(key=riders.Rider.PORT.key)

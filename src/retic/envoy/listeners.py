@@ -18,7 +18,7 @@ from google.protobuf import wrappers_pb2
 from google.protobuf.message import Message
 from xds.type.matcher.v3 import matcher_pb2
 
-from retic.envoy import arrivals, filters, limits, managers, names, packing, riders, tls
+from retic.envoy import arrivals, filters, limits, managers, names, one_name, packing, riders, tls
 from retic.mesh import network, service
 
 _LOCAL = "%DOWNSTREAM_LOCAL_ADDRESS%"
@@ -92,19 +92,17 @@ def _here() -> Filter:
 
 def _ours(pod: service.Workload, settings: network.Settings) -> list[Chain]:
     """For our own mTLS."""
-    socket = tls.downstream(
-        network.identity(settings.trust_domain, pod.namespace, pod.account), settings.trust_domain
-    )
+    socket = tls.downstream(network.identity(settings.trust_domain, pod.namespace, pod.account))
     return [
         Chain(
             name=arrivals.HTTP,
             transport_socket=socket,
-            filters=[_here(), managers.as_filter(managers.inbound(pod.uid))],
+            filters=[one_name.only(), _here(), managers.as_filter(managers.inbound(pod.uid))],
         ),
         Chain(
             name=arrivals.TCP,
             transport_socket=socket,
-            filters=[_here(), *_authorization(pod.uid), _to_application()],
+            filters=[one_name.only(), _here(), *_authorization(pod.uid), _to_application()],
         ),
     ]
 

@@ -272,16 +272,16 @@ def _authorizer(db: graph.Db, name: names.Name, key: Key) -> Message:
     known = db.ask(authorizers.of, provider)
     if known is None or db.ask(services.port, known.at) is None:
         return clusters.nowhere(str(name))
-    domain = db.ask(workloads.settings, tables.ONE).trust_domain
+    settings = db.ask(workloads.settings, tables.ONE)
     behind = db.ask(services.backers, known.at).accounts
     return clusters.authorizer(
         str(name),
         names.endpoints(known.at.namespace, known.at.name, known.at.port),
         http2=known.http is None,
-        own=network.identity(domain, namespace, account),
+        own=network.identity(settings.trust_domain, namespace, account),
         # Nobody is behind it yet: nobody may answer for it until an identity is known.
-        identities=[network.identity(domain, a.namespace, a.name) for a in behind]
-        or [network.identity(domain, "-", "nobody")],
+        identities=[each for a in behind for each in network.identities(settings, a.namespace, a.name)]
+        or [network.identity(settings.trust_domain, "-", "nobody")],
     )
 
 
@@ -297,7 +297,7 @@ def _cluster(db: graph.Db, name: names.Name, where: services.PortKey, key: Key) 
     port = db.ask(services.port, where)
     behind = db.ask(services.backers, where)
     settings = db.ask(workloads.settings, tables.ONE)
-    identities = [network.identity(settings.trust_domain, a.namespace, a.name) for a in behind.accounts]
+    identities = [id for a in behind.accounts for id in network.identities(settings, a.namespace, a.name)]
     if not identities and not behind.strangers:
         # Nobody is behind it yet: nobody may answer for it until an identity is known.
         identities = [network.identity(settings.trust_domain, "-", "nobody")]
@@ -313,10 +313,9 @@ def _address(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     # On a cluster others than pods may have addresses of the pods' networks: virtual machines, databases, load
     # balancers of clouds that give all of them addresses of one network.
     if found is None or not found.secured:
-        return clusters.address(str(name), "")
+        return clusters.address(str(name), ())
     taken = db.ask(peers.taken, tables.Key(found.namespace, found.name))
-    identity = network.identity(settings.trust_domain, found.namespace, found.account)
-    return clusters.address(str(name), identity, taken)
+    return clusters.address(str(name), network.identities(settings, found.namespace, found.account), taken)
 
 
 def _endpoints(db: graph.Db, name: names.Name, key: Key) -> Message | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from envoy.config.core.v3 import base_pb2, config_source_pb2
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
-from envoy.type.matcher.v3 import string_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import wrappers_pb2
 
 from retic.envoy import packing
@@ -19,7 +19,11 @@ from retic.envoy import packing
 ALPN_HTTP = "retic-http"
 ALPN_TCP = "retic-tcp"
 
+# Both bind each trust domain to the roots that sign for it (Envoy's SPIFFE validator): the agent makes them. Which
+# trust domains there are is said nowhere else, so that no listener changes with them.
 ROOT_SECRET = "root"  # noqa: S105 (a resource name)
+CALLERS_SECRET = "callers"  # noqa: S105 (a resource name)
+_WORKLOADS = "spiffe://[^/]+/ns/[^/]+/sa/[^/]+"
 
 # Before a SPIFFE ID: the same certificate for a pod's own listeners. A second watcher of one name on one
 # delta stream is never answered by Envoy 1.40, so the name must differ from the one that clients choose.
@@ -42,24 +46,21 @@ def _parameters() -> common_pb2.TlsParameters:
 
 
 def _validation(
-    identities: Iterable[str], prefix: str
+    names: Iterable[string_pb2.StringMatcher], roots: str
 ) -> tls_pb2.CommonTlsContext.CombinedCertificateValidationContext:
     matchers = [
-        common_pb2.SubjectAltNameMatcher(
-            san_type=common_pb2.SubjectAltNameMatcher.URI, matcher=string_pb2.StringMatcher(exact=identity)
-        )
-        for identity in identities
+        common_pb2.SubjectAltNameMatcher(san_type=common_pb2.SubjectAltNameMatcher.URI, matcher=name)
+        for name in names
     ]
-    if prefix:
-        matchers.append(
-            common_pb2.SubjectAltNameMatcher(
-                san_type=common_pb2.SubjectAltNameMatcher.URI, matcher=string_pb2.StringMatcher(prefix=prefix)
-            )
-        )
     return tls_pb2.CommonTlsContext.CombinedCertificateValidationContext(
         default_validation_context=common_pb2.CertificateValidationContext(match_typed_subject_alt_names=matchers),
-        validation_context_sds_secret_config=secret_pb2.SdsSecretConfig(name=ROOT_SECRET, sds_config=ads()),
+        validation_context_sds_secret_config=secret_pb2.SdsSecretConfig(name=roots, sds_config=ads()),
     )
+
+
+def _workloads() -> string_pb2.StringMatcher:
+    expression = regex_pb2.RegexMatcher(regex=_WORKLOADS)
+    return string_pb2.StringMatcher(safe_regex=expression)
 
 
 def upstream(identities: Iterable[str], own: str = "none") -> base_pb2.TransportSocket:
@@ -70,7 +71,9 @@ def upstream(identities: Iterable[str], own: str = "none") -> base_pb2.Transport
     common = tls_pb2.CommonTlsContext(
         tls_params=_parameters(),
         alpn_protocols=[ALPN_HTTP],
-        combined_validation_context=_validation(identities, ""),
+        combined_validation_context=_validation(
+            (string_pb2.StringMatcher(exact=identity) for identity in identities), ROOT_SECRET
+        ),
     )
     mapper = {
         "name": "filter_state",
@@ -97,8 +100,8 @@ def plaintext() -> base_pb2.TransportSocket:
     return base_pb2.TransportSocket(name="retic.plain", typed_config=packing.pack(raw_buffer_pb2.RawBuffer()))
 
 
-def downstream(identity: str, trust_domain: str) -> base_pb2.TransportSocket:
-    """mTLS for a pod's own identity; clients need a workload certificate of the trust domain.
+def downstream(identity: str) -> base_pb2.TransportSocket:
+    """mTLS for a pod's own identity; clients need a workload's certificate, of a trust domain that is accepted.
 
     Resumption is off: a ticket outlives the identity that it was given to.
     """
@@ -107,7 +110,7 @@ def downstream(identity: str, trust_domain: str) -> base_pb2.TransportSocket:
         tls_certificate_sds_secret_configs=[
             secret_pb2.SdsSecretConfig(name=SERVER_SECRET + identity, sds_config=ads())
         ],
-        combined_validation_context=_validation((), f"spiffe://{trust_domain}/ns/"),
+        combined_validation_context=_validation((_workloads(),), CALLERS_SECRET),
     )
     context = tls_pb2.DownstreamTlsContext(
         common_tls_context=common,

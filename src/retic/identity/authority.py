@@ -66,9 +66,15 @@ class Authority:
         self._time = time or clock.System()
         if self._signer.public_key() != key.public_key():
             raise ValueError("the authority's key does not belong to its certificate: give the pair")
+        self._key_id = certificate.key_id(self._signer)
 
     def __repr__(self) -> str:
         return f"<Authority of {self.trust_domain}>"
+
+    @property
+    def issuer(self) -> str:
+        """What `certificate.issuer_of` says of all that is signed here."""
+        return certificate.issuer_name(self._signer.subject, self._key_id, self._chain)
 
     @property
     def time(self) -> clock.Clock:
@@ -121,12 +127,15 @@ class Authority:
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]),
                 critical=False,
             )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier(self._key_id, None, None), critical=False)
         )
         leaf = builder.sign(self._key, hashes.SHA256())
         return b"".join(each.public_bytes(_PEM) for each in (leaf, *self._chain))
+
+
+def ca_usage() -> x509.KeyUsage:
+    """What an authority's key may be used for."""
+    return _key_usage(signs_certificates=True)
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:

@@ -1,7 +1,9 @@
 """Keys, signing requests and what is read from certificates; refuses to sign: that is the authority's."""
 
 import datetime
+import hashlib
 import re
+from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -69,3 +71,29 @@ def renew_at(certificate: x509.Certificate) -> datetime.datetime:
     """Half-life: the middle between when the certificate was made and when it ends, in UTC."""
     made = certificate.not_valid_before_utc + BACKDATE
     return made + (certificate.not_valid_after_utc - made) / 2
+
+
+def key_id(authority: x509.Certificate) -> bytes:
+    """What certificates call the key of the authority that signed them. Its own word for it counts, if it has one:
+    where the two differ, nobody finds the way from one to the other (RFC 5280, section 4.2.1.1)."""
+    try:
+        found = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        found = x509.SubjectKeyIdentifier.from_public_key(authority.public_key())
+    return found.digest
+
+
+def issuer_of(chain: Sequence[x509.Certificate]) -> str:
+    """A name for who signed the first of the chain: other signers, or another way to the root, another name."""
+    leaf = chain[0]
+    try:
+        key = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except x509.ExtensionNotFound:
+        key = None
+    return issuer_name(leaf.issuer, key or b"", chain[1:])
+
+
+def issuer_name(subject: x509.Name, key: bytes, above: Sequence[x509.Certificate]) -> str:
+    """As `issuer_of`, of certificates that this subject signs with a key of that id."""
+    parts = (subject.public_bytes(), key, *(one.public_bytes(serialization.Encoding.DER) for one in above))
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()

@@ -13,11 +13,23 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from retic.identity import authority, clock, spiffe
 
 
+class Domain(msgspec.Struct, frozen=True, order=True):
+    """A trust domain beside the mesh's own. `roots` (PEM) are its authority's; "": it is the mesh's own one."""
+
+    name: str
+    roots: str = ""
+
+
 class Roots(msgspec.Struct, frozen=True):
-    """A trust bundle (PEM) and its serial: of two bundles the one with the greater is the newer."""
+    """A trust bundle (PEM) and its serial: of two bundles the one with the greater is the newer.
+
+    `issuer` signs now (`certificate.issuer_of`); `domains` are accepted beside the own one.
+    """
 
     bundle: bytes
     serial: int
+    issuer: str = ""
+    domains: tuple[Domain, ...] = ()
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -31,6 +43,7 @@ class Current:
 
     def __init__(self, signer: authority.Authority, *, serial: int = 0) -> None:
         self._held = _Held(signer, serial, None)
+        self._domains: tuple[Domain, ...] = ()
         self._followers: set[asyncio.Event] = set()
 
     def __repr__(self) -> str:
@@ -58,9 +71,9 @@ class Current:
 
     @property
     def roots(self) -> Roots:
-        """The bundle and its serial."""
+        """The bundle and what goes with it."""
         held = self._held
-        return Roots(held.signer.bundle(), held.serial)
+        return Roots(held.signer.bundle(), held.serial, held.signer.issuer, self._domains)
 
     def bundle(self) -> bytes:
         """The roots that everybody in the trust domain trusts, PEM."""
@@ -94,8 +107,17 @@ class Current:
         and only others know. ValueError when the trust domain is another."""
         if signer.trust_domain != self.trust_domain:
             raise ValueError(f"the trust domain is {self.trust_domain}, and never {signer.trust_domain}")
-        before, self._held = self._held, _Held(signer, serial, until)
-        if (before.signer.bundle(), before.serial) != (signer.bundle(), serial):
+        before = self.roots
+        self._held = _Held(signer, serial, until)
+        self._tell(before)
+
+    def accept(self, domains: Sequence[Domain]) -> None:
+        """From now on these trust domains, too, and no others than these and the own one."""
+        before, self._domains = self.roots, tuple(sorted(domains))
+        self._tell(before)
+
+    def _tell(self, before: Roots) -> None:
+        if self.roots != before:
             for each in self._followers:
                 each.set()
 

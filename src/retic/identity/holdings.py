@@ -24,14 +24,17 @@ class Entry:
     def __init__(self, bearer: attest.Bearer, changed: Callable[[], None]) -> None:
         self.bearer = bearer
         self.held = ""
+        self.issuer = ""
         self._changed = changed
 
     def __repr__(self) -> str:
         return f"<Entry of {self.bearer.client_id}: {self.held[:12] or 'nothing yet'}>"
 
-    def say(self, held: str) -> None:
-        """The client goes by that bundle. What is no SHA-256 counts as none."""
+    def say(self, held: str, issuer: str = "") -> None:
+        """The client goes by that bundle, and all its certificates are that issuer's. What is no SHA-256 counts as
+        none."""
         self.held = held if _SHA256.fullmatch(held) else ""
+        self.issuer = issuer if _SHA256.fullmatch(issuer) else ""
         self._changed()
 
 
@@ -66,6 +69,10 @@ class Holdings:
         """The client ids of those connections that do not go by this bundle."""
         wanted = digest(bundle)
         return frozenset(one.bearer.client_id for one in self._entries if one.held != wanted)
+
+    def elsewhere(self, issuer: str) -> frozenset[str]:
+        """The client ids of those connections whose certificates are not all that issuer's."""
+        return frozenset(one.bearer.client_id for one in self._entries if one.issuer != issuer)
 
     def _tell(self) -> None:
         for call in self._changed:

@@ -2,8 +2,9 @@
 
 A certificate is accepted by whoever has its root in the trust bundle. So the new root goes into everybody's
 bundle first (spreading); when everybody has said so the new signer signs (retiring); when the last certificate
-of the old one has ended, the old root leaves the bundle (steady). Whoever keeps the state, and whoever dies in
-between: the next one goes on from it. A signer is known here by a name, its fingerprint; its key is elsewhere.
+of the old one has ended, or all are known to be replaced, the old root leaves the bundle (steady). Whoever keeps
+the state, and whoever dies in between: the next one goes on from it. A signer is known here by a name, its
+fingerprint; its key is elsewhere.
 """
 
 import enum
@@ -14,6 +15,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+SOON = 5  # seconds: how long a handshake that has begun with an old certificate may take to end
 SLACK = 60  # seconds: how long, beside the certificates' life, somebody may go by an older state than the newest
 
 
@@ -70,12 +72,19 @@ def lived(state: State, seconds: int) -> State:
 
 
 def step(
-    state: State, wanted: Candidate, now: int, missing: Collection[str], *, slack: int = SLACK
+    state: State,
+    wanted: Candidate,
+    now: int,
+    missing: Collection[str],
+    *,
+    slack: int = SLACK,
+    reissued: bool = False,
 ) -> State:
     """The next state, or the same one when nothing is to do yet. At most one step at a time.
 
-    `missing` are those who have not said that they go by the state's bundle. Another `wanted` begins anew, from
-    whatever phase, and takes no root away before its time.
+    `missing` are those who have not said that they go by the state's bundle. `reissued`: everybody has said that all
+    certificates are the new signer's, so that nobody need wait for the old ones to end. Another `wanted` begins
+    anew, from whatever phase, and takes no root away before its time.
     """
     serial = max(state.serial + 1, now)
     replace = msgspec.structs.replace
@@ -92,6 +101,8 @@ def step(
         )  # fmt: skip
     if state.phase is Phase.RETIRING and now >= state.until:
         return replace(state, phase=Phase.STEADY, bundle=union(wanted.roots), serial=serial, until=0)
+    if state.phase is Phase.RETIRING and reissued and state.until > now + SOON:
+        return replace(state, until=now + SOON, serial=serial)
     return state
 
 

@@ -48,19 +48,26 @@ class Signed(msgspec.Struct, frozen=True):
     certificate: str
     bundle: str
     serial: int = 0
+    issuer: str = ""
+    domains: tuple[current.Domain, ...] = ()
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """The roots of the trust domain, PEM. Of two bundles the one with the greater serial is the newer."""
+    """The roots of the trust domain, PEM, and what else `current.Roots` has. Of two bundles the one with the greater
+    serial is the newer."""
 
     bundle: str
     serial: int = 0
+    issuer: str = ""
+    domains: tuple[current.Domain, ...] = ()
 
 
 class Holds(msgspec.Struct, frozen=True):
-    """What a client says on the stream Roots: the SHA-256, in hex, of the bundle that it and its Envoy go by."""
+    """What a client says on the stream Roots: the SHA-256, in hex, of the bundle that it and its Envoy go by, and the
+    issuer of all certificates that they use, "" as long as there is more than one."""
 
     held: str
+    issuer: str = ""
 
 
 Q = TypeVar("Q", bound=msgspec.Struct)
@@ -140,7 +147,7 @@ class Service:
         self.counts.signed += 1
         _log.info("certificate signed", identity=str(identity), pod=pod)
         told = _told(self._signer.roots)
-        return Signed(certificate=chain.decode(), bundle=told.bundle, serial=told.serial)
+        return Signed(chain.decode(), told.bundle, told.serial, told.issuer, told.domains)
 
     def _unary(
         self, asked: type[Q], answer: Callable[[Q, Call], Awaitable[msgspec.Struct]]
@@ -181,12 +188,13 @@ _STATUS = {
 
 
 def _told(roots: current.Roots) -> Bundle:
-    return Bundle(roots.bundle.decode(), roots.serial)
+    return Bundle(roots.bundle.decode(), roots.serial, roots.issuer, roots.domains)
 
 
 async def _read(requests: AsyncIterator[bytes], held: holdings.Entry) -> None:
     async for data in requests:
         try:
-            held.say(msgspec.json.decode(data, type=Holds).held)
+            said = msgspec.json.decode(data, type=Holds)
+            held.say(said.held, said.issuer)
         except msgspec.DecodeError:
             continue  # of a newer version: what it does not say in our words it does not hold

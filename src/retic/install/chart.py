@@ -101,7 +101,7 @@ def schema() -> str:
     """JSON schema of the values: what Retic refuses, Helm refuses, but for what no schema can say."""
     made = msgspec.json.schema(values.Values)
     for name, part in made["$defs"].items():
-        if "properties" in part and name not in ("Amounts", "SecretName"):
+        if "properties" in part and name not in ("Amounts", "SecretName", "TrustedRoot"):
             part["required"] = sorted(part["properties"])
         for field in part.get("properties", {}).values():
             _beside_ref(field)

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import yaml
+from cryptography import x509
 
 from retic.install import values
 from retic.sources import nearest
@@ -83,7 +84,7 @@ def load(overrides: Mapping[str, Any]) -> values.Values:
     if wrong:
         raise ValuesError("\n".join(wrong))
     made = _converted(merged(_defaults(), overrides))
-    wrong = [*_networks(made), *_double(made)]
+    wrong = [*_networks(made), *_double(made), *_domains(made)]
     if wrong:
         raise ValuesError("\n".join(wrong))
     return made
@@ -192,6 +193,22 @@ def _like(text: str) -> str:
 def _double(made: values.Values) -> Iterable[str]:
     if made.cni.conf_folder == made.cni.bin_folder:
         yield "cni.binFolder: is the same folder as cni.confFolder; the defaults are /opt/cni/bin and /etc/cni/net.d"
+
+
+def _domains(made: values.Values) -> Iterable[str]:
+    """Trust domains that stand in two places, and roots that are none."""
+    places = {made.trust_domain: "trustDomain"}
+    named = [("trustDomainAliases", alias) for alias in made.trust_domain_aliases]
+    named += [("trustedRoots", root.trust_domain) for root in made.trusted_roots]
+    for where, name in named:
+        if name in places:
+            yield f"{where}: {name} stands in {places[name]} already; each trust domain has one place"
+        places.setdefault(name, where)
+    for root in made.trusted_roots:
+        try:
+            x509.load_pem_x509_certificates(root.roots.encode())
+        except ValueError:
+            yield f"trustedRoots: the roots of {root.trust_domain} are no certificates in PEM"
 
 
 def _kind(value: object) -> str:

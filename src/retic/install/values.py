@@ -19,6 +19,7 @@ _LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _FOLDER = r"^/[^\s:]*$"
 
 Quantity = Annotated[str, msgspec.Meta(pattern=_QUANTITY)]
+Domain = Annotated[str, msgspec.Meta(pattern=_DOMAIN, max_length=255)]
 Namespace = Annotated[str, msgspec.Meta(pattern=_LABEL, max_length=63)]
 
 
@@ -72,6 +73,13 @@ class SecretName(_Part, frozen=True):
     """The name of a Secret."""
 
     name: Annotated[str, _says("The Secret's name, in the namespace retic-system.")]
+
+
+class TrustedRoot(_Part, frozen=True):
+    """The authority of another trust domain."""
+
+    trust_domain: Annotated[str, _says("The trust domain that it signs for.", pattern=_DOMAIN, max_length=255)]
+    roots: Annotated[str, _says("Its root certificates, PEM.", pattern=r"^\s*-----BEGIN CERTIFICATE-----\s")]
 
 
 class Controller(_Part, frozen=True):
@@ -154,6 +162,20 @@ class Values(_Part, frozen=True):
     trust_domain: Annotated[
         str, _says("The first part of every SPIFFE id.", pattern=_DOMAIN, max_length=255)
     ] = "cluster.local"
+    trust_domain_aliases: Annotated[
+        tuple[Domain, ...],
+        _says(
+            "Other names of the trust domain: certificates of these are accepted too, if the mesh's own root signed "
+            "them. For an exchange of the name: first the new one as an alias, then trustDomain, with the old one here."
+        ),
+    ] = ()
+    trusted_roots: Annotated[
+        tuple[TrustedRoot, ...],
+        _says(
+            "Other trust domains, each with the roots of its authority: callers with their certificates are let in. "
+            "What such an authority signs counts for its own trust domain only, and as a SPIFFE id only."
+        ),
+    ] = ()
     cluster_domain: Annotated[
         str, _says("What the names of Services end with (kubelet's clusterDomain).", pattern=_DOMAIN)
     ] = "cluster.local"

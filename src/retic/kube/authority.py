@@ -13,8 +13,8 @@ import msgspec
 import structlog
 
 from retic import findings
-from retic.identity import authority, clock, current, rotation
-from retic.kube import pairs, rootfiles
+from retic.identity import authority, chains, clock, current, pairs, rotation
+from retic.kube import rootfiles
 from retic.kube.rootfiles import unix
 from retic.sources import api
 
@@ -26,16 +26,20 @@ _log = structlog.get_logger("retic.kube.authority")
 Missing = Callable[[bytes], Awaitable[frozenset[str]]]
 """Which agents have not said yet that they go by a bundle."""
 
+Reissued = Callable[[str], bool]
+"""Whether every agent has said that all its certificates are of that issuer (`identity.authority.Authority.issuer`)."""
+
 
 class Authority:
     """`current` signs and is trusted, once `open` is done. `faults` are what is wrong with the Secret now.
 
-    `make` says whether a root is made when the Secret is not there; without it, one is waited for.
+    `make` says whether a root is made when the Secret is not there; without it, one is waited for. `reissued`: a root
+    that retires goes at once when it says so, and not when its last certificate would have ended.
     """
 
     def __init__(
         self,
-        files: rootfiles.Files,
+        files: rootfiles.Store,
         trust_domain: str,
         *,
         namespace: str = "retic-system",
@@ -43,6 +47,7 @@ class Authority:
         time: clock.Clock | None = None,
         make: bool = True,
         slack: int = rotation.SLACK,
+        reissued: Reissued = lambda _: False,
     ) -> None:
         self._files = files
         self._trust_domain = trust_domain
@@ -51,6 +56,7 @@ class Authority:
         self._time = time or clock.System()
         self._make = make
         self._slack = slack
+        self._reissued = reissued
         self._kept = rootfiles.Kept(None, None)
         self._pairs: dict[str, pairs.Pair] = {}  # by fingerprint: those of the Secret, and the one in use
         self._wanted: pairs.Pair | None = None
@@ -138,13 +144,19 @@ class Authority:
                 return True
             state = msgspec.structs.replace(state, request=ordered)
         absent = await missing(state.bundle) if state.phase is rotation.Phase.SPREADING else frozenset()
-        after = rotation.step(state, wanted.candidate, unix(self._time.now()), absent, slack=self._slack)
+        over = state.phase is rotation.Phase.RETIRING and self._is_reissued()
+        after = rotation.step(
+            state, wanted.candidate, unix(self._time.now()), absent, slack=self._slack, reissued=over
+        )
         if await self._publish(after, absent):
             return True
         if pairs.NEXT_CERTIFICATE in self._kept.data and after.signer == wanted.signer:
             await self._promote(wanted)
             return True
         return False
+
+    def _is_reissued(self) -> bool:
+        return self.current is not None and self._reissued(self.current.signer.issuer)
 
     async def _publish(self, after: rotation.State, absent: frozenset[str]) -> bool:
         told, names = self._kept.told, tuple(sorted(absent))
@@ -189,11 +201,13 @@ class Authority:
             return
         now = self._time.now()
         try:
-            found = pairs.read(kept.data, now)
+            found = pairs.read(kept.data, now, self._trust_domain)
             upcoming = None
             if kept.own and pairs.NEXT_CERTIFICATE in kept.data:
-                upcoming = pairs.read(kept.data, now, crt=pairs.NEXT_CERTIFICATE, key=pairs.NEXT_KEY)
-        except pairs.FaultyError as error:
+                upcoming = pairs.read(
+                    kept.data, now, self._trust_domain, crt=pairs.NEXT_CERTIFICATE, key=pairs.NEXT_KEY
+                )
+        except chains.FaultyError as error:
             self._fault(str(error), "mend the Secret; until then the last good content is used")
             return
         self.faults = ()

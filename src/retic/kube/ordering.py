@@ -48,7 +48,7 @@ async def rotate(cluster: api.Api, namespace: str = "retic-system") -> Status:
     CannotRotateError when there is no root, or when it is not Retic's own.
     """
     kept = await _kept(cluster, namespace)
-    present = _status(kept)
+    present = told(kept)
     if kept.told is not None and not kept.told.own:
         raise CannotRotateError(
             f"the root in Secret {namespace}/{rootfiles.SECRET} is your own: change it there (cert-manager: renew its"
@@ -58,12 +58,12 @@ async def rotate(cluster: api.Api, namespace: str = "retic-system") -> Status:
         return present
     annotation = {rootfiles.REQUEST: secrets.token_hex(8)}
     made = await cluster.patch(_path(namespace), {"metadata": {"annotations": annotation}})
-    return _status(rootfiles.Kept(None, made))
+    return told(rootfiles.Kept(None, made))
 
 
 async def status(cluster: api.Api, namespace: str = "retic-system") -> Status:
     """How far it is. CannotRotateError when there is no root."""
-    return _status(await _kept(cluster, namespace))
+    return told(await _kept(cluster, namespace))
 
 
 async def _kept(cluster: api.Api, namespace: str) -> rootfiles.Kept:
@@ -77,10 +77,11 @@ async def _kept(cluster: api.Api, namespace: str) -> rootfiles.Kept:
         raise
 
 
-def _status(kept: rootfiles.Kept) -> Status:
+def told(kept: rootfiles.Kept) -> Status:
+    """What the state says. CannotRotateError when there is none yet."""
     told = kept.told
     if told is None:
-        raise CannotRotateError(f"ConfigMap {rootfiles.CONFIG_MAP} says nothing of the root yet: is a controller up?")
+        raise CannotRotateError(f"{rootfiles.CONFIG_MAP} says nothing of the root yet: is a control plane up?")
     ends = datetime.datetime.fromtimestamp(told.until, datetime.UTC) if told.until else None
     return Status(
         phase=told.phase.value, signer=told.signer, next=told.next,

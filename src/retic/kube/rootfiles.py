@@ -6,12 +6,11 @@ second.
 
 import datetime
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from retic.identity import rotation
-from retic.kube import pairs
+from retic.identity import chains, pairs, rotation
 from retic.sources import api
 
 SECRET, CONFIG_MAP, BUNDLE = "retic-ca", "retic-root", "root.pem"
@@ -53,7 +52,7 @@ class Kept(msgspec.Struct, frozen=True):
         """Whether the Secret's certificate is one that we made."""
         try:
             chain = pairs.content(self.data, pairs.CERTIFICATE)
-        except pairs.FaultyError:
+        except chains.FaultyError:
             return False
         return annotations(self.secret).get(OWN) == rotation.fingerprint(chain)
 
@@ -90,8 +89,49 @@ def annotations(value: Mapping[str, Any] | None) -> dict[str, str]:
     return ((value or {}).get("metadata") or {}).get("annotations") or {}
 
 
+class Store(Protocol):
+    """Where the two are kept. All may raise api.Error, when they cannot be read or written now."""
+
+    async def read(self) -> Kept:
+        """Both as they are now."""
+        ...
+
+    async def write_secret(self, kept: Kept, data: dict[str, str], own: str) -> None:
+        """Put that into the Secret, and say whose it is."""
+        ...
+
+    async def write_state(
+        self, kept: Kept, state: rotation.State, missing: tuple[str, ...], *, own: bool
+    ) -> None:
+        """Publish the bundle and the state."""
+        ...
+
+
+def secret(kept: Kept, data: dict[str, str], own: str) -> dict[str, Any]:
+    """The Secret with that content, `own` saying whose it is."""
+    body = _changed(kept.secret, {OWN: own})
+    return body | {"apiVersion": "v1", "kind": "Secret", "type": body.get("type", "kubernetes.io/tls"), "data": data}
+
+
+def config_map(
+    kept: Kept, state: rotation.State, missing: tuple[str, ...], *, own: bool
+) -> dict[str, Any]:
+    """The ConfigMap with that state and its bundle."""
+    told = Told(
+        state.phase, state.signer, state.serial, state.next, state.until, state.longest, state.request, missing, own
+    )
+    body = _changed(kept.config_map, {STATE: msgspec.json.encode(told).decode()})
+    data = {**(body.get("data") or {}), BUNDLE: state.bundle.decode()}
+    return body | {"apiVersion": "v1", "kind": "ConfigMap", "data": data}
+
+
+def ordered(kept: Kept, word: str) -> dict[str, Any]:
+    """The ConfigMap with another order to rotate. The ConfigMap is to be there."""
+    return _changed(kept.config_map, {REQUEST: word})
+
+
 class Files:
-    """The two objects of one namespace."""
+    """The two objects of one namespace: a `Store`."""
 
     def __init__(self, cluster: api.Api, namespace: str) -> None:
         self._cluster = cluster
@@ -106,21 +146,13 @@ class Files:
 
     async def write_secret(self, kept: Kept, data: dict[str, str], own: str) -> None:
         """Put that into the Secret, and say whose it is. api.ApiError 409 when somebody else was first."""
-        body = _changed(kept.secret, {OWN: own})
-        body |= {"apiVersion": "v1", "kind": "Secret", "type": body.get("type", "kubernetes.io/tls"), "data": data}
-        await self._put("secrets", SECRET, kept.secret, body)
+        await self._put("secrets", SECRET, kept.secret, secret(kept, data, own))
 
     async def write_state(
         self, kept: Kept, state: rotation.State, missing: tuple[str, ...], *, own: bool
     ) -> None:
         """Publish the bundle and the state. api.ApiError 409 when somebody else was first."""
-        told = Told(
-            state.phase, state.signer, state.serial, state.next, state.until, state.longest, state.request,
-            missing, own,
-        )  # fmt: skip
-        body = _changed(kept.config_map, {STATE: msgspec.json.encode(told).decode()})
-        data = {**(body.get("data") or {}), BUNDLE: state.bundle.decode()}
-        body |= {"apiVersion": "v1", "kind": "ConfigMap", "data": data}
+        body = config_map(kept, state, missing, own=own)
         await self._put("configmaps", CONFIG_MAP, kept.config_map, body)
 
     async def _get(self, path: str) -> dict[str, Any] | None:

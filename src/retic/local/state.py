@@ -42,6 +42,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     `entry`: the module that runs as the first process of the mesh's namespaces. `grace`: seconds that an end
     may take before everything is killed. `lifetime`: seconds that workloads' certificates hold.
+    `trust_domain`: the first part of every SPIFFE id. `control`: what else control.json says, for the control plane.
     `environment`: what the mesh's processes are given on top of the caller's environment.
     """
 
@@ -54,6 +55,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     grace: float = 40.0
     lifetime: float = 86400.0
     environment: dict[str, str] = {}
+    trust_domain: str = "cluster.local"
+    control: dict[str, Any] = {}
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,6 +51,12 @@ def identity(trust_domain: str, namespace: str, account: str) -> str:
     return f"spiffe://{trust_domain}/ns/{namespace}/sa/{account}"
 
 
+def identities(settings: Settings, namespace: str, account: str) -> tuple[str, ...]:
+    """Every SPIFFE ID that a server of this account may have: while the mesh's trust domain is exchanged for
+    another, some have certificates of the old one still."""
+    return tuple(identity(domain, namespace, account) for domain in settings.trust_domains)
+
+
 def octet_prefixes(network: str) -> tuple[str, ...]:
     """The textual prefixes that an IPv4 address of `network` (a CIDR) may begin with, at most 128.
 

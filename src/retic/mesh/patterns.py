@@ -92,13 +92,14 @@ def principal(value: str, domains: tuple[str, ...]) -> list[Pattern]:
 
 
 def namespace(value: str, domains: tuple[str, ...]) -> list[Pattern]:
-    """The identities of a namespace's service accounts."""
+    """The identities of a namespace's service accounts. It is a namespace of the mesh: callers of foreign trust domains
+    are in none, whatever their ids say, so that another authority's roots open no policy that does not name them."""
     given = text(value)
     if given.how is How.PRESENT:
-        return [Pattern(How.PREFIX, _SCHEME)]
+        return [Pattern(How.PREFIX, f"{_SCHEME}{domain}/ns/") for domain in domains]
     if given.how is How.SUFFIX:
         inside = f"[^/]*{quoted(given.text)}"
-        return [Pattern(How.REGEX, f"{_SCHEME}[^/]+/ns/{inside}/sa/.*")]
+        return [Pattern(How.REGEX, f"{_SCHEME}{quoted(domain)}/ns/{inside}/sa/.*") for domain in domains]
     end = "/" if given.how is How.EXACT else ""
     return [Pattern(How.PREFIX, f"{_SCHEME}{domain}/ns/{given.text}{end}") for domain in domains]
 

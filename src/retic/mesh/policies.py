@@ -47,8 +47,9 @@ def _trusted(
     if not policy_rules.asks_remote(found.spec):
         return ()
     return tuple(
-        network.identity(settings.trust_domain, account.namespace, account.name)
+        identity
         for account in sorted(db.ask(workloads.gateway_accounts, tables.ONE))
+        for identity in network.identities(settings, account.namespace, account.name)
     )
 
 

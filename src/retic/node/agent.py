@@ -70,8 +70,10 @@ class Agent:
         self._keys = keys.Keys(kept / "keys", self._sign, time=self._time, changed=self._key_changed)
         self._cache = cache.Cache(kept / "answers.sqlite")
         own = self._own if settings.role is config.Role.GATEWAY else None
-        self._secrets = secrets.Secrets(self._keys, own, self._trust)
-        self._roots = roots.Roots(self._trust, self._channel, self._public, self._trusting, self._time)
+        self._secrets = secrets.Secrets(self._keys, own, self._trust, settings.trust_domain)
+        self._roots = roots.Roots(
+            self._trust, self._channel, self._public, self._trusting, self._time, self._signed_by
+        )
         self.pods = pods.Pods(
             folder / "pods.json", settings.trust_domain, self._keys, cast("pods.Redirect", rules),
             settings.redirection, arrived=self._arrived, changed=self._changed, there=self._there,
@@ -182,7 +184,7 @@ class Agent:
 
     def _learnt(self, answer: service.Signed) -> service.Signed:
         """The answer. BehindError for one whose signer may be on its way out, unknown to who signed."""
-        self._trust.learn(answer.bundle.encode(), answer.serial)
+        self._trust.learn(answer.bundle.encode(), answer.serial, answer.domains, answer.issuer)
         return answer
 
     def _channel(self) -> client.Channel | None:
@@ -226,13 +228,30 @@ class Agent:
         return [one.slot.socket("admin") for one in self.proxies.all()]
 
     def _bundle_changed(self) -> None:
-        self._secret_changed(secrets.ROOT)
+        for name in secrets.ROOTS:
+            self._secret_changed(name)
+        for store in (self._own, self._keys):
+            store.of(self._trust.issuer)
         self._roots.look()
 
     def _trusting(self) -> bool:
         """Whether each of our Envoys goes by the newest bundle: of two, the one that drains has connections still."""
+        return self._go_by(secrets.ROOTS, self._trust.version)
+
+    def _go_by(self, names: Iterable[str], version: str) -> bool:
         each = self.proxies.all()
-        return bool(each) and all(one.relay.goes_by(secrets.ROOT, self._trust.version) for one in each)
+        return bool(each) and all(one.relay.goes_by(name, version) for one in each for name in names)
+
+    def _signed_by(self) -> str:
+        """The issuer of all certificates that we and our Envoys use; "" when they are of several, or one is missing."""
+        issuer = self._trust.issuer
+        for store in (self._own, self._keys):
+            for identity in store.wanted:
+                pair = store.get(identity)
+                names = (str(identity), secrets.SERVER + str(identity))
+                if pair is None or pair.issuer != issuer or not self._go_by(names, pair.version):
+                    return ""
+        return issuer
 
     def _own_changed(self, identity: spiffe.Id) -> None:
         self._key_changed(identity)
@@ -242,6 +261,7 @@ class Agent:
     def _key_changed(self, identity: spiffe.Id) -> None:
         self._secret_changed(str(identity))
         self._secret_changed(secrets.SERVER + str(identity))
+        self._roots.look()
 
     def _secret_changed(self, name: str) -> None:
         for one in self.proxies.all():

@@ -23,6 +23,7 @@ from retic.identity import authority, certificate, clock, service, spiffe
 
 Sign: TypeAlias = Callable[[spiffe.Id, bytes], Awaitable[service.Signed]]
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 60.0  # seconds between failed attempts
+SPREAD = 2.0  # seconds among which certificates of another issuer are asked for, so that not all come at once
 LOOK = 60.0  # seconds; a machine that slept notices within that time that certificates are due
 _log = structlog.get_logger("retic.node")
 
@@ -34,6 +35,7 @@ class Pair(msgspec.Struct, frozen=True):
     chain: bytes
     renew_at: datetime.datetime
     ends: datetime.datetime
+    issuer: str = ""
 
     def __repr__(self) -> str:
         return f"<Pair until {self.ends:%Y-%m-%dT%H:%M:%SZ}>"
@@ -50,11 +52,13 @@ class MismatchError(ValueError):
 
 def pair(key_pem: bytes, chain: bytes, identity: spiffe.Id) -> Pair:
     """The two as a Pair. MismatchError unless they belong together and to the identity."""
-    leaf = x509.load_pem_x509_certificate(chain)
+    certificates = x509.load_pem_x509_certificates(chain)
+    leaf = certificates[0]
     key = serialization.load_pem_private_key(key_pem, None)
     if leaf.public_key() != key.public_key() or certificate.identity_of(leaf) != identity:
         raise MismatchError(f"the certificate is not for {identity} and its key")
-    return Pair(key_pem, chain, certificate.renew_at(leaf), leaf.not_valid_after_utc)
+    issuer = certificate.issuer_of(certificates)
+    return Pair(key_pem, chain, certificate.renew_at(leaf), leaf.not_valid_after_utc, issuer)
 
 
 class Keys:
@@ -81,6 +85,9 @@ class Keys:
         self._pairs: dict[spiffe.Id, Pair] = {}
         self._tasks: dict[spiffe.Id, asyncio.Task[None]] = {}
         self._news = asyncio.Condition()
+        self._issuer = ""
+        self._tried: dict[spiffe.Id, str] = {}  # the issuer for whose sake a pair was last renewed
+        self._other = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Keys of {len(self._tasks)} identities>"
@@ -99,12 +106,20 @@ class Keys:
         wanted = set(identities)
         for identity in self._tasks.keys() - wanted:
             self._tasks.pop(identity).cancel()
+            self._tried.pop(identity, None)
             self._file(identity).unlink(missing_ok=True)
             if self._pairs.pop(identity, None):
                 self._changed(identity)
         for identity in sorted(wanted - self._tasks.keys(), key=str):
             self._load(identity)
             self._tasks[identity] = asyncio.create_task(self._renew(identity), name=f"keys of {identity}")
+
+    def of(self, issuer: str) -> None:
+        """This one signs now: pairs of others are renewed at once, each at most one time for its sake."""
+        if issuer and issuer != self._issuer:
+            self._issuer = issuer
+            self._other.set()
+            self._other = asyncio.Event()
 
     async def ready(self, identity: spiffe.Id) -> Pair:
         """The identity's pair, as soon as there is one that has not ended. Waits; give it a time-out."""
@@ -129,11 +144,15 @@ class Keys:
         while True:
             held = self._valid(identity)
             now = self._time.now()
-            if held and now < held.renew_at:
-                await self._time.sleep(min(LOOK, (held.renew_at - now).total_seconds()))
+            issuer = self._issuer
+            if held and now < held.renew_at and self._is_of(identity, held, issuer):
+                await self._rest(min(LOOK, (held.renew_at - now).total_seconds()))
                 continue
             try:
+                if held and now < held.renew_at:
+                    await self._time.sleep(random.uniform(0, SPREAD))
                 await self._make(identity)
+                self._tried[identity] = issuer
                 pause = FIRST_PAUSE
             except Exception as error:  # whatever it is, the last good pair stays and trying goes on
                 _log.warning(
@@ -141,6 +160,20 @@ class Keys:
                 )
                 await self._time.sleep(pause * random.uniform(0.8, 1.2))
                 pause = min(LONGEST_PAUSE, pause * 2)
+
+    def _is_of(self, identity: spiffe.Id, held: Pair, issuer: str) -> bool:
+        """Also when it is another's, and the authority has been asked in vain."""
+        return not issuer or held.issuer == issuer or self._tried.get(identity) == issuer
+
+    async def _rest(self, seconds: float) -> None:
+        waiting = [
+            asyncio.ensure_future(self._time.sleep(seconds)), asyncio.ensure_future(self._other.wait())
+        ]  # fmt: skip
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
 
     async def _make(self, identity: spiffe.Id) -> None:
         key = certificate.new_key()

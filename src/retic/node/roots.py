@@ -23,7 +23,7 @@ _log = structlog.get_logger("retic.node")
 class Roots:
     """`channel` gives a channel with the agent's certificate, None as yet; `public` one without.
 
-    `goes_by` tells whether Envoy goes by the bundle of `told`.
+    `goes_by` tells whether Envoy goes by the bundle of `told`, `issuer` who has signed all certificates that are used.
     """
 
     def __init__(
@@ -33,11 +33,13 @@ class Roots:
         public: Callable[[], client.Channel],
         goes_by: Callable[[], bool],
         time: clock.Clock,
+        issuer: Callable[[], str] = lambda: "",
     ) -> None:
         self._told = told
         self._channel = channel
         self._public = public
         self._goes_by = goes_by
+        self._issuer = issuer
         self._time = time
         self._look = asyncio.Event()
         self._heard = False
@@ -93,17 +95,17 @@ class Roots:
             self._learn(await channel.bundle())
 
     async def _say(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> None:
-        said: str | None = None
+        said: service.Holds | None = None
         while True:
             self._look.clear()
-            held = self._told.digest if self._goes_by() else ""
-            if held != said:
-                await call.write(msgspec.json.encode(service.Holds(held)))
-                said = held
+            now = service.Holds(self._told.digest if self._goes_by() else "", self._issuer())
+            if now != said:
+                await call.write(msgspec.json.encode(now))
+                said = now
             await self._look.wait()
 
     def _learn(self, bundle: service.Bundle) -> None:
-        self._told.learn(bundle.bundle.encode(), bundle.serial)
+        self._told.learn(bundle.bundle.encode(), bundle.serial, bundle.domains, bundle.issuer)
 
 
 class _Closing:

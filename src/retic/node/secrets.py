@@ -5,18 +5,22 @@ of this node has does not exist here, whoever asks.
 """
 
 import enum
+import functools
 
 import msgspec
-from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_spiffe_validator_config_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
-from retic.identity import spiffe
+from retic.identity import foreign, spiffe
 from retic.node import keys, trust
 
-ROOT = "root"
+ROOT = "root"  # whom servers' certificates lead to
+CALLERS = "callers"  # whom callers' certificates lead to: those, and the authorities of other trust domains
+ROOTS = (ROOT, CALLERS)
 # The same certificate under a second name, for a pod's own listeners: Envoy 1.40 never answers a second
 # watcher of one name on one delta stream, and clients choose theirs by the plain name (on_demand_secret).
 SERVER = "server:"
+VALIDATOR = "envoy.tls.cert_validator.spiffe"
 
 
 class Answer(enum.Enum):
@@ -38,21 +42,40 @@ class Held(msgspec.Struct, frozen=True):
 
 def ours(name: str) -> bool:
     """Whether a Secret of that name is answered here."""
-    return name == ROOT or name.removeprefix(SERVER).startswith(spiffe.SCHEME)
+    return name in ROOTS or name.removeprefix(SERVER).startswith(spiffe.SCHEME)
 
 
 class Secrets:
     """Answers by name, from the pods' keys, the agent's own (for gateways), and the bundle."""
 
-    def __init__(self, pods: keys.Keys, own: keys.Keys | None, roots: trust.Trust) -> None:
+    def __init__(self, pods: keys.Keys, own: keys.Keys | None, roots: trust.Trust, trust_domain: str) -> None:
         self._stores = [pods] if own is None else [pods, own]
         self._roots = roots
+        self._trust_domain = trust_domain
+        self._confined = functools.lru_cache(maxsize=64)(foreign.confined)  # keys are made: not at each question
+
+    def _bundles(self, *, callers: bool) -> dict[str, bytes]:
+        """By trust domain, who signs for it."""
+        bundles = {self._trust_domain: self._roots.bundle}
+        for domain in self._roots.domains:
+            if not domain.roots:
+                bundles.setdefault(domain.name, self._roots.bundle)
+            elif callers:
+                bundles.setdefault(domain.name, self._confined(domain.name, domain.roots.encode()))
+        return bundles
 
     def answer(self, name: str) -> Held | Answer:
         """The secret of a name that is `ours`."""
         secret = secret_pb2.Secret(name=name)
-        if name == ROOT:
+        if name in ROOTS:
+            # The validator asks the table only; this is for who looks at what the proxy has.
             secret.validation_context.trusted_ca.inline_bytes = self._roots.bundle
+            found = tls_spiffe_validator_config_pb2.SPIFFECertValidatorConfig()
+            for domain, bundle in self._bundles(callers=name == CALLERS).items():
+                found.trust_domains.add(name=domain).trust_bundle.inline_bytes = bundle
+            validator = secret.validation_context.custom_validator_config
+            validator.name = VALIDATOR
+            validator.typed_config.Pack(found)
             return _held(secret, self._roots.version)
         try:
             identity = spiffe.parse(name.removeprefix(SERVER))

@@ -4,13 +4,15 @@ import hashlib
 import pathlib
 from collections.abc import Callable
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from retic.identity import authority, holdings
+from retic.identity import authority, current, holdings
 
 GIVEN = "given.pem"  # beside what is kept: a copy of the file that was given last
 SERIAL = "bundle.serial"
+DOMAINS = "domains.json"
 
 
 def is_elsewhere(given: pathlib.Path, kept: pathlib.Path) -> bool:
@@ -34,7 +36,9 @@ class BehindError(ValueError):
 
 
 class Trust:
-    """`bundle` is for Envoy; `roots` for talking to the control plane: the file's roots stay in it.
+    """`issuer` is who signs now, "" before that is known.
+
+    `bundle` is for Envoy; `roots` for talking to the control plane: the file's roots stay in it.
 
     The file may be replaced while the agent runs (a cluster's ConfigMap is), and is read again whenever `roots`
     is asked for: whoever was cut off during a whole change of roots finds the way back by it.
@@ -52,6 +56,8 @@ class Trust:
             authority.write_private(kept, self._given)
         self._bundle = kept.read_bytes()
         self._serial = _serial(kept.with_name(SERIAL))
+        self._domains = _domains(kept.with_name(DOMAINS))
+        self.issuer = ""
 
     @property
     def bundle(self) -> bytes:
@@ -59,9 +65,15 @@ class Trust:
         return self._bundle
 
     @property
+    def domains(self) -> tuple[current.Domain, ...]:
+        """The trust domains that are accepted beside the own one."""
+        return self._domains
+
+    @property
     def version(self) -> str:
-        """A hash of the bundle."""
-        return hashlib.blake2b(self._bundle, digest_size=8).hexdigest()
+        """A hash of the bundle and the other trust domains."""
+        told = self._bundle + msgspec.json.encode(self._domains)
+        return hashlib.blake2b(told, digest_size=8).hexdigest()
 
     @property
     def digest(self) -> str:
@@ -77,9 +89,11 @@ class Trust:
             one.public_bytes(serialization.Encoding.PEM) for one in dict.fromkeys(certificates)
         )
 
-    def learn(self, bundle: bytes, serial: int = 0) -> None:
+    def learn(
+        self, bundle: bytes, serial: int = 0, domains: tuple[current.Domain, ...] = (), issuer: str = ""
+    ) -> None:
         """Take what the control plane says. ValueError when it is no certificates, BehindError when it is older
-        than what was learnt before. A serial of 0 says nothing of age."""
+        than what was learnt before. A serial of 0 says nothing of age; an `issuer` of "" says nothing either."""
         if 0 < serial < self._serial:
             raise BehindError("this control plane knows an older trust bundle than is in use here")
         changed = bundle != self._bundle
@@ -90,6 +104,14 @@ class Trust:
         if serial > self._serial:
             authority.write_private(self._kept.with_name(SERIAL), str(serial).encode())
             self._serial = serial
+        if domains != self._domains:
+            for each in domains:
+                if each.roots:
+                    x509.load_pem_x509_certificates(each.roots.encode())
+            authority.write_private(self._kept.with_name(DOMAINS), msgspec.json.encode(domains))
+            self._domains, changed = domains, True
+        if issuer and issuer != self.issuer:
+            self.issuer, changed = issuer, True
         if changed:
             self._changed()
 
@@ -103,6 +125,13 @@ class Trust:
             return  # being replaced, or broken: the last good one stays
         self._given = found
         authority.write_private(self._kept.with_name(GIVEN), found)
+
+
+def _domains(file: pathlib.Path) -> tuple[current.Domain, ...]:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=tuple[current.Domain, ...])
+    except (OSError, msgspec.DecodeError):
+        return ()
 
 
 def _serial(file: pathlib.Path) -> int:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from retic import findings as report
-from retic.control import model
+from retic.control import model, service
 from retic.explain import why
 from retic.explain.request import answer
 
@@ -20,6 +20,9 @@ class Queries:
         self.requests: dict[answer.Asked, answer.Answer] = {}
         self.convergence = model.Converged(ready=True)
         self.found: tuple[report.Finding, ...] = ()
+        self.rotation = model.Root("steady", "0" * 64)
+        self.own_root = ""
+        self.domains = model.Accepted()
         self.followers = 0
         self._changed = asyncio.Condition()
 
@@ -61,6 +64,18 @@ class Queries:
         if asked not in self.requests:
             raise answer.Unclear(f"{asked.source} is nobody")
         return self.requests[asked]
+
+    async def root(self) -> model.Root:
+        return self.rotation
+
+    async def rotate(self) -> model.Root:
+        if self.own_root:
+            raise service.Refused(self.own_root)
+        return self.rotation
+
+    async def accepted(self, change: model.Accepted | None) -> model.Accepted:
+        self.domains = change or self.domains
+        return self.domains
 
     async def converged(self, seconds: float) -> model.Converged:
         del seconds

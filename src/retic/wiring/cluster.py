@@ -20,7 +20,7 @@ from retic.kube import run as controllers
 from retic.kube import settings as told
 from retic.sources import api, store
 from retic.sources.api import kinds
-from retic.wiring import inputs, keys, modes, networks, peers, tasks
+from retic.wiring import accepting, inputs, keys, modes, networks, peers, tasks
 
 log = structlog.get_logger("retic.control")
 
@@ -166,7 +166,9 @@ async def _certificates(
         namespace=config.namespace,
         lifetime=datetime.timedelta(seconds=config.lifetime),
     )
-    return await certificates.open(cluster, db, inputs.Holders(db), wanted)
+    made = await certificates.open(cluster, db, inputs.Holders(db), wanted)
+    made.current.accept(accepting.by_values(config, made.current.bundle(), made.current.time))
+    return made
 
 
 def _draining(db: graph.Graph, found: networks.Networks, config: settings.Config) -> drain.Told:

@@ -1,24 +1,23 @@
 """The control plane of a mesh on one machine: objects from the laptop's cluster, tokens of its own."""
 
 import asyncio
-import datetime
 
 import grpc.aio
 import structlog
 
 from retic import ads, graph
-from retic.answers import Answers, Refusals
+from retic.answers import Answers, Refusals, expected
 from retic.control import config as settings
 from retic.control import server as control
 from retic.control import service as control_service
 from retic.envoy import resources
-from retic.identity import attest, authority, current
+from retic.identity import attest, current
 from retic.identity import server as identity_server
 from retic.identity import service as identity_service
-from retic.mesh import network
+from retic.mesh import network, tables
 from retic.sources import store, stream
 from retic.sources.keys import nameserver
-from retic.wiring import inputs, keys, modes, tasks
+from retic.wiring import inputs, keys, modes, tasks, trusting
 
 log = structlog.get_logger("retic.control")
 
@@ -41,27 +40,36 @@ async def run(config: settings.Config, stop: asyncio.Event) -> None:
         identify=ads.by_certificate(config.trust_domain),
         listing=resources.wildcard,
     )
-    answers = Answers(config, db, kept, discovery, refusals, news)
+    trust = trusting.Trust(
+        config, lambda: expected(db, kept), lambda aliases: _aliased(db, config, aliases), changed
+    )
+    answers = Answers(config, db, kept, discovery, refusals, news, trust)
     api = control.Server(control_service.Service(answers, config.folder), config.folder / "control.sock")
     following = asyncio.create_task(stream.follow(config.folder / "cluster.sock", kept))
     changing = asyncio.create_task(changes.run())
     await api.start()
+    opening = asyncio.create_task(trust.open(), name="authority")
     rpc: list[grpc.aio.Server] = []
+    beside: list[asyncio.Task[None]] = []
     try:
+        await tasks.until(stop, following, opening)
         # Before the whole list is there, an answer to a proxy would take away what it has.
         await tasks.until(stop, following, asyncio.create_task(tasks.synced(kept, news)))
         if not stop.is_set():
             changes.begin()
+            certificates = _certificates(config, db, opening.result())
+            beside = [asyncio.create_task(trust.run(certificates.holdings), name="root")]
             # The machine's nameservers are asked where pods ask them: UDP does not leave the mesh's network.
             names = nameserver.at(config.listen.rpartition(":")[0])
             async with keys.fetched(db, changed, _own_networks(config), names) as fetching:
-                rpc = await _serve(config, db, discovery)
+                rpc = await _serve(config, opening.result(), certificates, discovery)
                 log.info("control plane is up", listen=config.listen)
-                await tasks.until(stop, following, changing, fetching)
+                await tasks.until(stop, following, changing, fetching, *beside)
     finally:
-        following.cancel()
-        changing.cancel()
+        for each in (following, changing, opening, *beside):
+            each.cancel()
         await api.close()
+        await asyncio.gather(following, opening, *beside, return_exceptions=True)
         await asyncio.gather(*(server.stop(grace=0.5) for server in rpc))
 
 
@@ -70,7 +78,7 @@ def _own_networks(config: settings.Config) -> tuple[str, ...]:
     return (*config.pod_networks, *config.service_networks, f"{config.listen.rpartition(':')[0]}/24")
 
 
-def _settings(config: settings.Config) -> network.Settings:
+def _settings(config: settings.Config, aliases: tuple[str, ...] = ()) -> network.Settings:
     return network.Settings(
         trust_domain=config.trust_domain,
         pod_networks=config.pod_networks,
@@ -78,19 +86,28 @@ def _settings(config: settings.Config) -> network.Settings:
         enrolment=config.enrolment,
         mode=config.mode,
         netns_folder=config.netns_folder or str(config.folder / "netns"),
+        trust_domain_aliases=aliases,
     )
+
+
+def _aliased(db: graph.Graph, config: settings.Config, aliases: tuple[str, ...]) -> None:
+    db.commit([graph.Set(tables.SETTINGS, tables.ONE, _settings(config, aliases))])
+
+
+def _certificates(
+    config: settings.Config, db: graph.Graph, signer: current.Current
+) -> identity_service.Service:
+    tokens = attest.LocalTokens((config.folder / "token.key").read_bytes())
+    return identity_service.Service(signer, tokens, inputs.Holders(db))
 
 
 async def _serve(
-    config: settings.Config, db: graph.Graph, discovery: ads.Server
+    config: settings.Config,
+    signer: current.Current,
+    certificates: identity_service.Service,
+    discovery: ads.Server,
 ) -> "list[grpc.aio.Server]":
     """Two ports: one that requires a client certificate, one for those who have none yet."""
-    own = authority.open_own(
-        config.folder / "ca", config.trust_domain, lifetime=datetime.timedelta(seconds=config.lifetime)
-    )
-    signer = current.Current(own)
-    tokens = attest.LocalTokens((config.folder / "token.key").read_bytes())
-    certificates = identity_service.Service(signer, tokens, inputs.Holders(db))
     main = grpc.aio.server(options=identity_server.SERVER_OPTIONS)
     main.add_generic_rpc_handlers((*discovery.handlers(), certificates.signing()))
     main.add_secure_port(config.listen, identity_server.credentials(signer, require_client=True))

@@ -35,6 +35,7 @@ def wanted(config: settings.Config, *, drained: bool = False) -> network.Setting
         excluded=config.exclude_namespaces,
         system_namespace=config.namespace,
         mode=config.mode,
+        trust_domain_aliases=config.trust_domain_aliases,
     )
 
 

@@ -13,6 +13,8 @@ FIELDS: dict[str, Ref] = {
     "image_pull_secrets": V.image_pull_secrets,
     "mode": V.mode,
     "trust_domain": V.trust_domain,
+    "trust_domain_aliases": V.trust_domain_aliases,
+    "trusted_roots": V.trusted_roots,
     "cluster_domain": V.cluster_domain,
     "pod_networks": V.pod_networks,
     "service_networks": V.service_networks,

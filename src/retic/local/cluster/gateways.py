@@ -57,7 +57,7 @@ class Gateways:
         account = pod.spec.service_account_name or "default"
         await self._members.agent(
             agent_name(ref), f"gateway/{ref.namespace}/{ref.name}", "", sandbox.netns_path,
-            (members.identity(ref.namespace, account),),
+            (self._members.identity(ref.namespace, account),),
         )
         uid = pod.metadata.uid or ""
         self.owners[uid] = ref

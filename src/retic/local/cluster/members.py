@@ -14,7 +14,6 @@ from retic.identity import attest, spiffe
 from retic.local import state, supervisor
 from retic.local.sandbox import addresses, fabric
 
-TRUST_DOMAIN = "cluster.local"
 CONTROL_PORT, ENROLMENT_PORT = 15010, 15011
 _ROOT_SECONDS = 20.0
 
@@ -26,6 +25,8 @@ class Members:
         self._folder = pathlib.Path(config.state)
         self._python = config.python
         self._lifetime = config.lifetime
+        self._trust_domain = config.trust_domain
+        self._control = config.control
         # gRPC's fork handlers are for programs that fork and go on with gRPC; ours only start other programs.
         self._environment = {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0", **config.environment}
         self._keeper = keeper
@@ -41,10 +42,11 @@ class Members:
             control,
             msgspec.json.encode(
                 {
+                    **self._control,
                     "folder": str(self._folder),
                     "listen": f"{host}:{CONTROL_PORT}",
                     "enrol": f"{host}:{ENROLMENT_PORT}",
-                    "trust_domain": TRUST_DOMAIN,
+                    "trust_domain": self._trust_domain,
                     "netns_folder": str(self._folder / "netns"),
                     "lifetime": self._lifetime,
                 }
@@ -59,6 +61,10 @@ class Members:
         async with asyncio.timeout(_ROOT_SECONDS):
             while not (self._folder / "ca" / "root.pem").exists():  # noqa: ASYNC110 (made by another process)
                 await asyncio.sleep(0.02)
+
+    def identity(self, namespace: str, account: str) -> str:
+        """The SPIFFE id of an account of this mesh."""
+        return str(spiffe.Workload(self._trust_domain, namespace, account))
 
     def socket(self, node: str) -> pathlib.Path:
         """Where a node's agent takes pods."""
@@ -81,7 +87,7 @@ class Members:
             "zone": zone,
             "control": f"{addresses.FABRIC}:{CONTROL_PORT}",
             "enrol": f"{addresses.FABRIC}:{ENROLMENT_PORT}",
-            "trust_domain": TRUST_DOMAIN,
+            "trust_domain": self._trust_domain,
             "root_file": str(self._folder / "ca" / "root.pem"),
             "token_file": str(token),
             "folder": str(folder),
@@ -102,11 +108,6 @@ class Members:
     ) -> supervisor.Command:
         argv = (self._python or sys.executable, "-P", "-m", module, "--config", str(config))
         return supervisor.Command(role=role, name=name, argv=argv, env=self._environment, netns=netns)
-
-
-def identity(namespace: str, account: str) -> str:
-    """The SPIFFE id of an account of this mesh."""
-    return str(spiffe.Workload(TRUST_DOMAIN, namespace, account))
 
 
 def _write(path: pathlib.Path, data: bytes) -> None:
