@@ -18,7 +18,7 @@ grpc.aio.init_grpc_aio()
 
 
 # Tests that start meshes by the command share what a machine has one of: ports, names, what is left afterwards.
-_ONE_AT_A_TIME = {"cli", "demo", "e2e", "local"}
+_ONE_AT_A_TIME = {"cli", "demo", "differential", "e2e", "local"}
 
 
 def pytest_collection_modifyitems(items):

@@ -161,7 +161,7 @@ def test_nobody_is_asked_about_calls_to_an_authorizer(tmp_path):
         ("http", "{}", ["RT0453"]),
         ("http", "{to: [{operation: {ports: ['80']}}]}", []),
         ("http", "{to: [{operation: {notPorts: ['5000']}}]}", []),
-        ("http", "{to: [{operation: {paths: [/a]}}]}", ["RT0453"]),
+        ("http", "{to: [{operation: {paths: [/a]}}]}", ["RT0453", "RT0406"]),
     ],
 )
 def test_connections_cannot_be_asked_about_by_http(tmp_path, provider, rule, codes):

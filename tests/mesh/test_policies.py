@@ -10,7 +10,15 @@ from retic.cli import analyze
 from retic.mesh import network, policies, policy, tables
 from retic.sources import manifests
 
-WORLD = """
+WORLD = """apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: issuer, namespace: retic-system}
+spec:
+  jwtRules:
+  - issuer: issuer.example
+    jwks: '{"keys": [{"kty": "EC", "crv": "P-256", "x": "JawyISV4maVa2sdsVZbQktis9BHmAZZMt9NcPBlmh2o",
+      "y": "OvjE3ZjPJ3o7cREVKrow-DsslHZ8mI8FKrw1wyr0vOk", "kid": "ec-1", "use": "sig", "alg": "ES256"}]}'
+---
 apiVersion: v1
 kind: Pod
 metadata: {name: app, namespace: shop, labels: {app: app, tier: back}}
@@ -124,7 +132,7 @@ def test_a_policy_that_names_one_of_the_meshs_trust_domains_means_all_of_them(tm
     ("principals", "cluster.local/ns/shop/*", ("prefix", "spiffe://cluster.local/ns/shop/")),
     ("principals", "spiffe://cluster.local/ns/a/sa/b", ("exact", "spiffe://cluster.local/ns/a/sa/b")),
     ("namespaces", "shop", ("prefix", "spiffe://cluster.local/ns/shop/")),
-    ("namespaces", "sh*", ("prefix", "spiffe://cluster.local/ns/sh")), ("namespaces", "*", ("prefix", "spiffe://")),
+    ("namespaces", "sh*", ("prefix", "spiffe://cluster.local/ns/sh")), ("namespaces", "*", ("prefix", "spiffe://cluster.local/ns/")),
     ("serviceAccounts", "web", ("exact", "spiffe://cluster.local/ns/shop/sa/web")),
     ("serviceAccounts", "other/web", ("exact", "spiffe://cluster.local/ns/other/sa/web")),
     ("ipBlocks", "10.1.2.3", ("exact", "10.1.2.3/32")), ("ipBlocks", "10.1.2.3/16", ("exact", "10.1.0.0/16")),

@@ -147,7 +147,8 @@ def _filtered(name: str, message: extension_pb2.TypedExtensionConfig) -> listene
     listener.address.socket_address.address = "127.0.0.1"
     listener.address.socket_address.port_value = 0
     chain = listener.filter_chains.add()
-    if ".filters.network." in message.typed_config.type_url:
+    # By the type, or by the one within a TypedStruct.
+    if ".filters.network." in message.typed_config.type_url or b".filters.network." in message.typed_config.value[:200]:
         chain.filters.add(name=name, typed_config=message.typed_config)
     manager = hcm_pb2.HttpConnectionManager(stat_prefix="golden")
     manager.route_config.name = name
