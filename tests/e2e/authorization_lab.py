@@ -82,12 +82,15 @@ class Lab:
         rule = when("request.headers[x-mark]", values=[mark])
         refused = {"action": "DENY", "rules": [rule | operation(ports=HTTP_PORTS)], "selector": APP}
         target = [{"group": GATEWAY, "kind": "Gateway", "name": "door"}]
-        at_door = [policy("door", action="DENY", rules=[rule], targetRefs=target)] if door else []
+        # A mark of its own: the server's would be found at the gateway too.
+        beyond = when("request.headers[x-mark]", values=[f"door-{mark}"])
+        at_door = [policy("door", action="DENY", rules=[beyond], targetRefs=target)] if door else []
         live.write(self.mesh, "policies.yaml", *policies, policy("mark", **refused), *at_door)
         say = {"headers": {"x-mark": mark}}
         wait.until(lambda: self.ask("web", **say) == 403, "the edit is live", every=0.01)
         if door:
-            wait.until(lambda: self.knock(**say) == 403, "the edit is live at the gateway", every=0.01)
+            knock = {"headers": {"x-mark": f"door-{mark}"}}
+            wait.until(lambda: self.knock(**knock) == 403, "the edit is live at the gateway", every=0.01)
 
     def _open(self, door):
         """No policies: where the last ones refused everything, nothing would tell the next ones from them."""

@@ -11,7 +11,6 @@ import pytest
 from attack_texts import HTTP2, OTHERS, PATHS, SMUGGLED, WORD
 from authorization_lab import APP, operation, policy, source, when
 
-from retic.identity import authority, certificate, spiffe
 from retic.local import state
 from retic.testing import clock, outsider, wait
 
@@ -143,14 +142,9 @@ def test_http_said_to_be_tcp_and_tcp_said_to_be_http(lab, forger, node, attack, 
 def certificates(lab, folder):
     """Pairs that are no good."""
     ca = state.folder(lab.mesh.name) / "ca"
-    long_ago = clock.Fake(datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=2))
-    signer = authority.open_own(ca, "cluster.local", lifetime=datetime.timedelta(hours=1), time=long_ago)
-    key = certificate.new_key()
-    files = folder / "old.key", folder / "old.pem"
-    files[0].write_bytes(certificate.key_pem(key))
-    files[1].write_bytes(signer.issue(key.public_key(), spiffe.parse(WEB)))
+    long_ago = clock.Fake(datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=2))
     return {
-        "expired": tuple(map(str, files)),
+        "expired": outsider.Forger(folder, ca, time=long_ago).pair(WEB),
         "another domain": outsider.Forger(folder, ca, "evil.example").pair("spiffe://evil.example/ns/default/sa/web"),
         "another root": outsider.Forger(folder, folder / "own").pair(WEB),
         "no workload": outsider.Forger(folder, ca).pair("spiffe://cluster.local/retic/node/node-1"),

@@ -88,23 +88,26 @@ def stranger(node: Somewhere, address: str = STRANGER, link: str = "stranger0") 
             node.run("ip", "link", "delete", link)
 
 
-def _stolen(ca: pathlib.Path, trust_domain: str) -> authority.Authority | None:
+def _stolen(ca: pathlib.Path, trust_domain: str, time: clock.Clock) -> authority.Authority | None:
     """A mesh's own, with whatever trust domain; None when none is there."""
     try:
         data = json.loads((ca / "secret.json").read_bytes())["data"]
     except FileNotFoundError:
         return None
     found = pairs.read(data, clock.System().now())
-    return found.authority(trust_domain, found.roots, authority.DAY, clock.System())
+    return found.authority(trust_domain, found.roots, authority.DAY, time)
 
 
 class Forger:
     """Writes keys and certificates for any SPIFFE id, signed by the authority in `ca`: a mesh's as it is now, as if it
-    had been stolen, or a new one that nobody trusts when the folder is empty."""
+    had been stolen, or a new one that nobody trusts when the folder is empty. `time` is when it signs."""
 
-    def __init__(self, folder: pathlib.Path, ca: pathlib.Path, trust_domain: str = "cluster.local") -> None:
+    def __init__(
+        self, folder: pathlib.Path, ca: pathlib.Path, trust_domain: str = "cluster.local", *,
+        time: clock.Clock | None = None,
+    ) -> None:
         self._folder = folder
-        self._signer = _stolen(ca, trust_domain) or authority.open_own(ca, trust_domain)
+        self._signer = _stolen(ca, trust_domain, time or clock.System()) or authority.open_own(ca, trust_domain)
 
     def pair(self, identity: str) -> tuple[str, str]:
         """Paths of a new key and of its certificate chain."""
