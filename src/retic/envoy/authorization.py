@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 from envoy.config.rbac.v3 import rbac_pb2
 
-from retic.envoy import rules_rbac
+from retic.envoy import dispatch, rules_rbac
 from retic.mesh import plain_requests, policy
 
 Action = policy.Action
@@ -42,6 +42,8 @@ class Stage(msgspec.Struct, frozen=True):
     dry: rbac_pb2.RBAC | None
     counted: tuple[policy.Policy, ...] = ()
     """The policies that are only counted: those of `dry`, or of `enforced` where that only audits."""
+    table: dispatch.Table | None = None
+    """By which requests meet few of the rules that are enforced; None where all are met one after the other."""
 
 
 def stages(policies: Iterable[policy.Policy], *, http: bool, exempt: Exempt = NOBODY) -> tuple[Stage, ...]:
@@ -84,7 +86,14 @@ def _stage(
     if action is Action.DENY and http:
         enforced = _readable(given, enforced, exempt)
     seen = tuple(each for each in mine if each.dry_run is (dry is not None))
-    return Stage(action, enforced, dry, seen)
+    alone = enforced is not None and dry is None and action is not Action.AUDIT
+    split = _table(mine, enforced) if http and alone and enforced is not None else None
+    return Stage(action, enforced, dry, seen, split)
+
+
+def _table(mine: list[policy.Policy], enforced: rbac_pb2.RBAC) -> dispatch.Table | None:
+    rules = {name(each, rule) + end: rule for each in mine for rule in each.rules for end in ("", ELSE)}
+    return dispatch.table(sorted(enforced.policies), rules)
 
 
 def _readable(

@@ -20,7 +20,7 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
-from retic.envoy import authorization, counters, external, gate, limits, names, packing, several, tls, tokens
+from retic.envoy import authorization, counters, dispatch, external, gate, limits, names, packing, several, tls, tokens
 from retic.mesh import authorizers, peer, policy, probes, token
 
 
@@ -221,6 +221,19 @@ def asked_connections(
 
 
 def _http_stage(stage: authorization.Stage, pod_uid: str) -> extension_pb2.TypedExtensionConfig:
+    name, table, whole = stage.action.lower(), stage.table, stage.enforced
+    if table is None or whole is None:
+        return _all_of(stage, pod_uid)
+
+    def some(met: Iterable[str]) -> extension_pb2.TypedExtensionConfig:
+        made = http_rbac_pb2.RBAC(rules_stat_prefix=f"{name}.", rules=dispatch.part(whole, met))
+        return packing.typed(name, made)
+
+    ways = {text: some(met) for text, met in table.ways.items()}
+    return several.by_beginning(name, dispatch.looks_at(table.by), ways, some(table.rest))
+
+
+def _all_of(stage: authorization.Stage, pod_uid: str) -> extension_pb2.TypedExtensionConfig:
     made = http_rbac_pb2.RBAC(rules_stat_prefix=f"{stage.action.lower()}.")
     _take(made, stage)
     if stage.dry is not None:

@@ -13,6 +13,7 @@ from envoy.extensions.common.matching.v3 import extension_matcher_pb2
 from envoy.extensions.filters.http.composite.v3 import composite_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2
+from google.protobuf.message import Message
 from xds.type.matcher.v3 import matcher_pb2
 
 from retic.envoy import packing
@@ -44,6 +45,14 @@ def by_port(name: str, chains: Mapping[int, Sequence[Filter]], otherwise: Sequen
     if otherwise:
         made.on_no_match.CopyFrom(_run(otherwise))
     return _composite(name, made)
+
+
+def by_beginning(name: str, value: Message, chains: Mapping[str, Filter], otherwise: Filter) -> Filter:
+    """One filter, to be one of several, that runs the filter of the longest text that `value` begins with."""
+    tree = matcher_pb2.Matcher.MatcherTree(input=packing.typed_xds("value", value))
+    for text, each in chains.items():
+        tree.prefix_match_map.map[text].CopyFrom(_run([each]))
+    return _composite(name, matcher_pb2.Matcher(matcher_tree=tree, on_no_match=_run([otherwise])))
 
 
 def _run(filters: Sequence[Filter]) -> matcher_pb2.Matcher.OnMatch:
