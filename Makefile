@@ -18,7 +18,7 @@ demo: setup ## start a mesh with a small shop and a little traffic; Ctrl-C ends 
 	@$(PY) tools/demo.py
 
 test: setup ## run all tests; PYTEST_ARGS="-k name" to choose
-	$(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
 
 lint: setup ## ruff, mypy (strict), import-linter
 	.venv/bin/ruff check

@@ -6,9 +6,8 @@ end: a call that somebody gave up may still be in flight. With one reference hel
 """
 
 import os
-import pathlib
 
-import pytest
+from xdist.scheduler import loadscope
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
@@ -21,9 +20,13 @@ grpc.aio.init_grpc_aio()
 _ONE_AT_A_TIME = {"ads", "cli", "demo", "differential", "e2e", "envoy", "local", "node"}
 
 
-def pytest_collection_modifyitems(items):
-    """For `make test`, which runs two tests at once (pytest-xdist, --dist loadgroup): those run one after another."""
-    for item in items:
-        below = item.path.relative_to(pathlib.Path(__file__).parent).parts
-        if below[0] in _ONE_AT_A_TIME:
-            item.add_marker(pytest.mark.xdist_group("machine"))
+class _Scheduling(loadscope.LoadScopeScheduling):
+    """For `make test`, which runs two tests at once (pytest-xdist): those run one after another."""
+
+    def _split_scope(self, nodeid):
+        folder = nodeid.split("/")[1] if nodeid.count("/") > 1 else ""
+        return "machine" if folder in _ONE_AT_A_TIME else nodeid
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return _Scheduling(config, log)
