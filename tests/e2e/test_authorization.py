@@ -496,3 +496,22 @@ def last(*_):
 signal.signal(signal.SIGTERM, last)
 signal.pause()
 """
+
+
+def test_of_many_rules_each_still_counts(lab):
+    """So many that requests meet only some of them, by callers and by paths."""
+    teams = [
+        source(principals=[f"cluster.local/ns/team/sa/n{n}"]) | operation(paths=[f"/{n}/*"]) for n in range(15)
+    ]
+    allowed = [*teams, source(principals=[WEB]) | operation(paths=["/a", "/a/*"]), source(namespaces=["other"])]
+    denied = [operation(paths=[f"/no/{n}", f"/no/{n}/*", f"/no/{{*}}/{n}"]) for n in range(15)]
+    denied.append(source(notNamespaces=["other"]) | operation(paths=["/a/b*"]))
+    lab.apply(
+        *(policy(f"may-{n}", selector=APP, rules=[each]) for n, each in enumerate(allowed)),
+        *(policy(f"not-{n}", selector=APP, action="DENY", rules=[each]) for n, each in enumerate(denied)),
+    )
+    refused = {"/x", "/a/b", "/a/bc/d", "guest /no/3", "guest /no/3?a", "guest /no/3/a", "guest /no/x/3", "spy /a"}
+    let_in = {"/a", "/a/c", "/a?b=/a/b", "guest /a/b", "guest /no/33", "guest /no", "guest /no/x/33", "guest /7/x"}
+    tried = {name: name.rpartition(" ") for name in refused | let_in}
+    asked = {name: {"caller": caller or "web", "target": path} for name, (caller, _, path) in tried.items()}
+    assert lab.let_in(asked, "app.default", 80) == let_in

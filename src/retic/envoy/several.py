@@ -56,10 +56,12 @@ def by_beginning(name: str, value: Message, chains: Mapping[str, Filter], otherw
 
 
 def _run(filters: Sequence[Filter]) -> matcher_pb2.Matcher.OnMatch:
-    chain = composite_pb2.FilterChainConfiguration(typed_config=filters)
-    return matcher_pb2.Matcher.OnMatch(
-        action=packing.typed_xds("run", composite_pb2.ExecuteFilterAction(filter_chain=chain))
-    )
+    if len(filters) == 1:
+        action = composite_pb2.ExecuteFilterAction(typed_config=filters[0])
+    else:
+        chain = composite_pb2.FilterChainConfiguration(typed_config=filters)
+        action = composite_pb2.ExecuteFilterAction(filter_chain=chain)
+    return matcher_pb2.Matcher.OnMatch(action=packing.typed_xds("run", action))
 
 
 def _composite(name: str, matcher: matcher_pb2.Matcher) -> Filter:
