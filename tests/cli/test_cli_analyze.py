@@ -59,13 +59,13 @@ def analyze(tmp_path, monkeypatch):
 def test_correct_input_is_silent(analyze):
     assert analyze(good=GOOD) == (0, "")
     code, out = analyze("-o", "json")
-    assert (code, json.loads(out)) == (0, {"findings": []})
+    assert (code, json.loads(out)) == (0, [])
 
 
 def test_a_folder_without_an_object_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "note.yaml").write_text("# nothing yet\n")
-    for path, out in (("empty", ""), ("note.yaml", '{\n  "findings": []\n}\n')):
+    for path, out in (("empty", ""), ("note.yaml", "[]\n")):
         words = ["analyze", "-f", str(tmp_path / path), "-o", "json" if out else "table"]
         done = testing.CliRunner().invoke(app.app, words, standalone_mode=False)
         assert isinstance(done.exception, failure.Failure)

@@ -416,7 +416,7 @@ def analyze(tmp_path):
         arguments = ["analyze", "-f", str(tmp_path), "-o", "json"]
         done = testing.CliRunner().invoke(app.app, arguments, standalone_mode=False)
         assert done.exception is None, done.exception
-        return json.loads(done.stdout)["findings"]
+        return json.loads(done.stdout)
 
     return run
 

@@ -150,7 +150,7 @@ def test_analyze_of_a_running_mesh(mesh):
     mesh.publish(FINDING)
     code, out = retic("analyze")
     assert (code, out) == (1, "/x/shop.yaml:12: error RT0201 HTTPRoute shop/web: no such Service (name one)\n")
-    assert json.loads(retic("analyze", "-o", "json")[1])["findings"][0]["code"] == "RT0201"
+    assert json.loads(retic("analyze", "-o", "json")[1])[0]["code"] == "RT0201"
     mesh.publish()
     assert retic("analyze") == (0, "")
 

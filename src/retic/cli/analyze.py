@@ -54,7 +54,7 @@ def _local(path: pathlib.Path, chosen: ps.Choice, *, as_json: bool) -> int:
 
 def _show(found: Sequence[findings.Finding], *, as_json: bool) -> None:
     if as_json:
-        show.json({"findings": found})
+        show.json(tuple(found))
     else:
         show.print_findings(found)
 
