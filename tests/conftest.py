@@ -16,8 +16,8 @@ import grpc.aio
 grpc.aio.init_grpc_aio()
 
 
-# Tests that start meshes by the command share what a machine has one of: ports, names, what is left afterwards.
-_ONE_AT_A_TIME = {"cli", "demo", "differential", "e2e", "local"}
+# Tests that start meshes and proxies share what a machine has one of: ports, names, what is left afterwards.
+_ONE_AT_A_TIME = {"ads", "cli", "demo", "differential", "e2e", "envoy", "local", "node"}
 
 
 class _Scheduling(loadscope.LoadScopeScheduling):
