@@ -8,6 +8,7 @@ from retic import objects
 from retic.install import given, manifest, names, template, values
 from retic.install.parts import config, node, rights
 from retic.mesh import tables
+from retic.sources.api import kinds
 
 
 @pytest.fixture
@@ -115,3 +116,8 @@ def test_the_cleaner_reaches_every_node():
     assert spec["tolerations"] == [{"operator": "Exists"}]
     assert spec["hostNetwork"] is True
     assert made["metadata"]["namespace"] == names.NAMESPACE
+
+
+def test_the_plurals_are_those_that_are_asked_for():
+    asked = {read.kind: read.plural for read in kinds.mesh()}
+    assert {kind: rights.plural(kind) for kind in asked} == asked

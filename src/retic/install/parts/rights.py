@@ -29,6 +29,8 @@ def rule(group: str, resources: Sequence[str], verbs: Sequence[str], only: Seque
 def plural(kind: str) -> str:
     """The resource of a kind that is a table; its plural follows English."""
     lower = kind.lower()
+    if lower.endswith("y") and not lower.endswith(("ay", "ey", "oy", "uy")):
+        return f"{lower[:-1]}ies"
     return lower + ("es" if lower.endswith("s") else "s")
 
 
