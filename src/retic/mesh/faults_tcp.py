@@ -67,7 +67,7 @@ def _places(db: graph.Db, scope: scopes.Scope) -> Iterator[Place]:
         if scope.name.namespace not in (service.namespace, root):
             continue
         for pod in sorted(db.find(tables.PODS_BY_NAMESPACE, service.namespace)):
-            labels = db.ask(scopes.pod_labels, pod)
+            labels = db.ask(workloads.pod_labels, pod)
             opaque = db.ask(declared.tcp_behind, declared.Backing(pod, service))
             ports = scopes.pod_ports(db, scope, pod, labels) if labels is not None and opaque else None
             if ports is not None:

@@ -56,7 +56,7 @@ def _trusted(
 @graph.query
 def applying(db: graph.Db, key: tables.Key) -> tuple[policy.Policy, ...]:
     """The policies of a pod, by namespace and name; none when there is no such pod."""
-    labels = db.ask(scopes.pod_labels, key)
+    labels = db.ask(workloads.pod_labels, key)
     if labels is None:
         return ()
     answer = []

@@ -28,9 +28,6 @@ def targets(
     return (*((spec.target_ref,) if spec.target_ref else ()), *spec.target_refs)
 
 
-pod_labels = workloads.pod_labels
-
-
 def around(db: graph.Db, index: "graph.Index[str, tables.Key]", namespace: str) -> list[tables.Key]:
     """The policies of a namespace and of the mesh, in the order of their names, the mesh's first."""
     root = db.ask(workloads.settings, tables.ONE).system_namespace
@@ -80,7 +77,7 @@ def _selected(scope: Scope, labels: dict[str, str]) -> bool:
 
 def _gateway_labels(db: graph.Db, key: tables.Key) -> dict[str, str]:
     for pod in sorted(db.find(tables.PODS_BY_GATEWAY, key)):
-        labels = db.ask(pod_labels, pod)
+        labels = db.ask(workloads.pod_labels, pod)
         if labels is not None:
             return labels
     return {tables.GATEWAY_LABEL: key.name}

@@ -36,7 +36,7 @@ def of(db: graph.Db, key: tables.Key) -> Meaning | None:
 @graph.query
 def applying(db: graph.Db, key: tables.Key) -> tuple[token.Issuer, ...]:
     """The issuers of a pod, the nearest first; none when there is no such pod."""
-    labels = db.ask(scopes.pod_labels, key)
+    labels = db.ask(workloads.pod_labels, key)
     if labels is None:
         return ()
     answer = []
