@@ -73,18 +73,15 @@ def _unreadable(policies: tuple[policy.Policy, ...], call: tests.Call) -> Said |
         policy.Subject.PATH: request.path, policy.Subject.HOST: request.authority,
         policy.Subject.METHOD: request.method,
     }  # fmt: skip
+    enforced = [each for each in policies if not each.dry_run and each.action is not Action.AUDIT]
     for wanted in plain_requests.of(policies):
         if wanted.ports and call.port not in wanted.ports:
             continue
         if not matching.full(wanted.readable, values[wanted.subject]):
-            concerned = next(each for each in policies if plain_requests.of((each,)) and _compares(each, wanted))
+            concerned = next(each for each in enforced if plain_requests.compared(each, wanted.subject))
             what = wanted.subject.value
             return Said(concerned, None, f"it compares the {what}, and this one can be read in two ways: refused")
     return None
-
-
-def _compares(of: policy.Policy, wanted: plain_requests.Wanted) -> bool:
-    return bool(plain_requests.compared(of, wanted.subject))
 
 
 def _said(of: policy.Policy, call: tests.Call) -> Said:
