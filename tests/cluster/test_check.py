@@ -189,6 +189,10 @@ async def test_leader(cluster):
     assert (await asked(cluster))["leader"].ok
     late = NOW + datetime.timedelta(minutes=5)
     assert "does not renew it" in (await asked(cluster, now=late))["leader"].message
+    lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+    await cluster.apply(where, lease, manager="test")
+    assert (await asked(cluster))["leader"].ok, "it was given back a moment ago"
+    assert (await asked(cluster, now=late))["leader"].message == "nobody holds the Lease"
 
 
 async def test_reports_of_nodes(cluster):
