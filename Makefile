@@ -3,10 +3,11 @@
 PY := .venv/bin/python
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+LOSSLESS_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench golden docs chart image record lock clean
-.PHONY: cluster cluster-build cluster-down test-cluster deploy conformance
+.PHONY: lossless cluster cluster-build cluster-down test-cluster deploy conformance
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -27,6 +28,9 @@ lint: setup ## ruff, mypy (strict), import-linter
 
 bench: setup ## measure: no mesh, hand-written Envoys, Retic
 	$(PY) -m tools.bench $(BENCH_ARGS)
+
+lossless: setup ## count lost requests while a mesh changes, a row of the table in ten minutes
+	$(PY) -m tools.lossless $(LOSSLESS_ARGS)
 
 cluster-build: setup ## build what a cluster is made of, and what runs on it, and start nothing
 	@$(PY) -m tools.prepare

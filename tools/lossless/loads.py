@@ -1,0 +1,65 @@
+"""Loads of three protocols at once, from a pod, open loop: each request is due whatever became of those before."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from tools.lossless import shop
+
+from retic.testing import running
+
+RATE = 200  # requests a second of each protocol
+PROTOCOLS = {
+    "HTTP/1": ("http://shop/", "--connections", "8"),
+    "HTTP/2": ("h2c://shop:81/", "--connections", "2"),
+    # A server that ends takes its connections along, in a mesh or not: so each request has one of its own.
+    "TCP": ("tcp://shop:7001", "--connections", "8", "--new-connections"),
+}
+
+
+class Loads:
+    """The loads that run."""
+
+    def __init__(self, started: dict[str, "subprocess.Popen[str]"]) -> None:
+        self._started = started
+
+    def running(self) -> bool:
+        """Whether all still run."""
+        return all(one.poll() is None for one in self._started.values())
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Their reports, by protocol, once they have ended. AssertionError with what one printed instead."""
+        answer = {}
+        for protocol, one in self._started.items():
+            out, err = one.communicate(timeout=60)
+            assert out, err
+            answer[protocol] = json.loads(out)
+        return answer
+
+
+@contextlib.contextmanager
+def begun(mesh: running.Mesh, seconds: float) -> Iterator[Loads]:
+    """Loads that last so long, once they are being measured; they end with the block at the latest."""
+    common = ("--rate", str(RATE), "--seconds", str(seconds))
+    started = {
+        protocol: mesh.start(shop.CLIENT, sys.executable, "-m", "retic.testing.load", *words, *common)
+        for protocol, words in PROTOCOLS.items()
+    }
+    try:
+        for one in started.values():
+            assert one.stderr is not None
+            said = one.stderr.readline()
+            assert said == "measuring\n", said + one.stderr.read()
+        yield Loads(started)
+    finally:
+        for one in started.values():
+            if one.poll() is None:
+                one.send_signal(signal.SIGKILL)
+            one.wait()
+            for pipe in (one.stdout, one.stderr):
+                if pipe is not None:
+                    pipe.close()

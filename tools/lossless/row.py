@@ -1,0 +1,67 @@
+"""One row of the table: a mesh, loads, and one event for as long as they last."""
+
+import contextlib
+import datetime
+import pathlib
+import tempfile
+from collections.abc import Iterator
+
+import msgspec
+from tools.lossless import events, loads, looks, shop
+
+from retic.testing import running, wait
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """What became of one protocol's requests; `p99_ms` and `max_ms` count from when a request was due."""
+
+    requests: int
+    failed: int
+    p99_ms: float
+    max_ms: float
+    failures: dict[str, int] = {}
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One event: how often it happened in so many seconds, and what became of the requests."""
+
+    event: str
+    seconds: float
+    times: int
+    date: str
+    cells: dict[str, Cell]
+
+    @property
+    def lost(self) -> int:
+        return sum(cell.failed for cell in self.cells.values())
+
+
+@contextlib.contextmanager
+def mesh_of(lifetime: int) -> Iterator[tuple[running.Mesh, shop.Shop]]:
+    """A mesh with the shop, whose certificates live for so many seconds."""
+    with tempfile.TemporaryDirectory(prefix="lossless-") as folder:
+        servers = shop.Shop(pathlib.Path(folder) / "manifests")
+        mesh = running.Mesh.up(servers.folder, nodes=2, extra=("--certificate-lifetime", str(lifetime)))
+        try:
+            yield mesh, servers
+        finally:
+            done = mesh.down()
+            assert done.returncode == 0, done.stderr
+
+
+def measured(mesh: running.Mesh, servers: shop.Shop, event: events.Event, seconds: float) -> Row:
+    """The event again and again, begun at most until the loads end."""
+    wait.until(lambda: all(found := looks.pods(mesh).values()) and found, "all pods are ready", 60, every=0.2)
+    times = 0
+    date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
+    with loads.begun(mesh, seconds) as running_loads:
+        while running_loads.running():
+            times += event.happen(mesh, servers, running_loads.running)
+        cells = {
+            protocol: Cell(
+                one["answered"] + one["failed"], one["failed"], one["percentiles_ms"]["p99"], one["max_ms"],
+                one["failures"],
+            )
+            for protocol, one in running_loads.results().items()
+        }  # fmt: skip
+    return Row(event.name, seconds, times, date, cells)
