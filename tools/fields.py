@@ -57,6 +57,16 @@ SAID: dict[str, dict[str, str]] = {
     "HTTPRouteFilter": {"RT0205": "requestMirror extensionRef cors externalAuth"},
     "GRPCRouteSpec": {"RT0205": "useDefaultGateways"},
     "GRPCRouteRule": {"RT0205": "sessionPersistence"},
+    "TrafficPolicy": {"RT0707": "tunnel proxyProtocol retryBudget"},
+    "OutlierDetection": {"RT0707": "consecutiveErrors"},
+    "TCPSettings": {"RT0707": "idleTimeout"},
+    "HTTPSettings": {"RT0707": "h2UpgradePolicy"},
+    "TLS": {
+        "RT0707": (
+            "clientCertificate privateKey caCertificates caCrl credentialName subjectAltNames sni insecureSkipVerify"
+        ),
+    },
+    "DestinationRuleSpec": {"RT0704": "workloadSelector"},
     "GRPCRouteFilter": {"RT0205": "requestMirror extensionRef"},
 }
 

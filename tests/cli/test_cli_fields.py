@@ -342,7 +342,49 @@ spec:
   template: {{{POD}}}
 """
 
+DESTINATION_RULES = """\
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80, name: http}], clusterIP: 10.96.0.7}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web}
+spec:
+  host: web
+  trafficPolicy:
+    tunnel: {targetHost: a, targetPort: 1}  # RT0707
+    proxyProtocol: {version: V1}  # RT0707
+    retryBudget: {percent: 20}  # RT0707
+    connectionPool:
+      tcp:
+        idleTimeout: 5s  # RT0707
+      http:
+        h2UpgradePolicy: UPGRADE  # RT0707
+    outlierDetection:
+      consecutiveErrors: 5  # RT0707
+    tls:
+      mode: ISTIO_MUTUAL
+      clientCertificate: /a  # RT0707
+      privateKey: /b  # RT0707
+      caCertificates: /c  # RT0707
+      caCrl: /d  # RT0707
+      credentialName: e  # RT0707
+      subjectAltNames: [f]  # RT0707
+      sni: g  # RT0707
+      insecureSkipVerify: true  # RT0707
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: some}
+spec:
+  host: web
+  workloadSelector: {matchLabels: {app: web}}  # RT0704
+"""
+
 CASES = {
+    "destination rules": DESTINATION_RULES,
     "service": SERVICE + PLAIN,
     "deployment": DEPLOYMENT,
     "makers": MAKERS,

@@ -21,6 +21,7 @@ _STRUCTS = (
 _ENUMS = (route.PathKind, policy.Action, policy.Subject, policy.How)
 
 LEFT_OUT = {
+    "route.Backend.subset": "HTTPRoutes and GRPCRoutes name none",
     "route.Rule.mirrors": "mirrored requests are not delivered",
     "policy.Policy.provider": "whom CUSTOM asks is not known beforehand",
     "policy.Action.CUSTOM": "its provider decides",

@@ -80,6 +80,30 @@ async def _count(host, path, port, headers, times, connections, field, say):
     return found
 
 
+def order(host, path="/", port=80, headers=None, times=1, field="name", sticky=""):
+    """Who answered, one request after the other on one connection, and the cookies that were set. `sticky` is the name
+    of a cookie that is sent back from its first setting on."""
+    return asyncio.run(_order(host, path, port, headers or {}, times, field, sticky))
+
+
+async def _order(host, path, port, headers, times, field, sticky):
+    found, cookies = [], []
+    reader, writer = await asyncio.open_connection(host, port)
+    for _ in range(times):
+        told = {**headers, "cookie": cookies[0].split(";")[0]} if sticky and cookies else headers
+        lines = "".join(f"{k}: {v}\r\n" for k, v in {"host": host, **told}.items())
+        writer.write(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
+        sizes = [int(value) for name, _, value in lines if name.lower() == b"content-length"]
+        cookies += [value.decode() for name, _, value in lines if name.lower() == b"set-cookie"]
+        body = await reader.readexactly(sizes[0] if sizes else 0)
+        status = int(head.split(b" ", 2)[1])
+        found.append(json.loads(body)[field] if status == 200 else f"{status} {body.decode()}")
+    writer.close()
+    return {"who": found, "cookies": cookies}
+
+
 async def _answer(reader):
     head = await reader.readuntil(b"\r\n\r\n")
     fields = dict(f.split(b": ", 1) for f in head.lower().split(b"\r\n")[1:] if f)

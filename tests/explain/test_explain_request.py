@@ -249,3 +249,37 @@ def test_questions_that_name_nothing(decide, asked, said):
     with pytest.raises(answer.Unclear) as caught:
         decide(**asked)
     assert said in str(caught.value)
+
+
+BALANCED = """\
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: catalog, namespace: shop}
+spec:
+  host: catalog
+  trafficPolicy:
+    loadBalancer: {consistentHash: {httpHeaderName: X-User}}
+    connectionPool: {tcp: {maxConnections: 7}, http: {http2MaxRequests: 9}}
+    outlierDetection: {consecutive5xxErrors: 3}
+    portLevelSettings:
+    - port: {number: 90}
+      loadBalancer: {simple: RANDOM}
+"""
+
+
+def test_a_destination_rule_says_how_a_pod_is_chosen(decide):
+    found = decide(BALANCED)
+    (step,) = [each for each in found.steps if each.what == "balancer"]
+    assert step.text == (
+        "ring hash by header x-user; at most 7 connections, 9 requests at once; "
+        "a pod is left out for a while after 3 answers of 5xx in a row"
+    )
+    assert (step.object, step.line) == ("DestinationRule shop/catalog", line_of("trafficPolicy:", BALANCED))
+    (step,) = [each for each in decide(BALANCED, target="catalog:90").steps if each.what == "balancer"]
+    assert (step.text, step.line) == ("random", line_of("- port:", BALANCED))
+
+
+def test_without_a_destination_rule_nothing_is_said_of_it(decide):
+    assert texts(decide(), "balancer") == []
+    assert texts(decide(BALANCED, target="catalog-v2:80"), "balancer") == []

@@ -9,38 +9,42 @@ from collections.abc import Iterable
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, socket_option_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
-from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2
 from envoy.extensions.local_address_selectors.filter_state_override.v3 import config_pb2
 from envoy.extensions.matching.common_inputs.transport_socket.v3 import transport_socket_inputs_pb2 as inputs
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
 from xds.core.v3 import extension_pb2 as xds_extension_pb2
 
-from retic.envoy import limits, names, packing, riders, tls
-from retic.mesh import peer, service
+from retic.envoy import balancing, limits, names, packing, pools, riders, tls
+from retic.mesh import destination, peer, service
 
-_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _SOL_SOCKET, _SO_MARK = 1, 36
 MTLS_MATCH = {"retic": True}
+_NO_POLICY = destination.Policy()
 
 
 def mesh_service(
-    name: str, endpoints: str, protocol: service.Protocol, identities: Iterable[str], strangers: bool
+    name: str,
+    endpoints: str,
+    protocol: service.Protocol,
+    identities: Iterable[str],
+    strangers: bool,
+    policy: destination.Policy = _NO_POLICY,
 ) -> cluster_pb2.Cluster:
-    """A Service's port: endpoints by EDS under the name `endpoints`, least request.
+    """A Service's port: endpoints by EDS under the name `endpoints`, by `policy`.
 
     `identities` are the SPIFFE IDs of the accounts behind it; `strangers` says that some endpoints are, or may
-    come to be, outside the mesh, reached in plaintext.
+    come to be, outside the mesh, reached in plaintext unless the policy has all encrypted.
     """
     cluster = _base(name)
     cluster.type = cluster_pb2.Cluster.EDS
     cluster.eds_cluster_config.CopyFrom(
         cluster_pb2.Cluster.EdsClusterConfig(eds_config=tls.ads(), service_name=endpoints)
     )
-    policy = cluster.load_balancing_policy.policies.add()
-    policy.typed_extension_config.CopyFrom(packing.typed("least_request", least_request_pb2.LeastRequest()))
-    _transport(cluster, tuple(identities), strangers)
+    balancing.apply(cluster, policy.balancer)
+    _transport(cluster, tuple(identities), strangers and not policy.is_encrypted)
     _http(cluster, protocol)
+    pools.apply(cluster, policy)
     return cluster
 
 
@@ -54,8 +58,7 @@ def authorizer(
     cluster.eds_cluster_config.CopyFrom(
         cluster_pb2.Cluster.EdsClusterConfig(eds_config=tls.ads(), service_name=endpoints)
     )
-    policy = cluster.load_balancing_policy.policies.add()
-    policy.typed_extension_config.CopyFrom(packing.typed("least_request", least_request_pb2.LeastRequest()))
+    balancing.apply(cluster, None)
     cluster.transport_socket.CopyFrom(tls.upstream(identities, own))
     _http(cluster, service.Protocol.HTTP2 if http2 else service.Protocol.HTTP1)
     return cluster
@@ -191,7 +194,7 @@ def _mark(mark: int) -> socket_option_pb2.SocketOption:
 
 def _http(cluster: cluster_pb2.Cluster, protocol: service.Protocol) -> None:
     if protocol is not service.Protocol.OPAQUE:
-        cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(_http_options(protocol))
+        cluster.typed_extension_protocol_options[pools.HTTP_OPTIONS].CopyFrom(_http_options(protocol))
 
 
 @functools.lru_cache(maxsize=8)

@@ -8,7 +8,7 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from google.protobuf import wrappers_pb2
 
 from retic.envoy import clusters
-from retic.mesh import service
+from retic.mesh import destination, service
 
 
 def assignment(name: str, endpoints: Iterable[service.Endpoint], zone: str) -> endpoint_pb2.ClusterLoadAssignment:
@@ -28,6 +28,22 @@ def assignment(name: str, endpoints: Iterable[service.Endpoint], zone: str) -> e
                 priority=distance if local else 0,
                 lb_endpoints=members,
                 load_balancing_weight=wrappers_pb2.UInt32Value(value=len(members)),
+            )
+        )
+    return answer
+
+
+def grouped(name: str, groups: Iterable[destination.Group]) -> endpoint_pb2.ClusterLoadAssignment:
+    """Endpoints in the order in which some callers call them."""
+    answer = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    for group in groups:
+        zone, part = _place(group.endpoints[0])
+        answer.endpoints.append(
+            endpoint_components_pb2.LocalityLbEndpoints(
+                locality=base_pb2.Locality(zone=zone, sub_zone=part),
+                priority=group.priority,
+                lb_endpoints=[_endpoint(e) for e in group.endpoints],
+                load_balancing_weight=wrappers_pb2.UInt32Value(value=group.weight),
             )
         )
     return answer

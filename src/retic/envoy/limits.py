@@ -30,6 +30,10 @@ ON_DEMAND_SECONDS = 5
 
 CONNECT_SECONDS = 5
 
+# Places of a ring of hashes: at least (Istio's number), and at most: places are memory of a node's Envoy.
+RING_PLACES = 1_024
+RING_PLACES_AT_MOST = 65_536
+
 # How long a pod's connection that this proxy ends waits for the pod to close its side too, in seconds. Envoy
 # waits 1 s on each of the two proxies of a path, and a WebSocket client waits with it at every close. The
 # pause lets the last answer be read before a reset could overtake it; inside a cluster this is ample.

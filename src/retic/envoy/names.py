@@ -40,6 +40,7 @@ class Kind(enum.StrEnum):
     APPLICATION_TLS = "application-tls"
     PASSTHROUGH = "passthrough"
     ENDPOINTS = "endpoints"
+    VIEW = "view"
     TLS = "tls"
     FILTER = "filter"
     GATEWAY_FILTER = "gateway-filter"
@@ -64,6 +65,7 @@ TYPE_URL = {
     Kind.APPLICATION_TLS: CLUSTER,
     Kind.PASSTHROUGH: CLUSTER,
     Kind.ENDPOINTS: ENDPOINTS,
+    Kind.VIEW: ENDPOINTS,
     Kind.TLS: SECRET,
     Kind.FILTER: FILTER,
     Kind.GATEWAY_FILTER: FILTER,
@@ -89,12 +91,16 @@ _PARTS = {
     Kind.APPLICATION_TLS: 0,
     Kind.PASSTHROUGH: 0,
     Kind.ENDPOINTS: 3,
+    Kind.VIEW: 4,
     Kind.TLS: 2,
     Kind.FILTER: 2,
     Kind.GATEWAY_FILTER: 3,
     Kind.DESTINATIONS: 0,
     Kind.PODS: 0,
 }
+
+# Of these one more part may follow: a subset's name.
+_WITH_SUBSETS = frozenset({Kind.SERVICE, Kind.GRPC, Kind.VIEW})
 
 _VIEWS = frozenset({Kind.ROUTES, Kind.VIRTUAL, Kind.ADDRESS, Kind.SERVICE, Kind.GRPC, Kind.AUTHORIZER})
 
@@ -131,7 +137,8 @@ def parse(name: str) -> Name | None:
         kind = Kind(first)
     except ValueError:
         return None
-    if len(parts) != _PARTS[kind] or not all(parts):
+    most = _PARTS[kind] + (kind in _WITH_SUBSETS)
+    if not _PARTS[kind] <= len(parts) <= most or not all(parts):
         return None
     return Name(kind, tuple(parts))
 
@@ -181,14 +188,23 @@ def address(client_namespace: str, destination: str) -> str:
     return str(Name(Kind.ADDRESS, (client_namespace, destination)))
 
 
-def service(client_namespace: str, namespace: str, name: str, port: int) -> str:
-    """The cluster of a Service's port, as routes name it."""
-    return str(Name(Kind.SERVICE, (client_namespace, namespace, name, str(port))))
+def service(client_namespace: str, namespace: str, name: str, port: int, subset: str = "") -> str:
+    """The cluster of a Service's port, or of a subset of it, as routes name it."""
+    return str(Name(Kind.SERVICE, _parts(client_namespace, namespace, name, port, subset)))
 
 
-def grpc(client_namespace: str, namespace: str, name: str, port: int) -> str:
+def grpc(client_namespace: str, namespace: str, name: str, port: int, subset: str = "") -> str:
     """As `service`, spoken to in HTTP/2 whatever the port says: what GRPCRoutes name."""
-    return str(Name(Kind.GRPC, (client_namespace, namespace, name, str(port))))
+    return str(Name(Kind.GRPC, _parts(client_namespace, namespace, name, port, subset)))
+
+
+def view(client_namespace: str, namespace: str, name: str, port: int, subset: str = "") -> str:
+    """The endpoints of a Service's port, or of a subset of it, as the callers of one namespace call them."""
+    return str(Name(Kind.VIEW, _parts(client_namespace, namespace, name, port, subset)))
+
+
+def _parts(client: str, namespace: str, name: str, port: int, subset: str) -> tuple[str, ...]:
+    return (client, namespace, name, str(port), *((subset,) if subset else ()))
 
 
 def authorizer(namespace: str, account: str, provider: str) -> str:

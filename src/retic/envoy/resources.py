@@ -22,6 +22,7 @@ from retic.envoy import clusters, endpoints, entrance, external, filters, listen
 from retic.mesh import (
     authorizers,
     declared,
+    destinations,
     gateways,
     network,
     nodes,
@@ -260,11 +261,16 @@ def _virtual(db: graph.Db, name: names.Name, key: Key) -> Message | None:
 
 
 def _service(db: graph.Db, name: names.Name, key: Key) -> Message | None:
-    _, namespace, service_name, number = name.parts
-    port = services.PortKey(namespace, service_name, int(number) if number.isdigit() else 0)
+    port = _port(name)
     if db.ask(services.port, port) is None:
         return clusters.nowhere(str(name))
     return _cluster(db, name, port, key)
+
+
+def _port(name: names.Name) -> services.PortKey:
+    """The Service's port in a name of client, namespace, Service, port, and perhaps a subset."""
+    _, namespace, service_name, number = name.parts[:4]
+    return services.PortKey(namespace, service_name, int(number) if number.isdigit() else 0)
 
 
 def _authorizer(db: graph.Db, name: names.Name, key: Key) -> Message:
@@ -294,6 +300,10 @@ def _protocol(port: service.Port | None, name: names.Name, key: Key) -> service.
 
 
 def _cluster(db: graph.Db, name: names.Name, where: services.PortKey, key: Key) -> Message:
+    view = destinations.View(name.parts[0], where, name.parts[4] if len(name.parts) > 4 else "")
+    policy = db.ask(destinations.policy, view)
+    if policy is None:  # there is no such subset
+        return clusters.nowhere(str(name))
     port = db.ask(services.port, where)
     behind = db.ask(services.backers, where)
     settings = db.ask(workloads.settings, tables.ONE)
@@ -302,7 +312,12 @@ def _cluster(db: graph.Db, name: names.Name, where: services.PortKey, key: Key) 
         # Nobody is behind it yet: nobody may answer for it until an identity is known.
         identities = [network.identity(settings.trust_domain, "-", "nobody")]
     target = names.endpoints(where.namespace, where.name, where.port)
-    return clusters.mesh_service(str(name), target, _protocol(port, name, key), identities, behind.strangers)
+    if db.ask(destinations.is_own, view):
+        target = names.view(view.client, where.namespace, where.name, where.port, view.subset)
+    protocol = _protocol(port, name, key)
+    if policy.pool is not None and policy.pool.is_client_protocol and name.kind is not Kind.GRPC:
+        protocol = service.Protocol.OPAQUE if protocol is service.Protocol.OPAQUE else service.Protocol.AUTO
+    return clusters.mesh_service(str(name), target, protocol, identities, behind.strangers, policy)
 
 
 def _address(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -323,6 +338,11 @@ def _endpoints(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     port = services.PortKey(namespace, service_name, int(number) if number.isdigit() else 0)
     found = db.ask(services.endpoints, port)
     return endpoints.assignment(str(name), service.usable(found), key.zone)
+
+
+def _view(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    view = destinations.View(name.parts[0], _port(name), name.parts[4] if len(name.parts) > 4 else "")
+    return endpoints.grouped(str(name), db.ask(destinations.endpoints, destinations.Seen(view, key.zone)))
 
 
 def _tls(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -395,6 +415,7 @@ _BUILDERS = {
     Kind.APPLICATION_TLS: lambda db, name, key: clusters.application_tls(),
     Kind.PASSTHROUGH: lambda db, name, key: clusters.passthrough(),
     Kind.ENDPOINTS: _endpoints,
+    Kind.VIEW: _view,
     Kind.TLS: _tls,
     Kind.FILTER: _slot,
     Kind.GATEWAY_FILTER: _gateway_slot,
@@ -422,7 +443,7 @@ def companions(db: graph.Db, key: Key) -> tuple[tuple[str, str], ...]:
         found = list(hosts.tables) if hosts else []
     mirrors = {m for t in found if t is not None for rule in t.rules for m, _ in rule.mirrors}
     return tuple(
-        sorted((names.CLUSTER, names.service(client, m.namespace, m.name, m.port)) for m in mirrors)
+        sorted((names.CLUSTER, names.service(client, m.namespace, m.name, m.port, m.subset)) for m in mirrors)
     )
 
 

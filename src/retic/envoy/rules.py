@@ -79,7 +79,7 @@ def _forward(rule: route.Rule, backends: list[route.Backend], client: str) -> En
 
 def _cluster(backend: route.Backend, client: str, *, grpc: bool = False) -> str:
     name = names.grpc if grpc else names.service
-    return name(client, backend.namespace, backend.name, backend.port)
+    return name(client, backend.namespace, backend.name, backend.port, backend.subset)
 
 
 def _clusters(

@@ -1,7 +1,7 @@
 """Every finding's code, severity and title, in one table that the reference page is generated from.
 
 Ranges: RT00xx manifest form; RT01xx Kubernetes objects; RT02xx routes; RT03xx gateways; RT04xx security;
-RT05xx what local mode cannot do; RT06xx the control plane and its proxies.
+RT05xx what local mode cannot do; RT06xx the control plane and its proxies; RT07xx traffic policies.
 """
 
 import msgspec
@@ -124,6 +124,17 @@ _add("RT0601", _E, "a proxy refused a resource")
 _add("RT0602", _W, "a status that another controller writes too")
 _add("RT0603", _E, "the authority's Secret cannot be used")
 _add("RT0610", _E, "a kind that the API server does not allow Retic to read")
+# Traffic policies (retic.mesh)
+_add("RT0701", _E, "a DestinationRule for a host that is no Service")
+_add("RT0702", _W, "a DestinationRule instead of which an older one counts")
+_add("RT0703", _W, "a DestinationRule that holds for nobody, or not where its author may think")
+_add("RT0704", _E, "a DestinationRule for some pods of its callers' namespace only")
+_add("RT0705", _W, "a port in a DestinationRule that its Service does not have")
+_add("RT0706", _W, "a subset that no pod is in")
+_add("RT0707", _W, "a field of a DestinationRule that Retic does not carry out")
+_add("RT0708", _E, "a DestinationRule that asks for other TLS than the mesh's")
+_add("RT0709", _W, "a number in a DestinationRule beyond what a proxy is given")
+_add("RT0710", _E, "a locality in a DestinationRule that the mesh does not tell apart")
 
 
 def finding(fault: findings.Fault, file: str, line: int) -> findings.Finding:

@@ -20,8 +20,8 @@ from retic.sources import manifest_file, model
 
 Json = dict[str, Any]
 
-_SECURITY = frozenset({"AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"})
-KINDS = frozenset({"GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", "ReferenceGrant"}) | _SECURITY
+_ISTIO = frozenset({"AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication", "DestinationRule"})
+KINDS = frozenset({"GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", "ReferenceGrant"}) | _ISTIO
 """The kinds that are judged."""
 
 REFUSED: Mapping[str, str] = {
@@ -99,7 +99,7 @@ def _ours(mesh: graph.Graph, value: Json) -> bool:
             return among.ask(gateways.ours, getattr(made, "spec").gateway_class_name)  # noqa: B009
         case "HTTPRoute" | "GRPCRoute":
             return bool(among.ask(verdicts.parents, ref))
-    if ref.kind in _SECURITY:
+    if ref.kind in _ISTIO:
         root = among.ask(workloads.settings, tables.ONE).system_namespace
         return ref.namespace == root or among.ask(workloads.enrolled, ref.namespace)
     return True

@@ -3,6 +3,7 @@
 from retic import findings, graph
 from retic.mesh import (
     faults_authorizers,
+    faults_destination,
     faults_peer,
     faults_tcp,
     fields,
@@ -20,6 +21,8 @@ from retic.mesh import (
 from retic.objects import gateway, routes
 
 Faults = tuple[findings.Fault, ...]
+
+_OF_KIND = {"PeerAuthentication": faults_peer.of, "DestinationRule": faults_destination.of}
 
 
 @graph.query
@@ -45,8 +48,8 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
             return _policy(db, ref, key)
         case "RequestAuthentication":
             return tokens.faults(db, key)
-        case "PeerAuthentication":
-            return faults_peer.of(db, ref)
+        case "PeerAuthentication" | "DestinationRule":
+            return _OF_KIND[ref.kind](db, ref)
         case "AuthorizationProvider":
             return db.ask(faults_authorizers.of, ref.name)
         case "Node":

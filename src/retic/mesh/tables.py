@@ -10,7 +10,7 @@ import msgspec
 
 from retic import findings, graph, objects
 from retic.mesh import network
-from retic.objects import authorizers, core, discovery, gateway, meta, pods, routes, security
+from retic.objects import authorizers, core, destination, discovery, gateway, meta, pods, routes, security
 
 ROLE_ANNOTATION = "retic.dev/role"
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
@@ -95,6 +95,7 @@ class Former(msgspec.Struct, frozen=True):
 
 
 FORMER = graph.table("former peerauthentications", Key, Former)
+DESTINATION_RULES = graph.table("destinationrules", Key, destination.DestinationRule)
 PROVIDERS = graph.table("authorizationproviders", Key, authorizers.AuthorizationProvider)
 
 TABLES: dict[str, graph.Table[Key, objects.Object]] = {
@@ -113,6 +114,7 @@ TABLES: dict[str, graph.Table[Key, objects.Object]] = {
     "AuthorizationPolicy": POLICIES,  # type: ignore[dict-item]
     "PeerAuthentication": PEER_AUTHENTICATIONS,  # type: ignore[dict-item]
     "RequestAuthentication": REQUEST_AUTHENTICATIONS,  # type: ignore[dict-item]
+    "DestinationRule": DESTINATION_RULES,  # type: ignore[dict-item]
     "AuthorizationProvider": PROVIDERS,  # type: ignore[dict-item]
 }
 
@@ -243,7 +245,7 @@ def changes(ref: findings.Ref, value: objects.Object | None) -> list[graph.Chang
 
 _WITH_STATUS = (
     gateway.GatewayClass, gateway.Gateway, routes.HTTPRoute, routes.GRPCRoute, security.AuthorizationPolicy,
-    security.PeerAuthentication, security.RequestAuthentication,
+    security.PeerAuthentication, security.RequestAuthentication, destination.DestinationRule,
 )  # fmt: skip
 
 

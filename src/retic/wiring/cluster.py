@@ -5,6 +5,7 @@ Every replica serves discovery and signs; only the one that holds the lease writ
 
 import asyncio
 import datetime
+import functools
 from collections.abc import Awaitable, Iterator
 
 import grpc.aio
@@ -20,7 +21,7 @@ from retic.kube import run as controllers
 from retic.kube import settings as told
 from retic.sources import api, store
 from retic.sources.api import kinds
-from retic.wiring import accepting, inputs, keys, modes, networks, peers, tasks
+from retic.wiring import accepting, inputs, keys, modes, networks, peers, tasks, zones
 
 log = structlog.get_logger("retic.control")
 
@@ -110,7 +111,7 @@ class _Replica:
             db,
             resources.resource,
             resources.wanted,
-            resources.scope,
+            functools.partial(zones.scope, db),
             Refusals(changed),
             companions=resources.companions,
             identify=peers.of_pods(config.trust_domain, certified.bound),

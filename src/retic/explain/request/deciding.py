@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from retic.explain.request import arriving, callers, entering, message, routed, targets
+from retic.explain.request import arriving, balancing, callers, entering, message, routed, targets
 from retic.explain.request.answer import Answer, Asked, Backend, Decision, Outcome, Place, Step, Unclear
 from retic.explain.request.world import World, ref_of
-from retic.mesh import network, routing, service, services, tables, workloads
+from retic.mesh import destinations, network, routing, service, services, tables, workloads
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH = re.compile(r"[!-\"$-~]+")  # printable, no space, no fragment
@@ -129,26 +129,39 @@ def _follow(walk: _Walk, caller: callers.Caller, found: routed.Routed, written: 
     walk.route = found.route
     if found.status is not None:
         walk.end(Outcome(True, found.status, location=found.location))
-    shares: dict[services.PortKey, float] = {}
+    shares: dict[tuple[services.PortKey, str], float] = {}
     for way in found.ways:
-        shares[way.port] = shares.get(way.port, 0) + way.share
-    walk.backends += [Backend(f"{port.namespace}/{port.name}", port.port, _plain(s)) for port, s in shares.items()]
+        shares[way.port, way.subset] = shares.get((way.port, way.subset), 0) + way.share
+    walk.backends += [
+        Backend(f"{port.namespace}/{port.name}", port.port, _plain(share), subset)
+        for (port, subset), share in shares.items()
+    ]
     for way in found.ways:
         ref = routed.origin(way.port)
-        text = f"{_plain(way.share):g} % to {ref} port {way.port.port}"
+        part = f", subset {way.subset}" if way.subset else ""
+        text = f"{_plain(way.share):g} % to {ref} port {way.port.port}{part}"
         walk.steps.append(walk.world.step("backend", text, ref))
-        _to_endpoints(walk, caller, way.port, arriving.Sent(way.request, written, walk.asked.claims, walk.asked.tcp))
+        sent = arriving.Sent(way.request, written, walk.asked.claims, walk.asked.tcp)
+        _to_endpoints(walk, caller, way.port, sent, way.subset)
 
 
 def _plain(share: float) -> float:
     return int(share) if share == int(share) else round(share, 4)
 
 
-def _to_endpoints(walk: _Walk, caller: callers.Caller, port: services.PortKey, sent: arriving.Sent) -> None:
+def _to_endpoints(
+    walk: _Walk, caller: callers.Caller, port: services.PortKey, sent: arriving.Sent, subset: str = ""
+) -> None:
     world, ref = walk.world, targets.ref(port)
-    every = world.db.ask(services.endpoints, port)
-    usable = service.usable(every) if world.running else every
     name = f"{port.namespace}/{port.name}"
+    view = destinations.View(caller.namespace, port, subset)
+    if caller.meshed:
+        walk.steps += balancing.steps(world, view, is_http=sent.request is not None)
+    if subset and world.db.ask(destinations.policy, view) is None:
+        walk.end(Outcome(True, 503, service=name))
+        return
+    every = balancing.members(world, view)
+    usable = service.usable(every) if world.running else every
     if not usable:
         why = "no endpoint" if not every else f"{len(every)} endpoints and none that is ready"
         answered = sent.request is not None

@@ -15,6 +15,7 @@ class Way(msgspec.Struct, frozen=True):
     port: services.PortKey
     share: float
     request: message.Message
+    subset: str = ""
 
 
 class Routed(msgspec.Struct, frozen=True):
@@ -90,7 +91,7 @@ def _way(rule: route.Rule, backend: route.Backend, request: message.Message, tot
     # The backend's own changes come first in Envoy, then the rule's.
     sent = changing.rewritten(message.edited(request, backend.request), rule)
     port = services.PortKey(backend.namespace, backend.name, backend.port)
-    return Way(port, 100 * backend.weight / total, sent)
+    return Way(port, 100 * backend.weight / total, sent, backend.subset)
 
 
 def _details(rule: route.Rule, lost: float) -> list[Step]:

@@ -3,6 +3,7 @@
 /status/N      answers with status N                /delay/MS   answers after MS milliseconds
 /bytes/N       answers with N bytes                 /stream/N   answers in N pieces, 20 ms apart
 /close         closes without an answer             any other   JSON of what was seen
+/only/NAME/... as the rest of the path says, at the server of that name; at others as any other path
 """
 
 import json
@@ -64,6 +65,8 @@ def seen(request: Request, identity: start.Identity) -> bytes:
 def reply(request: Request, identity: start.Identity) -> Reply:
     """Decide the answer by the first two segments of the path."""
     segments = request.target.partition("?")[0].strip("/").split("/")
+    if segments[0] == "only" and len(segments) > 1:
+        segments = segments[2:] if segments[1] == identity.name and len(segments) > 2 else [""]
     what = segments[0]
     amount = int(segments[1]) if len(segments) > 1 and segments[1].isdecimal() else None
     body = seen(request, identity)
