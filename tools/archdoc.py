@@ -1,8 +1,9 @@
 """The parts of docs/ that come from the code, so that they cannot say what is not so: `make docs`.
 
 Rooms with their docstrings and the import contracts go between the marks of docs/architecture.md; the
-table of findings is the whole of docs/findings.md; docs/reference/ and docs/checks.md are made by
-tools/reference.py. `--check` writes nothing and exits 1 when a file differs.
+table of findings is the whole of docs/findings.md; the numbers of docs/defaults.md are tools/defaults.py's;
+docs/reference/ and docs/checks.md are made by tools/reference.py. `--check` writes nothing and exits 1 when a file
+differs.
 """
 
 import ast
@@ -11,12 +12,14 @@ import pathlib
 import re
 import sys
 
+import defaults
 import reference
 from retic.findings import catalogue
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 FINDINGS = ROOT / "docs" / "findings.md"
+DEFAULTS = ROOT / "docs" / "defaults.md"
 CHECKS = ROOT / "docs" / "checks.md"
 REFERENCE = ROOT / "docs" / "reference"
 SEVERITIES = {
@@ -66,7 +69,7 @@ def between(text: str, mark: str, new: str) -> str:
     """`text` with `new` between the comments `<!-- mark -->` and `<!-- end mark -->`, which must exist."""
     pattern = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- end {mark} -->)", re.DOTALL)
     if not pattern.search(text):
-        raise SystemExit(f"{ARCHITECTURE}: the marks `<!-- {mark} -->` and `<!-- end {mark} -->` are missing")
+        raise SystemExit(f"the marks `<!-- {mark} -->` and `<!-- end {mark} -->` are missing from a page")
     return pattern.sub(lambda match: f"{match.group(1)}\n{new}\n\n{match.group(2)}", text)
 
 
@@ -103,6 +106,7 @@ def render() -> dict[pathlib.Path, str]:
         REFERENCE / "manifests.md": reference.manifests(),
         REFERENCE / "values.md": reference.values(),
         CHECKS: reference.checks(),
+        DEFAULTS: between(DEFAULTS.read_text(), "limits", defaults.table()),
     }
 
 

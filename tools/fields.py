@@ -12,9 +12,10 @@ SAID: dict[str, dict[str, str]] = {
     "Secret": {"RT0507": "immutable"},
     "ServiceSpec": {
         "RT0108": "ipFamilies ipFamilyPolicy",
-        "RT0110": "externalIPs sessionAffinity sessionAffinityConfig internalTrafficPolicy trafficDistribution",
+        "RT0110": "externalIPs",
         "RT0507": "externalTrafficPolicy",
     },
+    "ClientIPConfig": {"RT0523": "timeoutSeconds"},
     "ServicePort": {"RT0503": "nodePort"},
     "PodSpec": {
         "RT0503": "hostNetwork schedulingGates resourceClaims ephemeralContainers hostnameOverride os",
@@ -53,10 +54,9 @@ SAID: dict[str, dict[str, str]] = {
     "ListenerTLS": {"RT0308": "options", "RT0307": "frontendValidation"},
     "GatewayInfrastructure": {"RT0308": "parametersRef"},
     "HTTPRouteSpec": {"RT0205": "useDefaultGateways"},
-    "HTTPRouteRule": {"RT0205": "retry sessionPersistence"},
+    "SessionPersistence": {"RT0521": "idleTimeout"},
     "HTTPRouteFilter": {"RT0205": "requestMirror extensionRef cors externalAuth"},
     "GRPCRouteSpec": {"RT0205": "useDefaultGateways"},
-    "GRPCRouteRule": {"RT0205": "sessionPersistence"},
     "TrafficPolicy": {"RT0707": "tunnel proxyProtocol retryBudget"},
     "OutlierDetection": {"RT0707": "consecutiveErrors"},
     "TCPSettings": {"RT0707": "idleTimeout"},

@@ -22,12 +22,13 @@ spec:
   selector: {app: web}
   type: LoadBalancer  # RT0503
   externalIPs: [203.0.113.7]  # RT0110
-  sessionAffinity: ClientIP  # RT0110
+  sessionAffinity: ClientIP
   sessionAffinityConfig:
-    clientIP: {timeoutSeconds: 60}
-  internalTrafficPolicy: Local  # RT0110
+    clientIP:
+      timeoutSeconds: 60  # RT0523
+  internalTrafficPolicy: Local
   externalTrafficPolicy: Local  # RT0507
-  trafficDistribution: PreferSameNode  # RT0110
+  trafficDistribution: PreferSameNode
   ipFamilyPolicy: RequireDualStack  # RT0108
   ipFamilies: [IPv4, IPv6]  # RT0108
   loadBalancerSourceRanges: [10.0.0.0/8]
@@ -303,8 +304,10 @@ spec:
   useDefaultGateways: All  # RT0205
   rules:
   - backendRefs: [{name: web, port: 80}]
-    retry: {attempts: 2}  # RT0205
-    sessionPersistence: {type: Cookie}  # RT0205
+    retry: {attempts: 2}
+    sessionPersistence:
+      type: Cookie
+      idleTimeout: 1h  # RT0521
   - backendRefs: [{name: web, port: 80}]
     filters:
     - {type: CORS, cors: {}}  # RT0205 cors
@@ -320,7 +323,8 @@ spec:
   useDefaultGateways: All  # RT0205
   rules:
   - backendRefs: [{name: web, port: 80}]
-    sessionPersistence: {type: Cookie}  # RT0205
+    sessionPersistence:
+      idleTimeout: 1h  # RT0521
 """
 
 HOST = """\
@@ -404,7 +408,7 @@ spec:
   type: ClusterIP
   sessionAffinity: None
   internalTrafficPolicy: Cluster
-  trafficDistribution: PreferClose
+  trafficDistribution: PreferSameZone
   ipFamilyPolicy: PreferDualStack
   ipFamilies: [IPv4]
   ports: [{port: 80, nodePort: 0}]
@@ -497,7 +501,7 @@ def test_every_field_of_the_reference_s_second_column_has_a_case_here():
         for field in names.split()
         if struct != "Volume"
     }
-    within = {("RT0110", "sessionAffinityConfig"), ("RT0503", "hostIP")}  # said at sessionAffinity and hostPort
+    within = {("RT0503", "hostIP")}  # said at hostPort
     at_their_parent = {("RT0507", "resources")}  # said at the limits within
     assert wanted - shown == within | at_their_parent
 

@@ -14,11 +14,12 @@ from retic.objects import security
 
 _STRUCTS = (
     route.Match, route.Path, route.Condition, route.Rule, route.Edit, route.PathChange, route.Redirect, route.Rewrite,
-    route.Backend, policy.Policy, policy.Rule, policy.Test, policy.Pattern, security.AuthorizationPolicy,
-    security.AuthorizationPolicySpec, security.WorkloadSelector, security.TargetReference, security.Source,
-    security.Operation, security.Condition, security.AuthorizationRule, security.From, security.To,
+    route.Backend, route.Retries, route.Session, policy.Policy, policy.Rule, policy.Test, policy.Pattern,
+    security.AuthorizationPolicy, security.AuthorizationPolicySpec, security.WorkloadSelector,
+    security.TargetReference, security.Source, security.Operation, security.Condition, security.AuthorizationRule,
+    security.From, security.To,
 )  # fmt: skip
-_ENUMS = (route.PathKind, policy.Action, policy.Subject, policy.How)
+_ENUMS = (route.PathKind, route.Token, policy.Action, policy.Subject, policy.How)
 
 LEFT_OUT = {
     "route.Backend.subset": "HTTPRoutes and GRPCRoutes name none",

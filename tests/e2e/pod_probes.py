@@ -110,6 +110,34 @@ async def _answer(reader):
     return int(head.split(b" ", 2)[1]), await reader.readexactly(int(fields.get(b"content-length", b"0")))
 
 
+def bursts(host, pauses, at_once, port=80, method="GET"):
+    """Requests on connections that are kept, all of them together and again after each pause (seconds): the statuses
+    or errors that there were. A connection that has ended is made anew."""
+    return dict(asyncio.run(_bursts(host, pauses, at_once, port, method)))
+
+
+async def _bursts(host, pauses, at_once, port, method):
+    found = collections.Counter()
+    kept = [None] * at_once
+    request = f"{method} / HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n".encode()
+
+    async def one(number):
+        try:
+            kept[number] = kept[number] or await asyncio.open_connection(host, port)
+            kept[number][1].write(request)
+            found[str((await _answer(kept[number][0]))[0])] += 1
+        except (OSError, asyncio.IncompleteReadError) as error:
+            found[f"error {type(error).__name__}"] += 1
+            kept[number] = None
+
+    for pause in (0, *pauses):
+        await asyncio.sleep(pause)
+        await asyncio.gather(*map(one, range(at_once)))
+    for streams in filter(None, kept):
+        streams[1].close()
+    return found
+
+
 LOOPS = {}
 
 

@@ -114,7 +114,9 @@ def test_a_header_chooses_the_rule_and_its_backend(decide):
     assert found.backends == (answer.Backend("shop/catalog-v2", 80, 100),)
     assert found.route.object == "HTTPRoute shop/catalog"
     assert (found.route.file.endswith("more.yaml"), found.route.line) == (True, line_of("X-Canary", CANARY))
-    assert texts(found, "limits") == ["at most 2 s; no retries"]
+    assert texts(found, "limits") == [
+        "at most 2 s; once more when no connection is made or it ends before an answer"
+    ]
     assert texts(found, "endpoints")[0].startswith("1 (readiness unknown): 10.244.")
 
 

@@ -24,6 +24,7 @@ def listener(
         name=names.gateway(key.namespace, key.name, key.port),
         address=address_pb2.Address(socket_address=where),
         stat_prefix="gateway",
+        socket_options=limits.keep_alive_options(),
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=limits.READ_BUFFER_BYTES),
     )
     for each in served:

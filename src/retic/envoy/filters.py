@@ -20,7 +20,20 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
-from retic.envoy import authorization, counters, dispatch, external, gate, limits, names, packing, several, tls, tokens
+from retic.envoy import (
+    authorization,
+    counters,
+    dispatch,
+    external,
+    gate,
+    limits,
+    names,
+    packing,
+    sessions,
+    several,
+    tls,
+    tokens,
+)
 from retic.mesh import authorizers, peer, policy, probes, token
 
 
@@ -77,6 +90,8 @@ def plaintext(pod_uid: str) -> list[hcm_pb2.HttpFilter]:
 def outbound() -> list[hcm_pb2.HttpFilter]:
     """What a request passes when it leaves a pod."""
     return [
+        # Behind whatever refuses: who is refused has no session.
+        sessions.idle(),
         # Just before the router: only a request that will be sent loads its cluster.
         _on_demand(),
         _router(),

@@ -144,6 +144,7 @@ def _listener(
         address=address_pb2.Address(socket_address=where),
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=limits.READ_BUFFER_BYTES),
         stat_prefix=name.partition("/")[0],
+        socket_options=limits.keep_alive_options(),
         listener_filters=[_listener_filter("original_dst", original_dst_pb2.OriginalDst())],
     )
 
@@ -167,9 +168,13 @@ def _tcp(namespace: str, who: Riders) -> list[Chain]:
     return [
         Chain(
             name=name,
-            filters=[riders.remember({**who, riders.Rider.PROTOCOL: tls.ALPN_TCP, **where}), _on_demand()],
+            filters=[riders.remember({**who, riders.Rider.PROTOCOL: tls.ALPN_TCP, **where}), _on_demand(attempts)],
         )
-        for name, where in ((arrivals.TO_SERVICE, to_service), (arrivals.TO_POD, to_pod))
+        for name, where, attempts in (
+            (arrivals.TO_SERVICE, to_service, limits.CONNECT_ATTEMPTS),
+            # Of one pod there is no other endpoint.
+            (arrivals.TO_POD, to_pod, 1),
+        )
     ]
 
 
@@ -184,9 +189,10 @@ def _passthrough(who: Riders) -> Chain:
     return Chain(name="passthrough", filters=[riders.remember(here), _proxy(proxy)])
 
 
-def _on_demand() -> Filter:
+def _on_demand(attempts: int) -> Filter:
     # `cluster` is only what would be used if the filter state were missing: it exists nowhere.
     proxy = tcp_proxy_pb2.TcpProxy(stat_prefix="outbound", cluster="none")
+    proxy.max_connect_attempts.value = attempts
     proxy.on_demand.odcds_config.CopyFrom(tls.ads())
     proxy.on_demand.timeout.CopyFrom(limits.seconds(limits.ON_DEMAND_SECONDS))
     return _proxy(proxy)

@@ -11,7 +11,7 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import heade
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import filters, limits, names, packing, tls
+from retic.envoy import failures, filters, limits, names, packing, retrying, tls
 
 Manager = hcm_pb2.HttpConnectionManager
 
@@ -59,6 +59,8 @@ def inbound(pod_uid: str) -> Manager:
     manager = _to_application("inbound", filters.inbound(pod_uid), names.APPLICATION)
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
     manager.set_current_client_cert_details.uri = True
+    manager.local_reply_config.mappers.extend(failures.mappers())
+    manager.route_config.response_headers_to_remove.append(failures.HEADER)
     return manager
 
 
@@ -67,6 +69,8 @@ def plaintext(pod_uid: str, application: str) -> Manager:
     who calls, by nobody."""
     manager = _to_application("plaintext", filters.plaintext(pod_uid), application)
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
+    for host in manager.route_config.virtual_hosts:
+        host.retry_policy.CopyFrom(retrying.of_application())
     return manager
 
 

@@ -41,6 +41,7 @@ class Kind(enum.StrEnum):
     PASSTHROUGH = "passthrough"
     ENDPOINTS = "endpoints"
     VIEW = "view"
+    NODE_ENDPOINTS = "node-endpoints"
     TLS = "tls"
     FILTER = "filter"
     GATEWAY_FILTER = "gateway-filter"
@@ -66,6 +67,7 @@ TYPE_URL = {
     Kind.PASSTHROUGH: CLUSTER,
     Kind.ENDPOINTS: ENDPOINTS,
     Kind.VIEW: ENDPOINTS,
+    Kind.NODE_ENDPOINTS: ENDPOINTS,
     Kind.TLS: SECRET,
     Kind.FILTER: FILTER,
     Kind.GATEWAY_FILTER: FILTER,
@@ -92,6 +94,7 @@ _PARTS = {
     Kind.PASSTHROUGH: 0,
     Kind.ENDPOINTS: 3,
     Kind.VIEW: 4,
+    Kind.NODE_ENDPOINTS: 3,
     Kind.TLS: 2,
     Kind.FILTER: 2,
     Kind.GATEWAY_FILTER: 3,
@@ -215,6 +218,11 @@ def authorizer(namespace: str, account: str, provider: str) -> str:
 def endpoints(namespace: str, name: str, port: int) -> str:
     """The endpoints of a Service's port."""
     return str(Name(Kind.ENDPOINTS, (namespace, name, str(port))))
+
+
+def node_endpoints(namespace: str, name: str, port: int) -> str:
+    """The same for callers of one node, where the Service says that nodes matter."""
+    return str(Name(Kind.NODE_ENDPOINTS, (namespace, name, str(port))))
 
 
 def tls(namespace: str, name: str) -> str:

@@ -1,8 +1,9 @@
 """From the name of an xDS resource to its bytes: the one pure function that the control plane is.
 
-`scope` says which clients share an answer: listeners, secrets and what agents want themselves belong to one
-client, endpoints to one zone. What is as a namespace sees it is asked for by each client on its own and answered
-from what all nodes, or all gateways, share: only to a node that has a pod of the namespace, and to gateways in it.
+`scope` says which clients share an answer: listeners, secrets and what agents want themselves belong to one client,
+endpoints to one zone, or to one client where its node matters. What is as a namespace sees it is asked for by each
+client on its own and answered from what all nodes, or all gateways, share: only to a node that has a pod of the
+namespace, and to gateways in it.
 
 A name that means nothing to a client gives None, which is sent as a removal at once; for clusters, "does not
 exist" is a cluster without endpoints, because a removal would let every later request wait for the whole on-demand
@@ -18,7 +19,7 @@ from google.protobuf.message import Message
 from xds.type.v3 import typed_struct_pb2
 
 from retic import graph, xds
-from retic.envoy import clusters, endpoints, entrance, external, filters, listeners, names, routes, secrets
+from retic.envoy import affinity, clusters, endpoints, entrance, external, filters, listeners, names, routes, secrets
 from retic.mesh import (
     authorizers,
     declared,
@@ -63,11 +64,14 @@ _GATEWAYS = "gateways"  # no client's id: those have a slash
 _SHARED = ("", _GATEWAYS)
 _OF_NODES = (names.APPLICATION, names.APPLICATION_TLS, names.PASSTHROUGH)
 _PER_CLIENT = {names.LISTENER, names.SECRET, names.OPAQUE, names.FILTER}
+_OF_NODE = Kind.NODE_ENDPOINTS + "/"
 _OF_GATEWAY = (Kind.GATEWAY_ROUTES + "/", Kind.LISTENER_ROUTES + "/")
 
 
 def scope(type_url: str, name: str, client: xds.Client) -> Key:
     """The key under which this client's resource is made."""
+    if name.startswith(_OF_NODE):
+        return Key(type_url, name, client.id, client.zone)
     if type_url in _PER_CLIENT or name.startswith(_OF_GATEWAY):
         return Key(type_url, name, client.id)
     if type_url == names.ENDPOINTS:
@@ -311,13 +315,19 @@ def _cluster(db: graph.Db, name: names.Name, where: services.PortKey, key: Key) 
     if not identities and not behind.strangers:
         # Nobody is behind it yet: nobody may answer for it until an identity is known.
         identities = [network.identity(settings.trust_domain, "-", "nobody")]
-    target = names.endpoints(where.namespace, where.name, where.port)
+    wish = db.ask(services.balancing, where.service)
+    # A gateway is on no node: to the cluster's other nodes it is a caller from outside.
+    near = wish.reach is not service.Reach.ZONE_FIRST and key.client != _GATEWAYS
+    target = (names.node_endpoints if near else names.endpoints)(where.namespace, where.name, where.port)
     if db.ask(destinations.is_own, view):
         target = names.view(view.client, where.namespace, where.name, where.port, view.subset)
     protocol = _protocol(port, name, key)
     if policy.pool is not None and policy.pool.is_client_protocol and name.kind is not Kind.GRPC:
         protocol = service.Protocol.OPAQUE if protocol is service.Protocol.OPAQUE else service.Protocol.AUTO
-    return clusters.mesh_service(str(name), target, protocol, identities, behind.strangers, policy)
+    made = clusters.mesh_service(str(name), target, protocol, identities, behind.strangers, policy)
+    if wish.sticky and policy.balancer is None:
+        affinity.by_address(made)
+    return made
 
 
 def _address(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -337,7 +347,14 @@ def _endpoints(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     namespace, service_name, number = name.parts
     port = services.PortKey(namespace, service_name, int(number) if number.isdigit() else 0)
     found = db.ask(services.endpoints, port)
-    return endpoints.assignment(str(name), service.usable(found), key.zone)
+    if name.kind is Kind.ENDPOINTS:
+        return endpoints.assignment(str(name), service.usable(found), key.zone)
+    role, _, node = key.client.partition("/")
+    if role != "node":
+        return None
+    reach = db.ask(services.balancing, port.service).reach
+    near = service.usable(service.within(found, reach, node))
+    return endpoints.assignment(str(name), near, key.zone, node)
 
 
 def _view(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -416,6 +433,7 @@ _BUILDERS = {
     Kind.PASSTHROUGH: lambda db, name, key: clusters.passthrough(),
     Kind.ENDPOINTS: _endpoints,
     Kind.VIEW: _view,
+    Kind.NODE_ENDPOINTS: _endpoints,
     Kind.TLS: _tls,
     Kind.FILTER: _slot,
     Kind.GATEWAY_FILTER: _gateway_slot,

@@ -11,7 +11,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import limits, managers, matches, names, rules
+from retic.envoy import failures, limits, managers, matches, names, retrying, rules
 from retic.mesh import network, route
 
 _MISDIRECTED = 421  # RFC 9110, section 15.5.20
@@ -21,13 +21,18 @@ def outbound(
 ) -> route_pb2.RouteConfiguration:
     """What all pods of namespace `client` share."""
     hosts = [_host(table, client, f"{table.domains[0]}") for table in tables]
-    hosts.append(route_components_pb2.VirtualHost(name="default", domains=["*"], routes=_default(settings)))
+    hosts.append(
+        route_components_pb2.VirtualHost(
+            name="default", domains=["*"], routes=_default(settings), retry_policy=retrying.own()
+        )
+    )
     return route_pb2.RouteConfiguration(
         name=names.routes(client),
         vhost_header=managers.DESTINATION_HEADER,
         validate_clusters=wrappers_pb2.BoolValue(value=False),
         virtual_hosts=hosts,
         request_headers_to_remove=managers.INTERNAL_HEADERS,
+        response_headers_to_remove=[failures.HEADER],
     )
 
 
@@ -52,12 +57,15 @@ def gateway(
         validate_clusters=wrappers_pb2.BoolValue(value=False),
         virtual_hosts=virtual,
         ignore_port_in_host_matching=True,
+        response_headers_to_remove=[failures.HEADER],
     )
 
 
 def _host(table: route.Table, client: str, name: str, port: int = 0) -> route_components_pb2.VirtualHost:
     entries = [entry for rule in table.rules for entry in rules.entries(rule, client, port)]
-    return route_components_pb2.VirtualHost(name=name, domains=table.domains, routes=entries)
+    return route_components_pb2.VirtualHost(
+        name=name, domains=table.domains, routes=entries, retry_policy=retrying.own()
+    )
 
 
 def _default(settings: network.Settings) -> list[route_components_pb2.Route]:
@@ -74,7 +82,9 @@ def _default(settings: network.Settings) -> list[route_components_pb2.Route]:
                 )
             )
             answer.extend(_to_header(match, managers.VIRTUAL_HEADER))
-    answer.extend(_to_header(route_components_pb2.RouteMatch(prefix="/"), managers.ADDRESS_HEADER))
+    for each in _to_header(route_components_pb2.RouteMatch(prefix="/"), managers.ADDRESS_HEADER):
+        each.route.retry_policy.CopyFrom(retrying.own_of_address())
+        answer.append(each)
     return answer
 
 

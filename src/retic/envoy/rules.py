@@ -8,7 +8,7 @@ from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import limits, matches, names
+from retic.envoy import limits, matches, names, retrying, sessions
 from retic.mesh import route
 
 Entry = route_components_pb2.Route
@@ -64,6 +64,10 @@ def _forward(rule: route.Rule, backends: list[route.Backend], client: str) -> En
     action = entry.route
     _clusters(action, backends, client, grpc=rule.match.grpc)
     action.timeout.CopyFrom(limits.seconds(rule.timeout or 0))
+    if rule.retries is not None:
+        action.retry_policy.CopyFrom(retrying.asked(rule.retries))
+    if rule.session is not None:
+        entry.typed_per_filter_config[sessions.NAME].CopyFrom(sessions.of(rule.session))
     if rule.rewrite is not None:
         _rewrite(action, rule)
     for mirror, share in rule.mirrors:

@@ -78,12 +78,17 @@ class Rewrite(msgspec.Struct, frozen=True):
     path: PathChange | None = None
 
 
+IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
+"""The methods whose requests may be sent twice (RFC 9110, section 9.2.2)."""
+
+
 class Retries(msgspec.Struct, frozen=True):
-    """How often a request is tried again, and when.
+    """How often a request is tried again, and when; whatever its method.
 
     `attempts` are those after the first; 0 is none. `on` are Envoy-neutral reasons in the words of the APIs
     ("connect-failure", "reset", "refused-stream", "5xx", "gateway-error", "retriable-4xx", gRPC's status names);
-    `codes` are HTTP status codes. Times are seconds; None leaves them to the mesh.
+    `codes` are HTTP status codes. Neither: when no connection was made, or it ended before an answer. Times are
+    seconds; None leaves them to the mesh: `try_timeout` of each attempt, `backoff` of the first pause on the average.
     """
 
     attempts: int
@@ -91,7 +96,24 @@ class Retries(msgspec.Struct, frozen=True):
     codes: tuple[int, ...] = ()
     try_timeout: float | None = None
     backoff: float | None = None
-    budget: float | None = None
+
+
+class Token(enum.Enum):
+    """What a client shows that it belongs to a session."""
+
+    COOKIE = "cookie"
+    HEADER = "header"
+
+
+class Session(msgspec.Struct, frozen=True):
+    """Requests with the same token go to the same endpoint, as long as it is there.
+
+    `name` is the cookie's or header's. `lifetime` is a cookie's in seconds, 0 until the client ends its session.
+    """
+
+    token: Token
+    name: str
+    lifetime: float = 0
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -126,6 +148,7 @@ class Rule(msgspec.Struct, frozen=True):
     mirrors: tuple[tuple[Backend, float], ...] = ()
     timeout: float | None = None
     retries: Retries | None = None
+    session: Session | None = None
     broken: bool = False
 
 

@@ -12,6 +12,15 @@ _ADS = {"ads": {}, "resource_api_version": "V3"}
 
 MOST_INSTRUCTIONS = 16384
 
+# From which share of the heap on Envoy does what (envoy.overload_actions), gentlest first. Four fifths are not here:
+# then the agent puts another Envoy in its place (docs/concepts.md).
+HEAP_ACTIONS = {
+    "shrink_heap": 0.90,  # what is free goes back to the system
+    "disable_http_keepalive": 0.92,  # connections end with their request, so that none is held idle
+    "stop_accepting_requests": 0.95,  # 503 at once; those under way go on
+    "stop_accepting_connections": 0.98,
+}
+
 # Statistics are half of a cluster's memory, so only what somebody reads is kept. By the end of the name:
 KEPT_SUFFIXES = (
     "downstream_cx_total", "downstream_cx_active", "downstream_cx_overflow", "downstream_global_cx_overflow",
@@ -20,6 +29,7 @@ KEPT_SUFFIXES = (
     "no_filter_chain_match",
     "upstream_cx_total", "upstream_cx_active", "upstream_cx_connect_fail", "upstream_cx_overflow",
     "upstream_rq_total", "upstream_rq_active", "upstream_rq_pending_overflow", "upstream_rq_retry",
+    "upstream_rq_retry_overflow", "outlier_detection.ejections_active",
     "upstream_rq_timeout", "membership_total", "membership_healthy", "ssl.handshake", "ssl.session_reused",
     "ssl.connection_error", "ssl.fail_verify_error", "ssl.fail_verify_no_cert", "ssl.fail_verify_san",
     "rbac.allowed", "rbac.denied", "deny.denied", "allow.denied", "shadow_denied", "shadow_allowed",
@@ -136,9 +146,5 @@ def _overload(heap: int, connections: int) -> dict[str, Any]:
                 max_active_downstream_connections=connections,
             ),
         ],
-        "actions": [
-            action("shrink_heap", "fixed_heap", 0.90),
-            action("stop_accepting_requests", "fixed_heap", 0.95),
-            action("stop_accepting_connections", "fixed_heap", 0.98),
-        ],
+        "actions": [action(name, "fixed_heap", share) for name, share in HEAP_ACTIONS.items()],
     }

@@ -51,6 +51,7 @@ def http(value: routes.HTTPRoute) -> Faults:
             yield from _backend(backend, f"{path}.backendRefs[{j}]")
             yield from _filters(backend.filters, f"{path}.backendRefs[{j}].filters")
         yield from _timeouts(rule.timeouts, f"{path}.timeouts")
+        yield from _session(rule.session_persistence, f"{path}.sessionPersistence")
 
 
 def grpc(value: routes.GRPCRoute) -> Faults:
@@ -66,6 +67,15 @@ def grpc(value: routes.GRPCRoute) -> Faults:
         for j, backend in enumerate(rule.backend_refs):
             yield from _backend(backend, f"{path}.backendRefs[{j}]")
             yield from _filters(backend.filters, f"{path}.backendRefs[{j}].filters")
+        yield from _session(rule.session_persistence, f"{path}.sessionPersistence")
+
+
+def _session(session: routes.SessionPersistence | None, path: str) -> Faults:
+    cookie = session.cookie_config if session else None
+    if session is None or cookie is None or cookie.lifetime_type != "Permanent" or session.absolute_timeout:
+        return
+    message = "is missing, and a cookie of lifetimeType Permanent needs it"
+    yield fault(f"{path}.absoluteTimeout", message, "write absoluteTimeout: 1h", "RT0007")
 
 
 def _path_match(match: routes.HTTPPathMatch | None, path: str) -> Faults:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from retic.explain.request import arriving, balancing, callers, entering, message, routed, targets
+from retic.explain.request import arriving, balancing, callers, entering, lasting, message, routed, targets
 from retic.explain.request.answer import Answer, Asked, Backend, Decision, Outcome, Place, Step, Unclear
 from retic.explain.request.world import World, ref_of
 from retic.mesh import destinations, network, routing, service, services, tables, workloads
@@ -115,12 +115,14 @@ def _to_service(
     request = written if caller.gateway else message.leaving(written)
     table = None if caller.gateway else world.db.ask(routing.table, routing.ClientPort(caller.namespace, port))
     if table is None:
-        walk.steps.append(Step("route", "no route is attached: to the Service itself; no time-out, no retries"))
+        walk.steps.append(Step("route", "no route is attached: to the Service itself"))
+        walk.steps.append(lasting.limits(None, None, request.method))
         walk.backends.append(Backend(f"{port.namespace}/{port.name}", port.port, 100))
         _to_endpoints(walk, caller, port, arriving.Sent(request, written, walk.asked.claims, walk.asked.tcp))
         return
     # Who forwards a request says by which scheme it came; a redirect keeps that one.
     where = routed.Listening(request.headers[message.SCHEME].lower())
+    request = message.addressed(request, caller.namespace, table.domains[0].partition(":")[0], port.port)
     _follow(walk, caller, routed.routed(world, table, request, where), written)
 
 
@@ -160,7 +162,8 @@ def _to_endpoints(
     if subset and world.db.ask(destinations.policy, view) is None:
         walk.end(Outcome(True, 503, service=name))
         return
-    every = balancing.members(world, view)
+    own = world.db.ask(destinations.is_own, view)
+    every = balancing.members(world, view) if own else _reached(walk, caller, port)
     usable = service.usable(every) if world.running else every
     if not usable:
         why = "no endpoint" if not every else f"{len(every)} endpoints and none that is ready"
@@ -174,6 +177,19 @@ def _to_endpoints(
     walk.steps.append(world.step("endpoints", f"{len(usable)} ({ready}): {shown}", ref))
     arrivals = [arriving.arrive(world, caller, e.address, e.port, sent) for e in usable]
     _arrived(walk, arrivals, name)
+
+
+def _reached(walk: _Walk, caller: callers.Caller, port: services.PortKey) -> tuple[service.Endpoint, ...]:
+    """The endpoints that the caller may get. A gateway is on no node, and an account's pods may be on any."""
+    db, ref = walk.world.db, targets.ref(port)
+    every = db.ask(services.endpoints, port)
+    wish = db.ask(services.balancing, port.service)
+    pod = db.ask(workloads.at, caller.address) if caller.address and not caller.gateway else None
+    if pod is None:
+        wish = service.Balancing(sticky=wish.sticky)
+    if text := lasting.led(wish):
+        walk.steps.append(walk.world.step("led to", text, ref))
+    return service.within(every, wish.reach, pod.node) if pod is not None else every
 
 
 def _arrived(walk: _Walk, arrivals: Iterable[arriving.Arrival], name: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from retic.envoy import names
 from retic.mesh import network, route
 
 # What only proxies may say: removed by name's beginning (envoy.managers, where the reasons are).
@@ -71,6 +72,16 @@ def written(method: str, target: str, authority: str, headers: Iterable[tuple[st
 def leaving(message: Message) -> Message:
     """In the proxy of the pod that sends it, where routes are matched."""
     return _managed(_without(message, _OURS), scheme="http")
+
+
+def addressed(message: Message, namespace: str, address: str, port: int) -> Message:
+    """With what that proxy adds for as long as it looks for a route: a match can see it, and nobody else does."""
+    to = f"{address}:{port}"
+    own = {
+        "x-retic-destination": to, "x-retic-vip": names.virtual(namespace, to),
+        "x-retic-ip": names.address(namespace, address),
+    }  # fmt: skip
+    return msgspec.structs.replace(message, headers={**message.headers, **own})
 
 
 def entering(message: Message, client: str, scheme: str) -> Message:

@@ -3,7 +3,7 @@
 import msgspec
 
 from retic import findings
-from retic.explain.request import changing, matching, message
+from retic.explain.request import changing, lasting, matching, message
 from retic.explain.request.answer import Place, Step
 from retic.explain.request.world import World
 from retic.mesh import route, rules, services
@@ -73,7 +73,7 @@ def _taken(world: World, rule: route.Rule, request: message.Message, where: List
         return Routed(tuple(steps), place, status=500)
     total = sum(one.weight for one in rule.backends)
     lost = 100 * (total - sum(one.weight for one in good)) / total
-    steps += _details(rule, lost)
+    steps += _details(rule, lost, request.method)
     ways = tuple(_way(rule, one, request, total) for one in good)
     return Routed(tuple(steps), place, ways, 500 if lost else None, lost)
 
@@ -94,7 +94,7 @@ def _way(rule: route.Rule, backend: route.Backend, request: message.Message, tot
     return Way(port, 100 * backend.weight / total, sent, backend.subset)
 
 
-def _details(rule: route.Rule, lost: float) -> list[Step]:
+def _details(rule: route.Rule, lost: float, method: str) -> list[Step]:
     answer = [*_edits("request headers", rule.request), *_edits("response headers", rule.response)]
     for backend in rule.backends:
         answer += _edits(f"request headers for {backend.namespace}/{backend.name}", backend.request)
@@ -105,8 +105,9 @@ def _details(rule: route.Rule, lost: float) -> list[Step]:
             answer.append(Step("rewrite", f"{what} becomes {rule.rewrite.path.value}"))
         if rule.rewrite.host:
             answer.append(Step("rewrite", f"the host becomes {rule.rewrite.host}"))
-    limit = f"at most {rule.timeout:g} s" if rule.timeout else "no time-out"
-    answer.append(Step("limits", f"{limit}; no retries"))
+    answer.append(lasting.limits(rule.timeout, rule.retries, method))
+    if rule.session is not None:
+        answer.append(lasting.session(rule.session))
     if lost:
         text = f"{lost:g} % of the requests are answered 500: backends that cannot be used have that share"
         answer.append(Step("answer", text))
