@@ -55,7 +55,7 @@ SAID: dict[str, dict[str, str]] = {
     "GatewayInfrastructure": {"RT0308": "parametersRef"},
     "HTTPRouteSpec": {"RT0205": "useDefaultGateways"},
     "SessionPersistence": {"RT0521": "idleTimeout"},
-    "HTTPRouteFilter": {"RT0205": "requestMirror extensionRef cors externalAuth"},
+    "HTTPRouteFilter": {"RT0205": "extensionRef cors externalAuth"},
     "GRPCRouteSpec": {"RT0205": "useDefaultGateways"},
     "TrafficPolicy": {"RT0707": "tunnel proxyProtocol retryBudget"},
     "OutlierDetection": {"RT0707": "consecutiveErrors"},
@@ -67,7 +67,12 @@ SAID: dict[str, dict[str, str]] = {
         ),
     },
     "DestinationRuleSpec": {"RT0704": "workloadSelector"},
-    "GRPCRouteFilter": {"RT0205": "requestMirror extensionRef"},
+    "GRPCRouteFilter": {"RT0205": "extensionRef"},
+    "VirtualServiceSpec": {"RT0554": "tls tcp"},
+    "HTTPMatchRequest": {"RT0548": "statPrefix"},
+    "HTTPRetry": {"RT0548": "retryRemoteLocalities retryIgnorePreviousHosts"},
+    "Delay": {"RT0548": "exponentialDelay"},
+    "Abort": {"RT0548": "http2Error"},
 }
 
 # Structs that stand within such fields only.
@@ -79,8 +84,6 @@ WITHIN: dict[str, str] = {
     "ParametersReference": "RT0308",
     "GatewayAddress": "RT0308",
     "LocalParametersReference": "RT0308",
-    "RequestMirror": "RT0205",
-    "Fraction": "RT0205",
     "LocalObjectReference": "RT0205",
     "CORS": "RT0205",
 }
@@ -102,7 +105,8 @@ SILENT: tuple[tuple[str, dict[str, str]], ...] = (
     ),
     ("an object without a name is a finding anyway ([RT0007](../findings.md#rt0007))", {"Metadata": "generateName"}),
     ("nothing holds up the end of an object", {"Metadata": "finalizers", "Namespace": "spec"}),
-    ("it is for people to read", {"GatewayClassSpec": "description", "HTTPRouteRule": "name", "GRPCRouteRule": "name"}),
+    ("it is for people to read", {"GatewayClassSpec": "description", "HTTPRouteRule": "name", "GRPCRouteRule": "name",
+      "VirtualHTTPRoute": "name", "HTTPMatchRequest": "name"}),
     (
         "no image is pulled: a container without a command is a finding ([RT0501](../findings.md#rt0501))",
         {

@@ -313,7 +313,6 @@ spec:
     - {type: CORS, cors: {}}  # RT0205 cors
     - {type: ExternalAuth, externalAuth: {protocol: GRPC, backendRef: {name: web, port: 80}}}  # RT0205 externalAuth
     - {type: ExtensionRef, extensionRef: {group: a, kind: B, name: c}}  # RT0205 extensionRef
-    - {type: RequestMirror, requestMirror: {backendRef: {name: web, port: 80}}}  # RT0205 requestMirror
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: GRPCRoute
@@ -325,6 +324,38 @@ spec:
   - backendRefs: [{name: web, port: 80}]
     sessionPersistence:
       idleTimeout: 1h  # RT0521
+"""
+
+VIRTUAL = """\
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec:
+  hosts: [web]
+  tcp: [{route: [{destination: {host: web}}]}]  # RT0554 tcp
+  tls: [{match: [{sniHosts: [web]}], route: [{destination: {host: web}}]}]  # RT0554 tls
+  http:
+  - name: first
+    match:
+    - name: some
+      uri: {prefix: /a}
+      statPrefix: a  # RT0548
+    retries:
+      retryRemoteLocalities: true  # RT0548
+      retryIgnorePreviousHosts: false  # RT0548
+    fault:
+      delay:
+        exponentialDelay: 1s  # RT0548
+        percentage: {value: 1}
+      abort:
+        http2Error: NO_ERROR  # RT0548
+        percentage: {value: 1}
+    route: [{destination: {host: web}}]
 """
 
 HOST = """\
@@ -396,6 +427,7 @@ CASES = {
     "gateway": GATEWAY,
     "routes": ROUTES,
     "host": HOST,
+    "virtual": VIRTUAL,
 }
 MARK = re.compile(r"^[\s-]*(?P<field>\w+)?.*  # (?P<code>RT\d{4})(?: (?P<named>\w+))?$")
 

@@ -14,16 +14,15 @@ from retic.objects import security
 
 _STRUCTS = (
     route.Match, route.Path, route.Condition, route.Rule, route.Edit, route.PathChange, route.Redirect, route.Rewrite,
-    route.Backend, route.Retries, route.Session, policy.Policy, policy.Rule, policy.Test, policy.Pattern,
-    security.AuthorizationPolicy, security.AuthorizationPolicySpec, security.WorkloadSelector,
-    security.TargetReference, security.Source, security.Operation, security.Condition, security.AuthorizationRule,
-    security.From, security.To,
+    route.Backend, route.Answer, route.Fault, route.Delay, route.Abort, route.Cors, route.Retries, route.Session,
+    policy.Policy, policy.Rule, policy.Test, policy.Pattern, security.AuthorizationPolicy,
+    security.AuthorizationPolicySpec, security.WorkloadSelector, security.TargetReference, security.Source,
+    security.Operation, security.Condition, security.AuthorizationRule, security.From, security.To,
 )  # fmt: skip
-_ENUMS = (route.PathKind, route.Token, policy.Action, policy.Subject, policy.How)
+_ENUMS = (route.PathKind, route.How, route.Token, policy.Action, policy.Subject, policy.How)
 
 LEFT_OUT = {
-    "route.Backend.subset": "HTTPRoutes and GRPCRoutes name none",
-    "route.Rule.mirrors": "mirrored requests are not delivered",
+    "route.Backend.subset": "no DestinationRule is made here yet",
     "policy.Policy.provider": "whom CUSTOM asks is not known beforehand",
     "policy.Action.CUSTOM": "its provider decides",
     "security.AuthorizationPolicySpec.provider": "of CUSTOM",

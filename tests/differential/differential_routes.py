@@ -119,6 +119,8 @@ def _filters(rng, *, prefixes):
     if rng.random() < 0.2:
         answer.append({"type": "ResponseHeaderModifier", "responseHeaderModifier": _edit(rng)})
     chance = rng.random()
+    if 0.4 <= chance < 0.45:
+        answer.append({"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "two", "port": 80}}})
     if chance < 0.15:
         answer.append({"type": "RequestRedirect", "requestRedirect": _redirect(rng, prefixes=prefixes)})
     elif chance < 0.19:

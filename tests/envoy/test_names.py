@@ -44,6 +44,8 @@ def test_every_builder_makes_a_name_of_its_type():
         names.filter_slot("authorization", "u"): names.FILTER,
         names.APPLICATION: names.CLUSTER,
         names.PASSTHROUGH: names.CLUSTER,
+        names.MIRROR: names.CLUSTER,
+        names.MIRRORS: names.LISTENER,
         names.DESTINATIONS: names.OPAQUE,
     }
     for name, type_url in built.items():

@@ -7,6 +7,7 @@ from retic import findings, graph, wiring, xds
 from retic.envoy import names, resources
 from retic.mesh import faults, network, tables
 from retic.objects import core, destination, discovery, gateway, meta, pods, routes, security
+from retic.objects import virtual_services as vs
 
 NAMESPACES = ("a", "b")
 SERVICES = ("s", "t")
@@ -196,9 +197,35 @@ def destination_rules(draw):
     return destination.DestinationRule(metadata=about, spec=spec)
 
 
+@st.composite
+def virtual(draw):
+    """A VirtualService; `v3` is one that the others may delegate to."""
+    name = draw(st.sampled_from(["v1", "v2", "v3"]))
+    to = st.builds(vs.Destination, host=st.sampled_from(["s", "t.b", "none"]))
+    match = st.builds(
+        vs.HTTPMatchRequest, uri=st.sampled_from([None, vs.StringMatch(prefix="/x"), vs.StringMatch(prefix="/x/y")]),
+        source_labels=st.sampled_from([{}, {tables.MESH_LABEL: "disabled"}]), port=st.sampled_from([None, 80]),
+    )  # fmt: skip
+    sent = st.builds(
+        vs.VirtualHTTPRoute, match=st.lists(match, max_size=1).map(tuple),
+        route=st.lists(st.builds(vs.HTTPRouteDestination, destination=to, weight=st.just(1)), max_size=2).map(tuple),
+        mirror=st.one_of(st.none(), to),
+    )  # fmt: skip
+    matches = st.lists(match, max_size=1).map(tuple)
+    left = st.builds(vs.VirtualHTTPRoute, match=matches, delegate=st.just(vs.Delegate("v3")))
+    lower = name == "v3"
+    spec = vs.VirtualServiceSpec(
+        hosts=() if lower else draw(st.sampled_from([("s",), ("t", "x.example"), ("*.a.svc.cluster.local",), ("*",)])),
+        gateways=() if lower else draw(st.sampled_from([(), ("mesh", "a/g"), ("g",)])),
+        http=tuple(draw(st.lists(sent if lower else st.one_of(sent, left), min_size=1, max_size=2))),
+        export_to=draw(st.sampled_from([(), (".",), ("a",)])),
+    )
+    return vs.VirtualService(metadata=metadata(name, draw(st.sampled_from(NAMESPACES))), spec=spec)
+
+
 OBJECTS = st.one_of(
     services(), pod(), slices(), http_routes(), gateways(), grants(), secrets(), namespaces(), machines(),
-    peer_authentications(), destination_rules(),
+    peer_authentications(), destination_rules(), virtual(), virtual(),
 )
 SETTINGS = st.builds(
     network.Settings, enrolment=st.sampled_from(["all", "labelled"]), mode=st.sampled_from(["STRICT", "PERMISSIVE"])

@@ -46,7 +46,7 @@ def mesh_service(
     cluster.common_lb_config.healthy_panic_threshold.value = limits.PANIC_PERCENT
     known, plain = tuple(identities), strangers and not policy.is_encrypted
     _transport(cluster, known, plain)
-    _http(cluster, protocol, _idle(bool(known), plain))
+    speak(cluster, protocol, _idle(bool(known), plain))
     pools.apply(cluster, policy)
     return cluster
 
@@ -70,7 +70,7 @@ def authorizer(
     )
     balancing.apply(cluster, None)
     cluster.transport_socket.CopyFrom(tls.upstream(identities, own))
-    _http(cluster, service.Protocol.HTTP2 if http2 else service.Protocol.HTTP1, limits.IDLE_SECONDS)
+    speak(cluster, service.Protocol.HTTP2 if http2 else service.Protocol.HTTP1, limits.IDLE_SECONDS)
     return cluster
 
 
@@ -170,7 +170,7 @@ def _original_destination(
     cluster = _base(name, mark)
     cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
     cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
-    _http(cluster, protocol, idle)
+    speak(cluster, protocol, idle)
     return cluster
 
 
@@ -210,7 +210,9 @@ def _mark(mark: int) -> socket_option_pb2.SocketOption:
     )
 
 
-def _http(cluster: cluster_pb2.Cluster, protocol: service.Protocol, idle: float) -> None:
+def speak(cluster: cluster_pb2.Cluster, protocol: service.Protocol, idle: float) -> None:
+    """What is spoken to the cluster, and for how many seconds a connection without requests is kept; nothing for
+    OPAQUE."""
     if protocol is not service.Protocol.OPAQUE:
         cluster.typed_extension_protocol_options[pools.HTTP_OPTIONS].CopyFrom(_http_options(protocol, idle))
 

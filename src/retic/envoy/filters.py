@@ -22,9 +22,11 @@ from google.protobuf import any_pb2, wrappers_pb2
 
 from retic.envoy import (
     authorization,
+    cors,
     counters,
     dispatch,
     external,
+    faults,
     gate,
     limits,
     names,
@@ -90,8 +92,19 @@ def plaintext(pod_uid: str) -> list[hcm_pb2.HttpFilter]:
 def outbound() -> list[hcm_pb2.HttpFilter]:
     """What a request passes when it leaves a pod."""
     return [
+        # First: a preflight is answered even where faults are tried.
+        cors.resting(),
+        # Before a cluster is loaded: who meets a fault may never need it.
+        faults.resting(),
         # Behind whatever refuses: who is refused has no session.
         sessions.idle(),
+        *sending(),
+    ]
+
+
+def sending() -> list[hcm_pb2.HttpFilter]:
+    """The end of every chain that leads to another's cluster."""
+    return [
         # Just before the router: only a request that will be sent loads its cluster.
         _on_demand(),
         _router(),

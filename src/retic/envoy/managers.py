@@ -107,6 +107,14 @@ def gateway(routes: str, slots: Iterable[str]) -> Manager:
     return manager
 
 
+def mirrored(chain: Iterable[hcm_pb2.HttpFilter]) -> Manager:
+    """Requests that this proxy mirrors and sends to itself: what their headers say, it has said."""
+    manager = _manager("mirrored")
+    manager.http_filters.extend(chain)
+    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
+    return manager
+
+
 def as_filter(manager: Manager) -> listener_components_pb2.Filter:
     """The connection manager as a chain's last network filter."""
     return listener_components_pb2.Filter(

@@ -39,6 +39,8 @@ class Kind(enum.StrEnum):
     APPLICATION = "application"
     APPLICATION_TLS = "application-tls"
     PASSTHROUGH = "passthrough"
+    MIRROR = "mirror"
+    MIRRORS = "mirrors"
     ENDPOINTS = "endpoints"
     VIEW = "view"
     NODE_ENDPOINTS = "node-endpoints"
@@ -65,6 +67,8 @@ TYPE_URL = {
     Kind.APPLICATION: CLUSTER,
     Kind.APPLICATION_TLS: CLUSTER,
     Kind.PASSTHROUGH: CLUSTER,
+    Kind.MIRROR: CLUSTER,
+    Kind.MIRRORS: LISTENER,
     Kind.ENDPOINTS: ENDPOINTS,
     Kind.VIEW: ENDPOINTS,
     Kind.NODE_ENDPOINTS: ENDPOINTS,
@@ -92,6 +96,8 @@ _PARTS = {
     Kind.APPLICATION: 0,
     Kind.APPLICATION_TLS: 0,
     Kind.PASSTHROUGH: 0,
+    Kind.MIRROR: 0,
+    Kind.MIRRORS: 0,
     Kind.ENDPOINTS: 3,
     Kind.VIEW: 4,
     Kind.NODE_ENDPOINTS: 3,
@@ -243,5 +249,7 @@ def gateway_slot(slot: str, namespace: str, gateway: str) -> str:
 APPLICATION = str(Name(Kind.APPLICATION))
 APPLICATION_TLS = str(Name(Kind.APPLICATION_TLS))
 PASSTHROUGH = str(Name(Kind.PASSTHROUGH))
+MIRROR = str(Name(Kind.MIRROR))
+MIRRORS = str(Name(Kind.MIRRORS))
 DESTINATIONS = str(Name(Kind.DESTINATIONS))
 PODS = str(Name(Kind.PODS))

@@ -19,7 +19,19 @@ from google.protobuf.message import Message
 from xds.type.v3 import typed_struct_pb2
 
 from retic import graph, xds
-from retic.envoy import affinity, clusters, endpoints, entrance, external, filters, listeners, names, routes, secrets
+from retic.envoy import (
+    affinity,
+    clusters,
+    endpoints,
+    entrance,
+    external,
+    filters,
+    listeners,
+    mirrors,
+    names,
+    routes,
+    secrets,
+)
 from retic.mesh import (
     authorizers,
     declared,
@@ -62,7 +74,8 @@ _GATEWAYS = "gateways"  # no client's id: those have a slash
 
 # Who shares what namespaces see: all nodes, and whoever asks for no client's sake; and all gateways.
 _SHARED = ("", _GATEWAYS)
-_OF_NODES = (names.APPLICATION, names.APPLICATION_TLS, names.PASSTHROUGH)
+_OF_NODES = (names.APPLICATION, names.APPLICATION_TLS, names.PASSTHROUGH, names.MIRROR)
+_OF_GATEWAYS = (names.MIRROR,)
 _PER_CLIENT = {names.LISTENER, names.SECRET, names.OPAQUE, names.FILTER}
 _OF_NODE = Kind.NODE_ENDPOINTS + "/"
 _OF_GATEWAY = (Kind.GATEWAY_ROUTES + "/", Kind.LISTENER_ROUTES + "/")
@@ -126,17 +139,16 @@ def wanted(db: graph.Db, key: Names) -> frozenset[str]:
     """The names that a client has without asking: its listeners, and the clusters that every proxy needs."""
     role, _, rest = key.client.partition("/")
     if key.type_url == names.CLUSTER:
-        return frozenset(_OF_NODES if role == "node" else ())
+        return frozenset(_OF_NODES if role == "node" else _OF_GATEWAYS)
     if key.type_url != names.LISTENER:
         return frozenset()
     if role == "node":
         pods = db.ask(workloads.on_node, rest)
-        return frozenset(
-            f(pod.uid) for pod in pods for f in (names.outbound, names.opaque, names.inbound)
-        )
+        of = (names.outbound, names.opaque, names.inbound)
+        return frozenset([names.MIRRORS, *(f(pod.uid) for pod in pods for f in of)])
     namespace, _, name = rest.partition("/")
     found = db.ask(gateways.resolved, tables.Key(namespace, name))
-    return frozenset(names.gateway(namespace, name, x.port) for x in found.listeners)
+    return frozenset([names.MIRRORS, *(names.gateway(namespace, name, x.port) for x in found.listeners)])
 
 
 def _pod(db: graph.Db, uid: str, key: Key) -> service.Workload | None:
@@ -431,6 +443,8 @@ _BUILDERS = {
     Kind.APPLICATION: lambda db, name, key: clusters.application(),
     Kind.APPLICATION_TLS: lambda db, name, key: clusters.application_tls(),
     Kind.PASSTHROUGH: lambda db, name, key: clusters.passthrough(),
+    Kind.MIRROR: lambda db, name, key: mirrors.cluster(),
+    Kind.MIRRORS: lambda db, name, key: mirrors.listener(pods=key.client.startswith("node/")),
     Kind.ENDPOINTS: _endpoints,
     Kind.VIEW: _view,
     Kind.NODE_ENDPOINTS: _endpoints,
@@ -444,25 +458,12 @@ _BUILDERS = {
 
 @graph.query
 def companions(db: graph.Db, key: Key) -> tuple[tuple[str, str], ...]:
-    """What must reach a client before this resource, unasked: the clusters of mirrors and of external authorizers,
-    which no request waits for."""
+    """What must reach a client before this resource, unasked: the clusters of external authorizers, which no
+    request waits for."""
     name = names.parse(key.name)
     if name is not None and name.kind in (Kind.FILTER, Kind.GATEWAY_FILTER):
         return _authorizers(db, name, key)
-    if name is None or name.kind not in (Kind.ROUTES, Kind.GATEWAY_ROUTES, Kind.LISTENER_ROUTES):
-        return ()
-    client = name.parts[0]
-    if name.kind is Kind.ROUTES:
-        if key.client not in _SHARED and not _may_see(db, key.client, client):
-            return ()
-        found = [db.ask(routing.table, k) for k in db.ask(routing.routed, client)]
-    else:
-        hosts = _hosts(db, name)
-        found = list(hosts.tables) if hosts else []
-    mirrors = {m for t in found if t is not None for rule in t.rules for m, _ in rule.mirrors}
-    return tuple(
-        sorted((names.CLUSTER, names.service(client, m.namespace, m.name, m.port, m.subset)) for m in mirrors)
-    )
+    return ()
 
 
 def _authorizers(db: graph.Db, name: names.Name, key: Key) -> tuple[tuple[str, str], ...]:

@@ -42,11 +42,12 @@ def remember(values: dict[Rider, str]) -> listener_components_pb2.Filter:
 
     Each value is a format string of Envoy's access log language.
     """
-    config = set_filter_state_pb2.Config(on_new_connection=[_value(r, text) for r, text in values.items()])
+    config = set_filter_state_pb2.Config(on_new_connection=[value(r, text) for r, text in values.items()])
     return listener_components_pb2.Filter(name="retic.riders", typed_config=packing.pack(config))
 
 
-def _value(rider: Rider, text: str) -> value_pb2.FilterStateValue:
+def value(rider: Rider, text: str) -> value_pb2.FilterStateValue:
+    """What sets the rider to the format string `text`, of a connection or of a request."""
     source = value_pb2.FilterStateValue.SharedWithUpstream
     line = substitution_format_string_pb2.SubstitutionFormatString()
     line.text_format_source.inline_string = text

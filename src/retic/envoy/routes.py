@@ -14,12 +14,14 @@ from google.protobuf import wrappers_pb2
 from retic.envoy import failures, limits, managers, matches, names, retrying, rules
 from retic.mesh import network, route
 
+_BODY_BYTES = 4096  # RouteConfiguration, max_direct_response_body_size_bytes
 _MISDIRECTED = 421  # RFC 9110, section 15.5.20
 
 def outbound(
     client: str, tables: Iterable[route.Table], settings: network.Settings
 ) -> route_pb2.RouteConfiguration:
     """What all pods of namespace `client` share."""
+    tables = list(tables)
     hosts = [_host(table, client, f"{table.domains[0]}") for table in tables]
     hosts.append(
         route_components_pb2.VirtualHost(
@@ -31,6 +33,7 @@ def outbound(
         vhost_header=managers.DESTINATION_HEADER,
         validate_clusters=wrappers_pb2.BoolValue(value=False),
         virtual_hosts=hosts,
+        max_direct_response_body_size_bytes=_longest(tables),
         request_headers_to_remove=managers.INTERNAL_HEADERS,
         response_headers_to_remove=[failures.HEADER],
     )
@@ -43,6 +46,7 @@ def gateway(
 
     Requests for the hosts `elsewhere` are answered 421: the client shall open another connection for them.
     """
+    tables = list(tables)
     virtual = [_host(table, client, table.domains[0], port) for table in tables]
     if others := tuple(elsewhere):
         misdirected = route_components_pb2.Route(name="misdirected")
@@ -56,6 +60,7 @@ def gateway(
         name=name,
         validate_clusters=wrappers_pb2.BoolValue(value=False),
         virtual_hosts=virtual,
+        max_direct_response_body_size_bytes=_longest(tables),
         ignore_port_in_host_matching=True,
         response_headers_to_remove=[failures.HEADER],
     )
@@ -66,6 +71,13 @@ def _host(table: route.Table, client: str, name: str, port: int = 0) -> route_co
     return route_components_pb2.VirtualHost(
         name=name, domains=table.domains, routes=entries, retry_policy=retrying.own()
     )
+
+
+def _longest(tables: Iterable[route.Table]) -> wrappers_pb2.UInt32Value | None:
+    """The room for answers of the proxy's own, where Envoy's 4 kB are not enough."""
+    bodies = [len(rule.answer.body) for table in tables for rule in table.rules if rule.answer is not None]
+    longest = max(bodies, default=0)
+    return wrappers_pb2.UInt32Value(value=longest) if longest > _BODY_BYTES else None
 
 
 def _default(settings: network.Settings) -> list[route_components_pb2.Route]:

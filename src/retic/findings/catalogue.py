@@ -1,7 +1,8 @@
 """Every finding's code, severity and title, in one table that the reference page is generated from.
 
 Ranges: RT00xx manifest form; RT01xx Kubernetes objects; RT02xx routes; RT03xx gateways; RT04xx security;
-RT05xx what local mode cannot do; RT06xx the control plane and its proxies; RT07xx traffic policies.
+RT05xx what local mode cannot do, from RT0521 sessions and balancing, and from RT0541 VirtualServices; RT06xx the
+control plane and its proxies; RT07xx traffic policies.
 """
 
 import msgspec
@@ -123,6 +124,25 @@ _add("RT0507", _I, "a field that local mode does not carry out, with no change o
 _add("RT0521", _W, "a session that lasts longer than its route says")
 _add("RT0522", _W, "a session of a rule with several backends")
 _add("RT0523", _I, "a session affinity that lasts longer than its Service says")
+# VirtualServices (retic.mesh)
+_add("RT0541", _E, "a destination in a VirtualService whose subset does not exist")
+_add("RT0542", _E, "a destination in a VirtualService that is no Service of the cluster")
+_add("RT0543", _E, "a delegate of a VirtualService that cannot be followed")
+_add("RT0544", _W, "a delegate's route in conflict with the route that delegates")
+_add("RT0545", _W, "a fault in a VirtualService that no request meets")
+_add("RT0546", _W, "a path in a VirtualService that no request has")
+_add("RT0547", _W, "a value in a VirtualService that does nothing, or less than it says")
+_add("RT0548", _W, "a field of a VirtualService that Retic does not carry out")
+_add("RT0549", _W, "a CORS policy that lets every site act as its visitors")
+_add("RT0550", _W, "a host of a VirtualService by which nothing is routed")
+_add("RT0551", _E, "a Gateway that does not exist or does not take the VirtualService")
+_add("RT0552", _W, "a VirtualService instead of which a route of the Gateway API holds")
+_add("RT0553", _W, "a VirtualService instead of which another one holds")
+_add("RT0554", _E, "a section of a VirtualService that has no effect")
+_add("RT0555", _W, "a route of a VirtualService that no request comes to")
+_add("RT0556", _W, "a VirtualService without hosts that nobody delegates to")
+_add("RT0557", _W, "labels of callers in a VirtualService that are matched at a Gateway")
+_add("RT0558", _I, "a VirtualService that decides for every caller of another namespace's Service")
 # Control plane and proxies
 _add("RT0601", _E, "a proxy refused a resource")
 _add("RT0602", _W, "a status that another controller writes too")

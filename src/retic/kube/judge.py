@@ -20,7 +20,9 @@ from retic.sources import manifest_file, model
 
 Json = dict[str, Any]
 
-_ISTIO = frozenset({"AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication", "DestinationRule"})
+_ISTIO = frozenset({
+    "AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication", "DestinationRule", "VirtualService",
+})  # fmt: skip
 KINDS = frozenset({"GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", "ReferenceGrant"}) | _ISTIO
 """The kinds that are judged."""
 

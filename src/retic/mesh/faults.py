@@ -1,5 +1,7 @@
 """Faults of meaning, object by object: what is well formed and yet does not do what its author expects."""
 
+from collections.abc import Callable
+
 from retic import findings, graph
 from retic.mesh import (
     faults_authorizers,
@@ -17,18 +19,27 @@ from retic.mesh import (
     services,
     tables,
     tokens,
+    virtual_faults,
 )
 from retic.objects import gateway, routes
 
 Faults = tuple[findings.Fault, ...]
 
-_OF_KIND = {"PeerAuthentication": faults_peer.of, "DestinationRule": faults_destination.of}
+# Kinds whose faults are found by themselves.
+_OF_KIND: dict[str, Callable[[graph.Db, findings.Ref], Faults]] = {
+    "PeerAuthentication": faults_peer.of,
+    "DestinationRule": faults_destination.of,
+    "AuthorizationProvider": lambda db, ref: db.ask(faults_authorizers.of, ref.name),
+    "VirtualService": lambda db, ref: db.ask(virtual_faults.of, tables.Key(ref.namespace, ref.name)),
+}
 
 
 @graph.query
 def of(db: graph.Db, ref: findings.Ref) -> Faults:
     """The faults of one object; none for kinds that the mesh has no opinion on."""
     key = tables.Key(ref.namespace, ref.name)
+    if ref.kind in _OF_KIND:
+        return _OF_KIND[ref.kind](db, ref)
     match ref.kind:
         case "HTTPRoute" | "GRPCRoute":
             return db.ask(rules.of, ref).faults + _parents(db, ref)
@@ -48,10 +59,6 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
             return _policy(db, ref, key)
         case "RequestAuthentication":
             return tokens.faults(db, key)
-        case "PeerAuthentication" | "DestinationRule":
-            return _OF_KIND[ref.kind](db, ref)
-        case "AuthorizationProvider":
-            return db.ask(faults_authorizers.of, ref.name)
         case "Node":
             return tuple(labels.node(db, ref))
     return ()

@@ -63,12 +63,18 @@ def make(
             },
             "dynamic_resources": _discovery(),
             "static_resources": {"clusters": [_agent(str(discovery))]},
+            # Mirrored requests come back by a listener without a socket.
+            "bootstrap_extensions": [_extension("bootstrap.internal_listener", "InternalListener")],
             "stats_config": _stats(),
             "overload_manager": _overload(settings.heap_bytes, connections),
             "layered_runtime": {"layers": [_bounds(), _shares()]},
         },
         indent=1,
     ).encode()
+
+
+def _extension(name: str, message: str) -> dict[str, Any]:
+    return {"name": f"envoy.{name}", "typed_config": {"@type": f"{_TYPE}extensions.{name}.v3.{message}"}}
 
 
 def _discovery() -> dict[str, Any]:

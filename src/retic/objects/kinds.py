@@ -15,6 +15,7 @@ from retic.objects import (
     pods,
     routes,
     security,
+    virtual_services,
     workloads,
 )
 
@@ -74,6 +75,7 @@ KINDS: dict[str, Kind] = {
         Kind(security.PeerAuthentication, _SECURITY),
         Kind(security.RequestAuthentication, _SECURITY),
         Kind(destination.DestinationRule, _NETWORKING),
+        Kind(virtual_services.VirtualService, _NETWORKING),
         Kind(authorizers.AuthorizationProvider, ("retic.dev/v1alpha1",), namespaced=False),
     )
 }

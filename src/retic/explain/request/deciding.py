@@ -112,7 +112,7 @@ def _to_service(
         walk.backends.append(Backend(f"{port.namespace}/{port.name}", port.port, 100))
         _to_endpoints(walk, caller, port, arriving.Sent(None, written, walk.asked.claims, walk.asked.tcp))
         return
-    request = written if caller.gateway else message.leaving(written)
+    request = written if caller.gateway else message.leaving(msgspec.structs.replace(written, source=caller.uid))
     table = None if caller.gateway else world.db.ask(routing.table, routing.ClientPort(caller.namespace, port))
     if table is None:
         walk.steps.append(Step("route", "no route is attached: to the Service itself"))
@@ -129,8 +129,7 @@ def _to_service(
 def _follow(walk: _Walk, caller: callers.Caller, found: routed.Routed, written: message.Message) -> None:
     walk.steps += found.steps
     walk.route = found.route
-    if found.status is not None:
-        walk.end(Outcome(True, found.status, location=found.location))
+    walk.end(*(Outcome(True, status, location=found.location) for status in found.statuses))
     shares: dict[tuple[services.PortKey, str], float] = {}
     for way in found.ways:
         shares[way.port, way.subset] = shares.get((way.port, way.subset), 0) + way.share

@@ -25,12 +25,13 @@ MADE_UP = "(made by the proxy)"
 
 
 class Message(msgspec.Struct, frozen=True):
-    """`target` is the path with its query."""
+    """`target` is the path with its query; `source` the uid of the pod that sends it, "" for nobody's."""
 
     method: str
     target: str
     authority: str
     headers: dict[str, str]
+    source: str = ""
 
     @property
     def path(self) -> str:
@@ -39,7 +40,10 @@ class Message(msgspec.Struct, frozen=True):
 
     def header(self, name: str) -> str | None:
         """The value, with those that HTTP has outside of the headers; None when it is not there."""
-        special = {":method": self.method, ":path": self.target, ":authority": self.authority, "host": self.authority}
+        special = {
+            ":method": self.method, ":path": self.target, ":authority": self.authority, "host": self.authority,
+            ":scheme": self.headers.get(SCHEME, "").lower(),
+        }  # fmt: skip
         return special.get(name, self.headers.get(name))
 
     @property

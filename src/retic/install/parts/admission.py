@@ -47,7 +47,7 @@ def webhook() -> base.Tree:
             }, {
                 "apiGroups": [_NETWORKING_API], "apiVersions": ["v1", "v1beta1", "v1alpha3"],
                 "operations": ["CREATE", "UPDATE"],
-                "resources": ["destinationrules"],
+                "resources": ["destinationrules", "virtualservices"],
                 "scope": "Namespaced",
             }],
         }],
