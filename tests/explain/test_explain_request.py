@@ -285,3 +285,62 @@ def test_a_destination_rule_says_how_a_pod_is_chosen(decide):
 def test_without_a_destination_rule_nothing_is_said_of_it(decide):
     assert texts(decide(), "balancer") == []
     assert texts(decide(BALANCED, target="catalog-v2:80"), "balancer") == []
+def limit(name, spec):
+    return (
+        "---\napiVersion: retic.dev/v1alpha1\nkind: RateLimit\n"
+        f"metadata: {{name: {name}, namespace: shop}}\nspec:\n" + textwrap.indent(textwrap.dedent(spec), "  ")
+    )
+
+
+LIMITS = (
+    route(
+        f"""\
+        {SERVICE}
+        rules:
+        - {{name: items, matches: [{{path: {{value: /items}}}}], backendRefs: [{{name: catalog, port: 80}}]}}
+        - backendRefs: [{{name: catalog, port: 80}}]
+        """
+    ),
+    limit(
+        "pods",
+        """\
+        targetRefs: [{kind: Service, name: catalog}]
+        limits:
+        - {requests: 5, per: second, matches: [{path: {value: /items}}]}
+        - {requests: 9, per: hour, matches: [{method: POST}]}
+        """,
+    ),
+    limit(
+        "route",
+        """\
+        targetRefs: [{kind: HTTPRoute, name: catalog, sectionName: items}]
+        limits: [{requests: 7, per: minute, burst: 2, by: {identity: true, headers: [X-User]}}]
+        """,
+    ),
+    limit("dry", "limits: [{requests: 3, per: hour, scope: Global, dryRun: true}]\n"),
+)
+DRY = "RateLimit shop/dry: 3 requests a hour, counted in all proxies together; what is more is only counted (dryRun)"
+PODS = "RateLimit shop/pods: 5 requests a second, counted in each proxy by itself; what is more is answered 429"
+
+
+def test_the_limits_that_count_a_request_are_named(decide):
+    found = decide(*LIMITS, path="/items")
+    assert found.allowed
+    assert texts(found, "limit")[:3] == [
+        "RateLimit shop/route: 7 requests a minute (up to 2 at once) for each service account that calls and value of "
+        "x-user, counted in each proxy by itself; what is more is answered 429",
+        DRY,
+        PODS,
+    ]
+    step = next(step for step in found.steps if step.text == PODS)
+    assert step.line == line_of("requests: 5", *LIMITS)
+
+
+def test_limits_of_other_requests_are_not(decide):
+    assert texts(decide(*LIMITS, path="/other"), "limit") == [DRY]
+    assert len(texts(decide(*LIMITS, path="/other", method="POST"), "limit")) == 2
+    # With two readings it is each path that a limit compares, and follows another rule.
+    assert texts(decide(*LIMITS, path="//items"), "limit") == [DRY, PODS]
+    # What is refused is counted by none.
+    refused = policy("never", "action: DENY\nrules: [{}]\n")
+    assert texts(decide(*LIMITS, refused, path="/other"), "limit") == []

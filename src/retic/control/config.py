@@ -7,7 +7,7 @@ import msgspec
 
 from retic.control.model import Accepted, TrustedRoot
 
-__all__ = ["Accepted", "Authority", "Config", "TrustedRoot", "load"]
+__all__ = ["Accepted", "Authority", "Config", "Counting", "TrustedRoot", "load"]
 
 
 class Authority(msgspec.Struct, frozen=True):
@@ -16,6 +16,14 @@ class Authority(msgspec.Struct, frozen=True):
     certificate: str
     key: str
     roots: str = ""
+
+
+class Counting(msgspec.Struct, frozen=True):
+    """Where global rate limits are counted: the address of a Redis, "" for in memory, and the file or folder with its
+    user and password (`retic.counting.place`)."""
+
+    redis: str = ""
+    credentials: str = ""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +46,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mode: Literal["STRICT", "PERMISSIVE"] = "STRICT"
     authority: Authority | None = None
     accepted: Accepted = Accepted()
+    counting: Counting = Counting()
 
 
 def load(file: pathlib.Path) -> Config:

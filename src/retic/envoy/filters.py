@@ -23,6 +23,7 @@ from google.protobuf import any_pb2, wrappers_pb2
 from retic.envoy import (
     authorization,
     cors,
+    counted,
     counters,
     dispatch,
     external,
@@ -31,12 +32,13 @@ from retic.envoy import (
     limits,
     names,
     packing,
+    rate_limits,
     sessions,
     several,
     tls,
     tokens,
 )
-from retic.mesh import authorizers, peer, policy, probes, token
+from retic.mesh import authorizers, limit, peer, policy, probes, token
 
 
 class Slot(enum.StrEnum):
@@ -98,15 +100,17 @@ def outbound() -> list[hcm_pb2.HttpFilter]:
         faults.resting(),
         # Behind whatever refuses: who is refused has no session.
         sessions.idle(),
-        *sending(),
+        *sending(counted=True),
     ]
 
 
-def sending() -> list[hcm_pb2.HttpFilter]:
-    """The end of every chain that leads to another's cluster."""
+def sending(*, counted: bool = False) -> list[hcm_pb2.HttpFilter]:
+    """The end of every chain that leads to another's cluster. `counted`: limits of routes may hold there."""
     return [
-        # Just before the router: only a request that will be sent loads its cluster.
+        # Before what limits routes: only a request that may be sent loads its cluster.
         _on_demand(),
+        # Behind it: while its cluster is not there, Envoy asks about no request.
+        *([rate_limits.standing()] if counted else []),
         _router(),
     ]
 
@@ -172,10 +176,15 @@ def deny_network(slot: Slot) -> network_rbac_pb2.RBAC:
 
 
 def requests(
-    slot: str, whose: str, policies: Iterable[policy.Policy]
+    slot: str,
+    whose: str,
+    policies: Iterable[policy.Policy],
+    counting: Iterable[extension_pb2.TypedExtensionConfig] = (),
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.AUTHORIZATION of a pod or a gateway: what requests pass. `whose` begins the counters of dry runs."""
-    return several.filled(slot, [_http_stage(stage, whose) for stage in authorization.stages(policies, http=True)])
+    # Limits last: a request that is refused counts for none, and the last may wait.
+    stages = authorization.stages(policies, http=True)
+    return several.filled(slot, [*(_http_stage(stage, whose) for stage in stages), *counting])
 
 
 def asked_requests(
@@ -287,7 +296,7 @@ class Plaintext(msgspec.Struct, frozen=True):
 
 
 def plaintext_requests(
-    pod_uid: str, what: Plaintext, policies: Iterable[policy.Policy] = ()
+    pod_uid: str, what: Plaintext, policies: Iterable[policy.Policy] = (), limited: Iterable[limit.Limit] = ()
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.PLAINTEXT_HTTP. Of a probe: that port, GET, and that request target to the letter; or gRPC's health
     check. Where everything is allowed, what would be refused otherwise is counted, and policies decide of what is no
@@ -298,7 +307,13 @@ def plaintext_requests(
     if _nowhere(what.taken, _taken):
         return packing.typed(name, mode)
     stages = [_http_stage(stage, pod_uid) for stage in authorization.stages(policies, http=True, exempt=_exempt(what))]
-    return several.filled(name, [packing.typed("mode", mode), *stages])
+    counting = rate_limits.of_requests(limited, rate_limits.Where.UNKNOWN, pod_uid, _uncounted(what))
+    return several.filled(name, [packing.typed("mode", mode), *stages, *counting])
+
+
+def _uncounted(what: Plaintext) -> counted.Exempt:
+    gets = [(get.port, "GET", get.target) for get in what.probed.gets]
+    return counted.Exempt(what.sources, (*gets, *((port, "POST", _HEALTH) for port in what.probed.grpc)))
 
 
 def _exempt(what: Plaintext) -> authorization.Exempt:
@@ -408,8 +423,11 @@ def _without(name: str) -> rbac_pb2.Permission:
     return rbac_pb2.Permission(not_rule=rbac_pb2.Permission(header=said))
 
 
+_HEALTH = "/grpc.health.v1.Health/Check"
+
+
 def _health(port: int) -> rbac_pb2.Permission:
-    return _all(_port(port), _header(":method", "POST"), _header(":path", "/grpc.health.v1.Health/Check"))
+    return _all(_port(port), _header(":method", "POST"), _header(":path", _HEALTH))
 
 
 def _all(*rules: rbac_pb2.Permission) -> rbac_pb2.Permission:

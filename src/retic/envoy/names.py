@@ -246,6 +246,8 @@ def gateway_slot(slot: str, namespace: str, gateway: str) -> str:
     return str(Name(Kind.GATEWAY_FILTER, (slot, namespace, gateway)))
 
 
+AGENT = "agent"
+"""The cluster of the proxy's own agent, which its bootstrap has (`retic.node.bootstrap.AGENT`)."""
 APPLICATION = str(Name(Kind.APPLICATION))
 APPLICATION_TLS = str(Name(Kind.APPLICATION_TLS))
 PASSTHROUGH = str(Name(Kind.PASSTHROUGH))

@@ -9,7 +9,7 @@ from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import wrappers_pb2
 
 from retic.envoy import cors, faults, limits, matches, mirrors, names, retrying, sessions, shares
-from retic.mesh import route
+from retic.mesh import limit, route
 
 Entry = route_components_pb2.Route
 _CODES = {
@@ -48,15 +48,18 @@ def _entries(rule: route.Rule, client: str, port: int) -> list[Entry]:
 
 
 def _entry(rule: route.Rule) -> Entry:
-    # The name leads from Envoy's logs back to the object, its rule and its line.
-    origin = rule.origin
-    name = f"{origin.kind}/{origin.namespace}/{origin.name}/{rule.number}"
-    entry = Entry(name=name, match=matches.of(rule.match))
+    entry = Entry(name=named(rule), match=matches.of(rule.match))
     if rule.cors is not None:
         entry.typed_per_filter_config[cors.NAME].CopyFrom(cors.of(rule.cors))
     if rule.fault is not None:
         entry.typed_per_filter_config[faults.NAME].CopyFrom(faults.of(rule.fault))
     return entry
+
+
+def named(rule: route.Rule | limit.Followed) -> str:
+    """The name of a rule's entries: it leads from Envoy's logs back to the object, its rule and its line."""
+    origin = rule.origin
+    return f"{origin.kind}/{origin.namespace}/{origin.name}/{rule.number}"
 
 
 def _refusal(rule: route.Rule) -> Entry:

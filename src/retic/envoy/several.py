@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from envoy.config.core.v3 import extension_pb2
 from envoy.extensions.common.matching.v3 import extension_matcher_pb2
+from envoy.extensions.filters.common.matcher.action.v3 import skip_action_pb2
 from envoy.extensions.filters.http.composite.v3 import composite_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2
@@ -53,6 +54,17 @@ def by_beginning(name: str, value: Message, chains: Mapping[str, Filter], otherw
     for text, each in chains.items():
         tree.prefix_match_map.map[text].CopyFrom(_run([each]))
     return _composite(name, matcher_pb2.Matcher(matcher_tree=tree, on_no_match=_run([otherwise])))
+
+
+def always(filters: Sequence[Filter]) -> matcher_pb2.Matcher:
+    """What a route configuration says instead of a filter's own choice: these filters."""
+    return matcher_pb2.Matcher(on_no_match=_run(filters))
+
+
+def nothing(name: str) -> Filter:
+    """A filter that runs none, until a route configuration says which (`always`)."""
+    skip = matcher_pb2.Matcher.OnMatch(action=packing.typed_xds("skip", skip_action_pb2.SkipFilter()))
+    return _composite(name, matcher_pb2.Matcher(on_no_match=skip))
 
 
 def _run(filters: Sequence[Filter]) -> matcher_pb2.Matcher.OnMatch:

@@ -1,8 +1,8 @@
 """Every finding's code, severity and title, in one table that the reference page is generated from.
 
 Ranges: RT00xx manifest form; RT01xx Kubernetes objects; RT02xx routes; RT03xx gateways; RT04xx security;
-RT05xx what local mode cannot do, from RT0521 sessions and balancing, and from RT0541 VirtualServices; RT06xx the
-control plane and its proxies; RT07xx traffic policies.
+RT05xx what local mode cannot do, from RT0521 sessions and balancing, from RT0541 VirtualServices, from RT0571 rate
+limits; RT06xx the control plane and its proxies; RT07xx traffic policies.
 """
 
 import msgspec
@@ -143,6 +143,12 @@ _add("RT0555", _W, "a route of a VirtualService that no request comes to")
 _add("RT0556", _W, "a VirtualService without hosts that nobody delegates to")
 _add("RT0557", _W, "labels of callers in a VirtualService that are matched at a Gateway")
 _add("RT0558", _I, "a VirtualService that decides for every caller of another namespace's Service")
+# Rate limits (retic.mesh; the store: retic.wiring)
+_add("RT0571", _W, "a RateLimit for something that does not exist")
+_add("RT0572", _W, "a limit by identity where callers have none")
+_add("RT0573", _W, "a limit that refuses nothing")
+_add("RT0574", _W, "a field of a limit that does nothing")
+_add("RT0575", _E, "a global limit that cannot be counted")
 # Control plane and proxies
 _add("RT0601", _E, "a proxy refused a resource")
 _add("RT0602", _W, "a status that another controller writes too")

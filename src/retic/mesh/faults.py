@@ -6,6 +6,7 @@ from retic import findings, graph
 from retic.mesh import (
     faults_authorizers,
     faults_destination,
+    faults_limits,
     faults_peer,
     faults_tcp,
     fields,
@@ -30,6 +31,7 @@ _OF_KIND: dict[str, Callable[[graph.Db, findings.Ref], Faults]] = {
     "PeerAuthentication": faults_peer.of,
     "DestinationRule": faults_destination.of,
     "AuthorizationProvider": lambda db, ref: db.ask(faults_authorizers.of, ref.name),
+    "RateLimit": lambda db, ref: db.ask(faults_limits.of, tables.Key(ref.namespace, ref.name)),
     "VirtualService": lambda db, ref: db.ask(virtual_faults.of, tables.Key(ref.namespace, ref.name)),
 }
 

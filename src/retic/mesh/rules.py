@@ -57,7 +57,7 @@ def _http(
     base = msgspec.structs.replace(base, timeout=request, retries=retries)
     answer = []
     for i, m in enumerate(rule.matches):
-        match = _http_match(notes, m, f"spec.rules[{number}].matches[{i}]")
+        match = http_match(notes, m, f"spec.rules[{number}].matches[{i}]")
         if match is None:
             continue
         answer.append(_fitted(notes, base, match, f"spec.rules[{number}]"))
@@ -107,7 +107,8 @@ _PATHS = {
 }
 
 
-def _http_match(notes: translation.Notes, m: routes.HTTPRouteMatch, path: str) -> route.Match | None:
+def http_match(notes: translation.Notes, m: routes.HTTPRouteMatch, path: str) -> route.Match | None:
+    """What a match of an HTTPRoute means; None, and a fault, for one that cannot be used."""
     where = m.path or routes.HTTPPathMatch()
     kind = _PATHS[where.type or "PathPrefix"]
     value = where.value or "/"

@@ -28,6 +28,7 @@ from retic.node import (
     pods,
     proxies,
     proxy,
+    questions,
     redirect,
     refusals,
     relay,
@@ -78,6 +79,7 @@ class Agent:
             folder / "pods.json", settings.trust_domain, self._keys, cast("pods.Redirect", rules),
             settings.redirection, arrived=self._arrived, changed=self._changed, there=self._there,
         )  # fmt: skip
+        self._questions = questions.Questions(self._connect)
         self._charge: charge.Charge | None = None
         if settings.enrolment is config.Enrolment.CLUSTER:
             counted = refusals.Refusals(self._admin_sockets, self._time)
@@ -120,6 +122,7 @@ class Agent:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.proxies.close(leave_envoy=leave_envoy.is_set())
             self._slots.close()
+            await self._questions.close()
             await self._keys.close()
             await self._own.close()
             self._cache.close()
@@ -157,7 +160,7 @@ class Agent:
         most = envoy.connections() if self._settings.role is config.Role.NODE else 0
         serving = relay.Relay(
             self._cache, self._secrets, above, connections=most, at=slot.ports, loaded=loaded,
-            taken=self._roots.look, keeps=keeps,
+            taken=self._roots.look, keeps=keeps, also=[self._questions.handlers()],
         )
         return proxy.Proxy(slot, envoy.Envoy(self._settings, slot, self._time), serving, above, failed)
 
@@ -228,6 +231,7 @@ class Agent:
         return [one.slot.socket("admin") for one in self.proxies.all()]
 
     def _bundle_changed(self) -> None:
+        self._questions.renew()
         for name in secrets.ROOTS:
             self._secret_changed(name)
         for store in (self._own, self._keys):
@@ -254,6 +258,7 @@ class Agent:
         return issuer
 
     def _own_changed(self, identity: spiffe.Id) -> None:
+        self._questions.renew()
         self._key_changed(identity)
         for one in self.proxies.all():
             one.upstream.restart()

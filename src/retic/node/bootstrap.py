@@ -7,7 +7,7 @@ from typing import Any
 from retic.node import config, shares
 
 _TYPE = "type.googleapis.com/envoy."
-AGENT = "agent"  # the one static cluster: the agent's discovery socket
+AGENT = "agent"  # the one static cluster: the agent's socket, for discovery and for questions about limits
 _ADS = {"ads": {}, "resource_api_version": "V3"}
 
 MOST_INSTRUCTIONS = 16384
@@ -35,13 +35,11 @@ KEPT_SUFFIXES = (
     "rbac.allowed", "rbac.denied", "deny.denied", "allow.denied", "shadow_denied", "shadow_allowed",
     "original_dst_host_invalid",
 )  # fmt: skip
-# by what it has in it (policies that only count):
-KEPT_PARTS = ("rbac.audit.policy.",)
 # and by its beginning:
 KEPT_PREFIXES = ("server.", "listener_manager.", "cluster_manager.", "control_plane.", "overload.", "retic.")
 
-# and by what is in it: single rules of policies, counted where policies only count.
-KEPT_PARTS = (".policy.",)
+# and by what is in it: single rules of policies, counted where policies only count; answers about global limits.
+KEPT_PARTS = (".policy.", ".ratelimit.")
 
 
 def make(
@@ -127,7 +125,6 @@ def _agent(socket: str) -> dict[str, Any]:
 
 def _stats() -> dict[str, Any]:
     patterns = [{"suffix": suffix} for suffix in KEPT_SUFFIXES]
-    patterns += [{"contains": part} for part in KEPT_PARTS]
     patterns += [{"prefix": prefix} for prefix in KEPT_PREFIXES]
     patterns += [{"contains": part} for part in KEPT_PARTS]
     return {"stats_matcher": {"inclusion_list": {"patterns": patterns}}}

@@ -11,6 +11,7 @@ from retic.objects import (
     discovery,
     forms,
     gateway,
+    limits,
     meta,
     pods,
     routes,
@@ -77,6 +78,7 @@ KINDS: dict[str, Kind] = {
         Kind(destination.DestinationRule, _NETWORKING),
         Kind(virtual_services.VirtualService, _NETWORKING),
         Kind(authorizers.AuthorizationProvider, ("retic.dev/v1alpha1",), namespaced=False),
+        Kind(limits.RateLimit, ("retic.dev/v1alpha1",)),
     )
 }
 

@@ -146,16 +146,19 @@ class QueryParamMatch(meta.Part, frozen=True):
     type: Annotated[str | None, forms.one_of("Exact", "RegularExpression")] = None
 
 
+Method = Annotated[
+    str | None,
+    forms.one_of("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"),
+]
+
+
 class HTTPRouteMatch(meta.Part, frozen=True):
     """All conditions of one match hold together."""
 
     path: HTTPPathMatch | None = None
     headers: tuple[HeaderMatch, ...] = ()
     query_params: tuple[QueryParamMatch, ...] = ()
-    method: Annotated[
-        str | None,
-        forms.one_of("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"),
-    ] = None
+    method: Method = None
 
 
 class HTTPBackendRef(meta.Part, frozen=True):

@@ -14,6 +14,7 @@ from retic.objects import (
     destination,
     discovery,
     gateway,
+    limits,
     pods,
     routes,
     virtual_services,
@@ -23,6 +24,7 @@ from retic.sources import (
     checks_authorizers,
     checks_core,
     checks_destination,
+    checks_limits,
     checks_pods,
     checks_routes,
     checks_virtual,
@@ -53,4 +55,5 @@ _BY_KIND: dict[type[objects.Object], tuple[Callable[[Any], Iterator[validate.Fau
     destination.DestinationRule: (checks_destination.rule,),
     virtual_services.VirtualService: (checks_virtual.virtual_service,),
     authorizers.AuthorizationProvider: (checks_authorizers.provider,),
+    limits.RateLimit: (checks_limits.rate_limit,),
 }

@@ -37,7 +37,7 @@ def http(value: routes.HTTPRoute) -> Faults:
     for i, rule in enumerate(value.spec.rules):
         path = f"spec.rules[{i}]"
         for j, match in enumerate(rule.matches):
-            yield from _path_match(match.path, f"{path}.matches[{j}].path")
+            yield from path_match(match.path, f"{path}.matches[{j}].path")
         yield from _filters(rule.filters, f"{path}.filters")
         prefix_only = bool(rule.matches) and all(
             match.path is None or match.path.type in {None, "PathPrefix"} for match in rule.matches
@@ -78,7 +78,7 @@ def _session(session: routes.SessionPersistence | None, path: str) -> Faults:
     yield fault(f"{path}.absoluteTimeout", message, "write absoluteTimeout: 1h", "RT0007")
 
 
-def _path_match(match: routes.HTTPPathMatch | None, path: str) -> Faults:
+def path_match(match: routes.HTTPPathMatch | None, path: str) -> Faults:
     if match is None or match.value is None or match.type == "RegularExpression":
         return
     if not match.value.startswith("/"):

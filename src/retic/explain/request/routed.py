@@ -3,9 +3,10 @@
 import msgspec
 
 from retic import findings
-from retic.explain.request import changing, crossing, lasting, matching, message
+from retic.explain.request import changing, crossing, lasting, limits, matching, message
 from retic.explain.request.answer import Place, Step
 from retic.explain.request.world import World
+from retic.mesh import limits as limiting
 from retic.mesh import route, rules, services, tables, virtual_faults
 
 
@@ -65,6 +66,9 @@ def _whole(rule: route.Rule) -> str:
 def _taken(world: World, rule: route.Rule, request: message.Message, where: Listening) -> Routed:
     text = f"rule {rule.number + 1} of {rule.origin} matches: {matching.words(rule.match)}"
     steps = [world.step("route", text, rule.origin, _path(world, rule))]
+    if rule.origin.kind == "HTTPRoute":
+        key = limiting.RuleKey(tables.Key(rule.origin.namespace, rule.origin.name), rule.number)
+        steps += limits.told(world, world.db.ask(limiting.of_rule, key), request)
     place = world.place(rule.origin, _whole(rule))
     found = _sent(world, rule, request, where)
     # Envoy asks a policy only of what it would send on.

@@ -67,4 +67,5 @@ def mesh(own_namespace: str = "retic-system") -> tuple[Read, ...]:
         Read("DestinationRule", "destinationrules", is_checked=True),
         Read("VirtualService", "virtualservices", is_checked=True),
         Read("AuthorizationProvider", "authorizationproviders", is_checked=True),
+        Read("RateLimit", "ratelimits", is_checked=True),
     )
