@@ -40,6 +40,8 @@ def manifests(number, addresses):
         found.append(_grant(number))
     for i in range(rng.choice((0, 1, 2, 3, 4, 5))):
         found.append(policies.policy(rng, f"p{number}-{i}", _blocks(addresses)))
+    if number % 2:
+        found.append(policies.misspelt(rng, number // 2, _blocks(addresses)))
     return found
 
 

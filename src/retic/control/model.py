@@ -211,6 +211,7 @@ class Policy(msgspec.Struct, frozen=True):
 
     `matched`: what an AUDIT or CUSTOM policy matched, or a DENY policy on trial; `would_allow` and `would_deny`: what
     an ALLOW policy on trial would have let pass or refused. `file` and `line` are "" and 0 where it is in no file.
+    `unread`: the fields that cannot be read; where these are more than parts of rules, `closed`: it denies everything.
     """
 
     namespace: str
@@ -225,6 +226,8 @@ class Policy(msgspec.Struct, frozen=True):
     would_deny: int | None = None
     file: str = ""
     line: int = 0
+    closed: bool = False
+    unread: tuple[str, ...] = ()
 
 
 class Root(msgspec.Struct, frozen=True):
