@@ -32,6 +32,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     `listen` serves discovery and signing to clients with a certificate, `enrol` enrolment to those without
     one yet. `lifetime` of workload certificates is in seconds. `enrolment` and `mode`: see `mesh.network.Settings`.
     `authority` None: one of the mesh's own is made. `accepted` is what the mesh begins with.
+    `metrics` is where Prometheus reads, "": nowhere.
     """
 
     folder: pathlib.Path
@@ -47,6 +48,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     authority: Authority | None = None
     accepted: Accepted = Accepted()
     counting: Counting = Counting()
+    metrics: str = ""
 
 
 def load(file: pathlib.Path) -> Config:

@@ -16,12 +16,16 @@ from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_p
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import clusters, filters, limits, managers, names, packing, riders, shares
+from retic.envoy import clusters, filters, limits, logs, managers, names, packing, riders, shares
 from retic.mesh import service
 
 _CLUSTER_HEADER = "x-retic-mirror"
 # What a request needs to leave as the caller's, and what the proxy remembers of the caller's connection.
-_RIDERS = {riders.Rider.IDENTITY: "x-retic-mirror-identity", riders.Rider.NAMESPACE: "x-retic-mirror-namespace"}
+_RIDERS = {
+    riders.Rider.IDENTITY: "x-retic-mirror-identity",
+    riders.Rider.NAMESPACE: "x-retic-mirror-namespace",
+    riders.Rider.WORKLOAD: "x-retic-mirror-workload",
+}
 # Envoy adds an address of its own to x-forwarded-for, as if it were a proxy in between.
 _FOR, _FOR_HEADER = "x-forwarded-for", "x-retic-mirror-for"
 _OURS = (_CLUSTER_HEADER, _FOR_HEADER, *_RIDERS.values())
@@ -82,6 +86,8 @@ def listener(*, pods: bool) -> listener_pb2.Listener:
             virtual_hosts=[host],
             validate_clusters=wrappers_pb2.BoolValue(value=False),
             request_headers_to_remove=_OURS,
+            # It is counted as a call of that Service, not of the one that it was meant for first.
+            request_headers_to_add=[logs.to_next()],
         )
     )
     answer = listener_pb2.Listener(name=names.MIRRORS, stat_prefix="mirrors")

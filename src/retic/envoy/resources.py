@@ -27,6 +27,7 @@ from retic.envoy import (
     external,
     filters,
     listeners,
+    logs,
     mirrors,
     names,
     rate_limits,
@@ -354,6 +355,7 @@ def _cluster(db: graph.Db, name: names.Name, where: services.PortKey, key: Key) 
     made = clusters.mesh_service(str(name), target, protocol, identities, behind.strangers, policy)
     if wish.sticky and policy.balancer is None:
         affinity.by_address(made)
+    made.metadata.MergeFrom(logs.service(where.namespace, where.name))
     return made
 
 

@@ -11,7 +11,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import failures, limits, managers, matches, names, retrying, rules
+from retic.envoy import failures, limits, logs, managers, matches, names, retrying, rules
 from retic.mesh import network, route
 
 _BODY_BYTES = 4096  # RouteConfiguration, max_direct_response_body_size_bytes
@@ -35,6 +35,7 @@ def outbound(
         virtual_hosts=hosts,
         max_direct_response_body_size_bytes=_longest(tables),
         request_headers_to_remove=managers.INTERNAL_HEADERS,
+        request_headers_to_add=[logs.to_next()],
         response_headers_to_remove=[failures.HEADER],
     )
 
@@ -62,6 +63,8 @@ def gateway(
         virtual_hosts=virtual,
         max_direct_response_body_size_bytes=_longest(tables),
         ignore_port_in_host_matching=True,
+        request_headers_to_remove=[logs.MARK],
+        request_headers_to_add=[logs.to_next()],
         response_headers_to_remove=[failures.HEADER],
     )
 
