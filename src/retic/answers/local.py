@@ -12,13 +12,14 @@ import msgspec
 
 from retic import ads, graph
 from retic import findings as report
-from retic.answers import questions
+from retic.answers import agents, questions, responses
 from retic.control import admin, model, service
 from retic.control import config as settings
 from retic.envoy import counters
 from retic.explain import places
 from retic.explain import why as explain
 from retic.explain.request import answer as explained
+from retic.explain.response import told
 from retic.findings import catalogue
 from retic.mesh import gateways, tables
 from retic.objects import pods
@@ -196,6 +197,20 @@ class Answers:
     async def request(self, asked: explained.Asked) -> explained.Answer:
         """What becomes of a request."""
         return self._questions.request(asked)
+
+    async def response(self, wanted: str) -> told.Told:
+        """What became of the request whose answer had this id, by what the agents have kept."""
+        try:
+            return await self._responses().find(wanted)
+        except responses.Unknown as error:
+            raise service.Refused(str(error)) from error
+
+    async def failed(self, asked: model.AskFailed) -> told.Listed:
+        """The newest that failed."""
+        return await self._responses().failed(asked)
+
+    def _responses(self) -> responses.Responses:
+        return agents.responses_of(self._config.folder, self._questions.world)
 
     async def root(self) -> model.Root:
         """How far a rotation of the root is."""

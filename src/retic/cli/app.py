@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from retic.cli import ca, explain_words, traffic_words
+from retic.cli import ca, response_words, traffic_words
 
 DEFAULT = "retic"
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(ca.app)
-app.add_typer(explain_words.app)
+app.add_typer(response_words.explain)
 app.add_typer(traffic_words.app)
 _state = {"debug": bool(os.environ.get("RETIC_DEBUG"))}
 

@@ -38,6 +38,20 @@ class AskExplain(_Request, frozen=True, tag="explain"):
     asked: answer.Asked
 
 
+class AskResponse(_Request, frozen=True, tag="response"):
+    """What became of the request whose answer had this id."""
+
+    id: str
+
+
+class AskFailed(_Request, frozen=True, tag="failed"):
+    """The newest requests that failed, so many; of a caller such as deploy/web and a namespace, "" for all."""
+
+    last: int
+    source: str = ""
+    namespace: str = ""
+
+
 class AskConverged(_Request, frozen=True, tag="converged"):
     """Wait, up to so many seconds, until every proxy has acknowledged its configuration."""
 
@@ -90,8 +104,8 @@ class AskAccepted(_Request, frozen=True, tag="accepted"):
 
 
 Request = (
-    AskPolicies | AskPs | AskVersion | AskFindings | AskFollow | AskWhy | AskExplain | AskConverged | AskProxy
-    | AskRoot | AskRotate | AskAccepted | AskNumbers
+    AskPolicies | AskPs | AskVersion | AskFindings | AskFollow | AskWhy | AskExplain | AskResponse | AskFailed
+    | AskConverged | AskProxy | AskRoot | AskRotate | AskAccepted | AskNumbers
 )
 
 

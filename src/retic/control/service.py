@@ -8,6 +8,7 @@ from retic import findings as report
 from retic.control import admin, model
 from retic.explain import why
 from retic.explain.request import answer as explained
+from retic.explain.response import told
 
 
 class Refused(Exception):  # noqa: N818
@@ -43,6 +44,14 @@ class Queries(Protocol):
 
     async def request(self, asked: explained.Asked) -> explained.Answer:
         """Raises explain.request.answer.Unclear for a question that names nothing."""
+        ...
+
+    async def response(self, wanted: str) -> told.Told:
+        """Raises Refused when no agent has it."""
+        ...
+
+    async def failed(self, asked: model.AskFailed) -> told.Listed:
+        """Raises explain.request.answer.Unclear for a caller who is not there."""
         ...
 
     async def root(self) -> model.Root:
@@ -91,17 +100,26 @@ class Service:
                     return await self._queries.why(resource)
                 except why.Unknown as error:
                     raise Refused(str(error)) from error
-            case model.AskExplain(asked=asked):
-                try:
-                    return await self._queries.request(asked)
-                except explained.Unclear as error:
-                    raise Refused(str(error)) from error
+            case model.AskExplain() | model.AskResponse() | model.AskFailed():
+                return await self._explain(request)
             case model.AskProxy(proxy=proxy, section=section):
                 return await self._proxy(proxy, section)
             case model.AskFollow():
                 raise Refused("a stream is no single answer")
             case model.AskRoot() | model.AskRotate() | model.AskAccepted():
                 return await self._trust(request)
+
+    async def _explain(self, request: model.AskExplain | model.AskResponse | model.AskFailed) -> Any:
+        try:
+            match request:
+                case model.AskExplain(asked=asked):
+                    return await self._queries.request(asked)
+                case model.AskResponse(id=wanted):
+                    return await self._queries.response(wanted)
+                case model.AskFailed():
+                    return await self._queries.failed(request)
+        except explained.Unclear as error:
+            raise Refused(str(error)) from error
 
     async def _counted(self, request: model.AskPolicies | model.AskNumbers) -> Any:
         if isinstance(request, model.AskPolicies):

@@ -77,12 +77,14 @@ def http(side: Side, who: Who) -> list[Log]:
     sizes = {Stat.REQUEST_BYTES: "%BYTES_RECEIVED%", Stat.RESPONSE_BYTES: "%BYTES_SENT%"}
     histograms = [_histogram(Stat.DURATION, link, _DURATION, "Microseconds")]
     histograms += [_histogram(stat, link, value, "Bytes") for stat, value in sizes.items()]
-    own = als_pb2.HttpGrpcAccessLogConfig(common_config=_reported(f"http/{side}"))
+    own = als_pb2.HttpGrpcAccessLogConfig(
+        common_config=_reported(f"http/{side}"), additional_response_headers_to_log=[words.ID_HEADER]
+    )
     return [
         _stats([_counter(Stat.REQUESTS, ended)], histograms),
         Log(
             name="envoy.access_loggers.http_grpc",
-            filter=_any(_flagged(), _all(_at_least(400), _unsent()), _switched(who)),
+            filter=_any(_flagged(), _all(_failed(), _any(_unsent(), _hostless())), _switched(who)),
             typed_config=packing.pack(own),
         ),
     ]
@@ -177,7 +179,10 @@ def _named(stat: Stat, labels: Sequence[str]) -> Json:
 
 def _reported(name: str, more: Mapping[str, str] = _NOTHING) -> als_pb2.CommonGrpcAccessLogConfig:
     """Equal for all pods: Envoy keeps a stream to the agent for each configuration that differs."""
-    tags = {words.Tag.SERVICE: _SERVICE, words.Tag.SERVER: "%UPSTREAM_PEER_URI_SAN%", **more}
+    own: dict[str, str] = {
+        words.Tag.ID: "%UNIQUE_ID%", words.Tag.SERVICE: _SERVICE, words.Tag.SERVER: "%UPSTREAM_PEER_URI_SAN%",
+    }  # fmt: skip
+    tags = {**own, **more}
     agent = grpc_service_pb2.GrpcService()
     agent.envoy_grpc.cluster_name = AGENT
     return als_pb2.CommonGrpcAccessLogConfig(
@@ -200,10 +205,25 @@ def _flagged() -> Filter:
     return Filter(response_flag_filter=accesslog_pb2.ResponseFlagFilter())
 
 
+def _failed() -> Filter:
+    """By the status; a gRPC client gets its own, with 200."""
+    fine = accesslog_pb2.GrpcStatusFilter(statuses=[accesslog_pb2.GrpcStatusFilter.OK], exclude=True)
+    return _any(_at_least(400), Filter(grpc_status_filter=fine))
+
+
 def _at_least(status: int) -> Filter:
     comparison = accesslog_pb2.ComparisonFilter(op=accesslog_pb2.ComparisonFilter.GE)
     comparison.value.CopyFrom(base_pb2.RuntimeUInt32(default_value=status, runtime_key="retic.none"))
     return Filter(status_code_filter=accesslog_pb2.StatusCodeFilter(comparison=comparison))
+
+
+def _hostless() -> Filter:
+    """What has no Host is answered before any header is set, and never sent."""
+    made = Filter()
+    made.header_filter.header.name = ":authority"
+    made.header_filter.header.present_match = True
+    made.header_filter.header.invert_match = True
+    return made
 
 
 def _unsent() -> Filter:

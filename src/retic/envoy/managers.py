@@ -11,7 +11,7 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import heade
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import failures, filters, limits, logs, names, packing, retrying, tls
+from retic.envoy import failures, filters, limits, logs, names, packing, replies, retrying, tls
 from retic.telemetry import words
 
 Manager = hcm_pb2.HttpConnectionManager
@@ -41,7 +41,7 @@ _LOCAL_WITHOUT_PORT = "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"
 
 def outbound(namespace: str, who: logs.Who) -> Manager:
     """Requests that leave a pod: routed by the address they were sent to, not by Host."""
-    manager = _manager("outbound")
+    manager = _manager("outbound", replies.outbound())
     manager.access_log.extend(logs.http(logs.Side.OUTBOUND, who))
     manager.delayed_close_timeout.CopyFrom(limits.seconds(limits.CLOSE_SECONDS))
     manager.http_filters.extend(filters.outbound())
@@ -66,10 +66,10 @@ def inbound(who: logs.Who) -> Manager:
     # What the caller's proxy says is remembered first: what is refused is counted too.
     chain = [logs.caller(), *filters.inbound(who.pod_uid)]
     manager = _to_application("inbound", chain, names.APPLICATION, _OURS)
+    manager.local_reply_config.CopyFrom(replies.inbound())
     manager.access_log.extend(logs.http(logs.Side.INBOUND, who))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
     manager.set_current_client_cert_details.uri = True
-    manager.local_reply_config.mappers.extend(failures.mappers())
     manager.route_config.response_headers_to_remove.append(failures.HEADER)
     return manager
 
@@ -88,7 +88,7 @@ def plaintext(who: logs.Who, application: str) -> Manager:
 def _to_application(
     prefix: str, chain: list[hcm_pb2.HttpFilter], application: str, unsaid: tuple[str, ...]
 ) -> Manager:
-    manager = _manager(prefix)
+    manager = _manager(prefix, replies.plaintext())
     manager.delayed_close_timeout.CopyFrom(limits.seconds(limits.CLOSE_SECONDS))
     manager.http_filters.extend(chain)
     route = route_components_pb2.Route(match=route_components_pb2.RouteMatch(prefix="/"))
@@ -98,8 +98,12 @@ def _to_application(
     connect.route.CopyFrom(route.route)
     host = route_components_pb2.VirtualHost(name="application", domains=["*"], routes=[route, connect])
     removed = (logs.MARK, words.PEER_HEADER)
+    # What only proxies say is no application's to say.
+    unsaid_back = (words.CODE_HEADER, words.ID_HEADER)
     manager.route_config.CopyFrom(
-        route_pb2.RouteConfiguration(name=prefix, virtual_hosts=[host], request_headers_to_remove=removed)
+        route_pb2.RouteConfiguration(
+            name=prefix, virtual_hosts=[host], request_headers_to_remove=removed, response_headers_to_remove=unsaid_back
+        )
     )
     manager.early_header_mutation_extensions.append(_early(unsaid + _LOOKALIKES, _MARKED))
     manager.common_http_protocol_options.idle_timeout.CopyFrom(limits.seconds(limits.IDLE_PEER_SECONDS))
@@ -109,7 +113,7 @@ def _to_application(
 def gateway(routes: str, slots: Iterable[str], who: logs.Who) -> Manager:
     """Requests that enter from outside: the sender's address is the connection's. `slots` names those of
     what decides about them."""
-    manager = _manager("gateway")
+    manager = _manager("gateway", replies.gateway())
     manager.access_log.extend(logs.http(logs.Side.GATEWAY, who))
     manager.http_filters.extend(filters.gateway(slots))
     manager.rds.route_config_name = routes
@@ -126,7 +130,7 @@ def gateway(routes: str, slots: Iterable[str], who: logs.Who) -> Manager:
 
 def mirrored(chain: Iterable[hcm_pb2.HttpFilter]) -> Manager:
     """Requests that this proxy mirrors and sends to itself: what their headers say, it has said."""
-    manager = _manager("mirrored")
+    manager = _manager("mirrored", replies.Config())  # nobody waits for what comes back
     manager.http_filters.extend(chain)
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
     return manager
@@ -139,7 +143,7 @@ def as_filter(manager: Manager) -> listener_components_pb2.Filter:
     )
 
 
-def _manager(prefix: str) -> Manager:
+def _manager(prefix: str, answers: replies.Config) -> Manager:
     manager = hcm_pb2.HttpConnectionManager(
         codec_type=hcm_pb2.HttpConnectionManager.AUTO,
         stat_prefix=prefix,
@@ -155,7 +159,7 @@ def _manager(prefix: str) -> Manager:
         ),
         http2_protocol_options=protocol_pb2.Http2ProtocolOptions(allow_connect=True),
     )
-    manager.local_reply_config.SetInParent()
+    manager.local_reply_config.CopyFrom(answers)
     return manager
 
 

@@ -11,7 +11,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import failures, limits, logs, managers, matches, names, retrying, rules
+from retic.envoy import failures, limits, logs, managers, matches, names, replies, retrying, rules
 from retic.mesh import network, route
 
 _BODY_BYTES = 4096  # RouteConfiguration, max_direct_response_body_size_bytes
@@ -53,6 +53,7 @@ def gateway(
         misdirected = route_components_pb2.Route(name="misdirected")
         misdirected.match.prefix = "/"
         misdirected.direct_response.status = _MISDIRECTED
+        replies.refusal(misdirected)
         # No host can have this name: it has a space.
         virtual.append(
             route_components_pb2.VirtualHost(name="other listeners", domains=others, routes=[misdirected])

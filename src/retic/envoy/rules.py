@@ -8,7 +8,7 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import cors, faults, limits, matches, mirrors, names, retrying, sessions, shares
+from retic.envoy import cors, faults, limits, matches, mirrors, names, replies, retrying, sessions, shares
 from retic.mesh import limit, route
 
 Entry = route_components_pb2.Route
@@ -65,6 +65,7 @@ def named(rule: route.Rule | limit.Followed) -> str:
 def _refusal(rule: route.Rule) -> Entry:
     entry = _entry(rule)
     entry.direct_response.status = rule.unable
+    replies.refusal(entry)
     return entry
 
 

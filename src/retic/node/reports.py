@@ -1,7 +1,8 @@
 """The agent's socket for what its Envoys report: one JSON object a line asks, lines of JSON answer.
 
 `{"find": ID}` and `{"failed": N}` answer `{"entries": [...]}`: what is kept of that stream, and the newest that failed
-or were refused. `{"follow": {"pods": [UID...]}}` answers `{"following": true}` and then `{"entry": ...}` for each
+or were refused; the first also says how many are kept, and when the oldest of them was (`kept`, `oldest`).
+`{"follow": {"pods": [UID...]}}` answers `{"following": true}` and then `{"entry": ...}` for each
 request as it ends, of these pods, or of all with `null`; `{"dropped": N}` when some came too fast. It goes on until the
 asker leaves, and only so long are these requests reported at all. What fails answers `{"error": TEXT}`. The socket's
 mode (0600, in a folder of 0700) is its whole access control.
@@ -67,7 +68,8 @@ class Reports:
 
     def _answer(self, asked: Request) -> dict[str, object]:
         if asked.find is not None:
-            return {"entries": self._taken.find(asked.find)}
+            found = self._taken.find(asked.find)
+            return {"entries": found, "kept": self._taken.kept, "oldest": self._taken.oldest}
         if asked.failed is not None:
             most = max(0, min(asked.failed, MOST_ENTRIES))
             return {"entries": [entry for _, entry in zip(range(most), self._taken.failed(), strict=False)]}

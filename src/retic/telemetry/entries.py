@@ -20,10 +20,11 @@ _VERSIONS = {1: "HTTP/1.0", 2: "HTTP/1.1", 3: "HTTP/2", 4: "HTTP/3"}  # HTTPAcce
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """`side` is outbound, gateway (the caller's proxy), inbound or plaintext (the called pod's).
 
-    `id` is Envoy's id of the stream; `pod` the uid of the pod whose proxy reports, `workload` and `peer` are
-    namespace/name ("" when not known), `caller` and `server` SPIFFE IDs. `flags` are Envoy's response flags, `details`
-    its response code details, or why the connection ended. `time` is in seconds since 1970, `ms` in milliseconds.
-    `authority` to `response_headers` are of requests only.
+    `id` is Envoy's id of the stream, which a client may have chosen; `answer` the one that a proxy's own answer has,
+    or of the entry itself where there is none, which nobody chooses. `pod` is the uid of the pod whose proxy reports,
+    `workload` and `peer` are namespace/name ("" when not known), `caller` and `server` SPIFFE IDs. `flags` are Envoy's
+    response flags, `details` its response code details, or why the connection ended. `time` is in seconds since 1970,
+    `ms` in milliseconds. `authority` to `response_headers` are of requests only.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     protocol: str
     time: float
     ms: float
+    answer: str = ""
     pod: str = ""
     workload: str = ""
     peer: str = ""
@@ -65,7 +67,13 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def failed(self) -> bool:
         """Whether the proxy itself answered, or something went wrong on the way. An application's own 500 did not."""
-        return bool(self.flags) or (self.code >= 400 and self.details != VIA_UPSTREAM) or _refused(self.details)
+        own = self.code >= 400 or words.ID_HEADER in self.response_headers  # gRPC clients get 200
+        return bool(self.flags) or (own and self.details != VIA_UPSTREAM) or _refused(self.details)
+
+    @property
+    def refused(self) -> bool:
+        """Whether a policy refused it."""
+        return _refused(self.details) or self.upstream == words.NOWHERE
 
     @property
     def source(self) -> bool:
@@ -88,7 +96,8 @@ def failed(message: Message) -> bool:
     if isinstance(message, accesslog_pb2.TCPAccessLogEntry):
         return _refused(common.connection_termination_details)
     answer = message.response
-    return answer.response_code.value >= 400 and answer.response_code_details != VIA_UPSTREAM
+    own = answer.response_code.value >= 400 or words.ID_HEADER in answer.response_headers
+    return own and answer.response_code_details != VIA_UPSTREAM
 
 
 def _refused(details: str) -> bool:
@@ -107,6 +116,7 @@ def entry(side: str, message: Message) -> Entry:
         protocol="TCP",
         time=common.start_time.seconds + common.start_time.nanos / 1e9,
         ms=_milliseconds(common.duration),
+        answer=tags.get(words.Tag.ID, ""),
         pod=_text(common, words.POD_STATE),
         workload=_text(common, words.WORKLOAD_STATE),
         peer=peer,
@@ -133,6 +143,7 @@ def _request(base: Entry, message: accesslog_pb2.HTTPAccessLogEntry) -> Entry:
     asked, answer = message.request, message.response
     return msgspec.structs.replace(
         base,
+        answer=_own_id(base, answer) or base.answer,
         protocol=_VERSIONS.get(message.protocol_version, "HTTP"),
         details=answer.response_code_details or base.details,
         received=asked.request_body_bytes,
@@ -146,6 +157,16 @@ def _request(base: Entry, message: accesslog_pb2.HTTPAccessLogEntry) -> Entry:
         request_headers=dict(asked.request_headers),
         response_headers=dict(answer.response_headers),
     )
+
+
+def _own_id(base: Entry, answer: accesslog_pb2.HTTPResponseProperties) -> str:
+    """The id of an answer that this proxy made; that of a proxy further on, or what an application outside the mesh
+    says, is not its own."""
+    details = answer.response_code_details
+    if details == VIA_UPSTREAM or "after_response_started" in details or "DC" in base.flags:
+        return ""
+    said = answer.response_headers.get(words.ID_HEADER, "")
+    return said if words.is_id(said) else ""
 
 
 def _caller(certificate: accesslog_pb2.TLSProperties.CertificateProperties) -> str:

@@ -125,11 +125,21 @@ class Intake:
         """What failed or was refused, the newest first, as long as it is kept."""
         yield from map(_entry, reversed(self._kept))
 
+    @property
+    def kept(self) -> int:
+        """How many are kept now."""
+        return len(self._kept)
+
+    @property
+    def oldest(self) -> float:
+        """When the oldest of them began, in seconds since 1970; 0 when there is none."""
+        return _entry(self._kept[0]).time if self._kept else 0.0
+
     def find(self, wanted: str) -> list[entries.Entry]:
-        """What is kept of one stream by its id, the newest first; both sides may have reported."""
+        """What is kept of one stream by an id of it, the newest first; both sides may have reported."""
         letters = wanted.encode()
         made = (_entry(kept) for kept in reversed(self._kept) if letters in kept.content)
-        return [entry for entry in made if wanted and wanted in (entry.id, entry.request_id)]
+        return [entry for entry in made if wanted and wanted in (entry.answer, entry.id, entry.request_id)]
 
     def _room(self) -> bool:
         second = int(self._now())

@@ -7,10 +7,13 @@ the whole listener written into it as text.
 """
 
 import enum
+import re
 
 PREFIX = "retic"
 """What all stats begin with."""
 TAG = "l"
+CODE_HEADER, ID_HEADER = "x-retic-code", "x-retic-id"
+"""What a proxy's own answer carries. No application's answer leaves its pod with them."""
 SEPARATOR = " "
 """What no value has: names, identities, flags and details are without spaces."""
 READ, WRITE, OTHER = "read", "write", "other"
@@ -92,6 +95,23 @@ class Tag(enum.StrEnum):
     SERVICE = "service"
     SERVER = "server"
     PROTOCOL = "protocol"
+    ID = "id"
+
+
+UNREADABLE, NO_PROBE = "unreadable ", " (no probe)"
+"""In the names of rules that Envoy notes: how that one begins which refuses what has two readings, before what it is
+(path, host, method); how a rule's ends for those that are not exempt as probes."""
+
+NOWHERE = "255.255.255.255:1"
+"""Where refused connections are passed on to: no TCP connection can be made to it, which the kernel says without
+sending anything."""
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def is_id(text: str) -> bool:
+    """Whether it could be the id of an answer (Envoy's %UNIQUE_ID%)."""
+    return _ID.fullmatch(text) is not None
 
 
 def switch(pod_uid: str) -> str:

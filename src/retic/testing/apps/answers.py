@@ -4,6 +4,7 @@
 /bytes/N       answers with N bytes                 /stream/N   answers in N pieces, 20 ms apart
 /close         closes without an answer             any other   JSON of what was seen
 /only/NAME/... as the rest of the path says, at the server of that name; at others as any other path
+/cut/N         closes within an answer of N bytes (HTTP/1 only)
 """
 
 import json
@@ -37,6 +38,8 @@ class Reply(msgspec.Struct, frozen=True):
     delay: float = 0.0
     close: bool = False
     """Close the connection without any answer."""
+    cut: bool = False
+    """Close the connection before the whole answer is sent."""
 
 
 _PIECE_MS = 20
@@ -81,6 +84,8 @@ def reply(request: Request, identity: start.Identity) -> Reply:
             return Reply(200, (body,), delay=amount / 1000)
         case "bytes":
             return Reply(200, (b"x" * amount,), "application/octet-stream")
+        case "cut":
+            return Reply(200, (b"x" * amount,), "application/octet-stream", cut=True)
         case "stream" if amount > 0:
             return Reply(200, tuple(b"%d\n" % number for number in range(amount)), "text/plain")
     return Reply(200, (body,))
