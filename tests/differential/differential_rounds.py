@@ -3,6 +3,7 @@
 import os
 import random
 
+import differential_destination as destination
 import differential_policies as policies
 import differential_requests as requests
 import differential_routes as routes
@@ -38,6 +39,8 @@ def manifests(number, addresses):
     found.append(routes.http_route(rng, f"r{number}-safe", {"name": "safe", **section}, hostnames=hosts))
     if rng.random() < 0.6:
         found.append(_grant(number))
+    for i in range(rng.choice((0, 2, 3, 4, 5))):
+        found.append(destination.destination_rule(rng, f"d{number}-{i}"))
     for i in range(rng.choice((0, 1, 2, 3, 4, 5))):
         found.append(policies.policy(rng, f"p{number}-{i}", _blocks(addresses)))
     if number % 2:

@@ -1,5 +1,6 @@
 """Makes VirtualServices: from the same few values as the other routes, so that requests often meet them."""
 
+import differential_destination as destination
 import differential_routes as routes
 
 BACKENDS = (
@@ -39,7 +40,8 @@ def _route(rng):
         if rng.random() < 0.3:
             route["rewrite"] = _rewrite(rng)
         if rng.random() < 0.1:
-            route["mirrors"] = [{"destination": {"host": "two"}, "percentage": {"value": rng.choice((50, 100))}}]
+            to = {"host": "two", **rng.choice(({}, {"subset": "v1"}))}
+            route["mirrors"] = [{"destination": to, "percentage": {"value": rng.choice((50, 100))}}]
         if rng.random() < 0.1:
             route["timeout"], route["retries"] = "5s", {"attempts": 1, "retryOn": "connect-failure"}
     if rng.random() < 0.15:
@@ -95,8 +97,8 @@ def _destinations(rng):
         to = {"destination": {"host": host}}
         if port:
             to["destination"]["port"] = {"number": port}
-        if rng.random() < 0.05:
-            to["destination"]["subset"] = "v1"
+        if rng.random() < 0.35:
+            to["destination"]["subset"] = rng.choice(destination.NAMED)
         if len(picked) > 1:
             to["weight"] = 10 if i == 0 else rng.choice((0, 1, 20))
         if rng.random() < 0.15:

@@ -71,7 +71,7 @@ def policy(name, spec, **meta):
 
 
 @pytest.fixture
-def decide(tmp_path):
+def decision(tmp_path):
     def decided(*more, source="pod/web", target="catalog:80", settings=None, **asked):
         (tmp_path / "mesh.yaml").write_text(MESH)
         (tmp_path / "more.yaml").write_text("\n".join(more))
@@ -81,9 +81,14 @@ def decide(tmp_path):
             here = world.World(wiring.offline(here.objects.values(), settings), here.objects, here.positions, False)
         asked.setdefault("namespace", "shop")
         headers = tuple(asked.pop("headers", {}).items())
-        return deciding.decide(here, answer.Asked(source, target, headers=headers, **asked)).answer
+        return deciding.decide(here, answer.Asked(source, target, headers=headers, **asked))
 
     return decided
+
+
+@pytest.fixture
+def decide(decision):
+    return lambda *more, **asked: decision(*more, **asked).answer
 
 
 def texts(found, what):
@@ -199,6 +204,30 @@ def test_what_the_proxy_answers_itself(decide, rule, status, text):
     found = decide(route(f"{SERVICE}\nrules:\n{rule}\n"))
     assert (found.allowed, found.status) == (True, status)
     assert any(text in step.text for step in found.steps)
+
+
+def test_an_answer_on_purpose_in_place_of_a_redirect_has_no_location(decision):
+    virtual = textwrap.dedent("""\
+        ---
+        apiVersion: networking.istio.io/v1
+        kind: VirtualService
+        metadata: {name: catalog, namespace: shop}
+        spec:
+          hosts: [catalog]
+          http:
+          - redirect: {uri: /new}
+            fault: {abort: {httpStatus: 503, percentage: {value: 50}}}
+    """)
+    found = {(one.status, one.location) for one in decision(virtual).outcomes}
+    assert found == {(503, ""), (301, "http://catalog/new")}
+
+
+def test_policies_see_what_the_receiving_proxy_marks_requests_with_and_applications_do_not(decision):
+    marked = "rules: [{when: [{key: 'request.headers[x-retic-destination]', values: [here]}]}]"
+    found = decision(policy("marked", f"action: DENY\n{marked}"), headers={"X-Retic-Destination": "there"})
+    assert {one.status for one in found.outcomes} == {403}
+    (seen,) = {one.seen for one in decision(headers={"x-one": "1"}).outcomes}
+    assert "x-retic-destination" not in dict(seen[2])
 
 
 def test_a_port_that_is_not_there(decide):

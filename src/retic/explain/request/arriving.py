@@ -79,7 +79,8 @@ def _at_pod(world: World, caller: Caller, pod: service.Workload, port: int, sent
     status = None if found.allowed or request is None else 403
     seen = None
     if request is not None and found.allowed:
-        seen = (request.target, request.authority, tuple(sorted(request.headers.items())))
+        headers = {name: value for name, value in request.headers.items() if name != message.MARK}
+        seen = (request.target, request.authority, tuple(sorted(headers.items())))
     return Arrival(Outcome(found.allowed, status, pod=name, policy=judged, seen=seen), tuple(steps))
 
 

@@ -129,6 +129,7 @@ def _to_service(
 def _follow(walk: _Walk, caller: callers.Caller, found: routed.Routed, written: message.Message) -> None:
     walk.steps += found.steps
     walk.route = found.route
+    walk.end(*(Outcome(True, status) for status in found.faults))
     walk.end(*(Outcome(True, status, location=found.location) for status in found.statuses))
     shares: dict[tuple[services.PortKey, str], float] = {}
     for way in found.ways:

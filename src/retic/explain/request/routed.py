@@ -20,13 +20,15 @@ class Way(msgspec.Struct, frozen=True):
 
 
 class Routed(msgspec.Struct, frozen=True):
-    """`statuses` are what the proxy may answer itself: one of them always when there are no ways."""
+    """`statuses` are what the proxy may answer itself, with `location` where it redirects; one of them, or of those
+    that it answers on purpose (`faults`), always when there are no ways."""
 
     steps: tuple[Step, ...]
     route: Place | None = None
     ways: tuple[Way, ...] = ()
     statuses: tuple[int, ...] = ()
     location: str = ""
+    faults: tuple[int, ...] = ()
 
 
 class Listening(msgspec.Struct, frozen=True):
@@ -78,10 +80,9 @@ def _taken(world: World, rule: route.Rule, request: message.Message, where: List
         return Routed(tuple(steps), place, statuses=(200, *found.statuses))
     done = _faults(world, rule)
     if done.ended:
-        return Routed((*steps, *done.steps), place, statuses=done.statuses)
-    return Routed(
-        (*steps, *done.steps, *found.steps), place, found.ways, (*done.statuses, *found.statuses), found.location
-    )
+        return Routed((*steps, *done.steps), place, faults=done.statuses)
+    every = (*steps, *done.steps, *found.steps)
+    return Routed(every, place, found.ways, found.statuses, found.location, done.statuses)
 
 
 class _Faults(msgspec.Struct, frozen=True):
