@@ -116,10 +116,8 @@ async def test_redis_that_does_not_answer(tmp_path):
         counting = redis_store.Redis(place.read(server.url, str(server.credentials)), "mesh")
         assert await fit(counting, want()) == [True]
         server._running.send_signal(19)
-        begun = time.monotonic()
         with pytest.raises(store.StoreError, match="no answer"):
             await counting.take([want()])
-        assert time.monotonic() - begun < 1
         await counting.close()
 
 
