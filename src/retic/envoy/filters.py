@@ -25,7 +25,7 @@ from retic.envoy import (
     cors,
     counted,
     counters,
-    dispatch,
+    deciding,
     external,
     faults,
     gate,
@@ -183,8 +183,7 @@ def requests(
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.AUTHORIZATION of a pod or a gateway: what requests pass. `whose` begins the counters of dry runs."""
     # Limits last: a request that is refused counts for none, and the last may wait.
-    stages = authorization.stages(policies, http=True)
-    return several.filled(slot, [*(_http_stage(stage, whose) for stage in stages), *counting])
+    return deciding.by_stages(slot, (), authorization.stages(policies, http=True), whose, tuple(counting))
 
 
 def asked_requests(
@@ -228,7 +227,7 @@ def connections(
     made = network_rbac_pb2.RBAC(stat_prefix=f"{slot}.")
     for stage in authorization.stages(policies, http=False):
         if stage.action is _OF_TCP[slot]:
-            _take(made, stage)
+            deciding.take(made, stage)
             _count_connections(made, stage, pod_uid)
     return packing.typed(names.filter_slot(slot, pod_uid), made)
 
@@ -257,35 +256,6 @@ def asked_connections(
     return packing.typed(name, made if asking is None else asking)
 
 
-def _http_stage(stage: authorization.Stage, pod_uid: str) -> extension_pb2.TypedExtensionConfig:
-    name, table, whole = stage.action.lower(), stage.table, stage.enforced
-    if table is None or whole is None:
-        return _all_of(stage, pod_uid)
-
-    def some(met: Iterable[str]) -> extension_pb2.TypedExtensionConfig:
-        made = http_rbac_pb2.RBAC(rules_stat_prefix=f"{name}.", rules=dispatch.part(whole, met))
-        return packing.typed(name, made)
-
-    ways = {text: some(met) for text, met in table.ways.items()}
-    return several.by_beginning(name, dispatch.looks_at(table.by), ways, some(table.rest))
-
-
-def _all_of(stage: authorization.Stage, pod_uid: str) -> extension_pb2.TypedExtensionConfig:
-    made = http_rbac_pb2.RBAC(rules_stat_prefix=f"{stage.action.lower()}.")
-    _take(made, stage)
-    if stage.dry is not None:
-        made.shadow_rules_stat_prefix = counters.dry(pod_uid, stage)
-    made.track_per_rule_stats = stage.dry is not None or stage.action is policy.Action.AUDIT
-    return packing.typed(stage.action.lower(), made)
-
-
-def _take(made: http_rbac_pb2.RBAC | network_rbac_pb2.RBAC, stage: authorization.Stage) -> None:
-    if stage.enforced is not None:
-        made.rules.CopyFrom(stage.enforced)
-    if stage.dry is not None:
-        made.shadow_rules.CopyFrom(stage.dry)
-
-
 class Plaintext(msgspec.Struct, frozen=True):
     """What plaintext may do at a pod: everything at ports that take it, else what a kubelet at one of `sources` (IPv4
     addresses) does for the probes and hooks in the pod's spec."""
@@ -306,9 +276,9 @@ def plaintext_requests(
     _by_mode(mode, pod_uid, what, _from(what.sources, _probes(what)))
     if _nowhere(what.taken, _taken):
         return packing.typed(name, mode)
-    stages = [_http_stage(stage, pod_uid) for stage in authorization.stages(policies, http=True, exempt=_exempt(what))]
+    stages = authorization.stages(policies, http=True, exempt=_exempt(what))
     counting = rate_limits.of_requests(limited, rate_limits.Where.UNKNOWN, pod_uid, _uncounted(what))
-    return several.filled(name, [packing.typed("mode", mode), *stages, *counting])
+    return deciding.by_stages(name, (packing.typed("mode", mode),), stages, pod_uid, tuple(counting))
 
 
 def _uncounted(what: Plaintext) -> counted.Exempt:
