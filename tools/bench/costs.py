@@ -18,7 +18,7 @@ from retic.testing import wait
 _HTTP1 = ports.Protocol.HTTP1
 _NODE = "node-1"
 _ASK = [ports.PYTHON, "-S", "-m", "tools.bench.ask", "first"]
-_SLEEPERS = cases.Ends(service="far", callers="sleeper", called="sleeper")
+SLEEPERS = cases.Ends(service="far", callers="sleeper", called="sleeper")
 
 
 class Cost(msgspec.Struct):
@@ -99,7 +99,7 @@ def _memory(retic: mesh.Mesh, costs: dict[str, Cost], given: options.Options) ->
             retic.edit(sleepers(count))
             bare = _asked(retic, count)
             costs[first.name].bytes.append((bare - one) / (count - 1))
-            retic.edit(sleepers(count, *case.made(_SLEEPERS)))
+            retic.edit(sleepers(count, *case.made(SLEEPERS)))
             _in_order(retic)
             with case.on(retic):
                 costs[case.name].bytes.append((_asked(retic, count) - bare) / count)
