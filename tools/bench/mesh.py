@@ -37,6 +37,10 @@ class Mesh:
             for one in found
         }
 
+    def ready(self) -> set[tuple[str, str]]:
+        """Namespace and name of each pod that is ready."""
+        return {(one["namespace"], one["name"]) for one in self._ps()["pods"] if one["ready"]}
+
     def services(self) -> dict[str, str]:
         """The address of each Service of the namespace `default`."""
         return {one["name"]: one["address"] for one in self._ps()["services"] if one["namespace"] == "default"}
