@@ -154,7 +154,6 @@ ROUTES = [
 @pytest.fixture(scope="module")
 def routes(mesh, near):
     with live.file(mesh, "routes.yaml", *ROUTES):
-        live.ready(mesh, "r-watcher")
         live.ready(mesh, "r-foreign")
         wait.until(lambda: near.http("http://r-match/exact")["json"]["headers"].get("x-rule"), "the routes are live")
         yield
