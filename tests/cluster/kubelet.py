@@ -1,7 +1,7 @@
 """The part of kubelet and scheduler that tests without nodes need: every pod of Retic runs and is ready.
 
-Also the part of the controller and the agents: they report, the webhook is trusted, and in an uninstallation, when told
-to drain, nothing is captured.
+Also the part of the controller and the agents: one leads, they report, the webhook is trusted, and in an
+uninstallation, when told to drain, nothing is captured.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from retic.testing import tls_pairs
 PODS = f"/api/v1/namespaces/{names.NAMESPACE}/pods"
 CONFIG = f"/api/v1/namespaces/{names.NAMESPACE}/configmaps/{names.CONFIG}"
 NODES = f"/api/v1/namespaces/{names.NAMESPACE}/configmaps/{names.NODES}"
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{names.NAMESPACE}/leases/{names.LEASE}"
 WEBHOOK = f"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{names.WEBHOOK}"
 READY = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
 
@@ -50,6 +51,18 @@ async def _pods(cluster):
                 await cluster.patch(f"{PODS}/{pod['metadata']['name']}/status", {"status": READY}, kind="strategic")
                 if names.NODE in pod["metadata"]["name"]:
                     await report(cluster)
+                if names.CONTROLLER in pod["metadata"]["name"]:
+                    await _lead(cluster, pod["metadata"]["name"])
+
+
+async def _lead(cluster, pod):
+    """As the last that came."""
+    body = {
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": names.LEASE, "namespace": names.NAMESPACE},
+        "spec": {"holderIdentity": f"{pod}_1a2b3c4d"},
+    }  # fmt: skip
+    await cluster.apply(LEASE, body, manager="test")
 
 
 async def _trust(cluster):

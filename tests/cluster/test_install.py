@@ -50,6 +50,15 @@ def quiet(_):
     """Says nothing."""
 
 
+async def as_before(cluster, before):
+    """An API server takes a moment to forget a group whose kinds are gone."""
+
+    async def same():
+        return await everything.of(cluster) == before
+
+    await wait.until_async(same, "all is as it was")
+
+
 async def gone(cluster):
     """Until the namespace is."""
 
@@ -100,7 +109,7 @@ async def test_uninstalling_leaves_nothing(cluster):
             meta = {"name": "web-gateway", "labels": labels}
             await cluster.create(f"/api/v1/namespaces/default/{kind}", {"metadata": meta})
         assert await uninstall.run(cluster, SOON, quiet)
-        assert await everything.of(cluster) == before
+        await as_before(cluster, before)
         assert not await uninstall.run(cluster, SOON, quiet)
     finally:
         await gateway_api.remove(cluster)
@@ -195,7 +204,7 @@ async def test_what_was_interrupted_is_uninstalled(cluster):
     with pytest.raises(ConnectionAbortedError):
         await operations.install(Interrupted(cluster, "/daemonsets/"), {}, NOT_WAITING, quiet)
     assert await uninstall.run(cluster, SOON, quiet)
-    assert await everything.of(cluster) == before
+    await as_before(cluster, before)
 
 
 async def test_fields_that_others_have_set(cluster):
@@ -228,7 +237,7 @@ async def test_without_the_rights_nothing_is_begun(cluster, kubeconfig, tmp_path
         with pytest.raises(faults.InstallError) as raised:
             await operations.install(theirs, {}, NOT_WAITING, quiet)
     assert "create clusterroles.rbac.authorization.k8s.io" in str(raised.value) or "may not" in str(raised.value)
-    assert await everything.of(cluster) == before
+    await as_before(cluster, before)
 
 
 async def test_waiting_says_what_is_not_ready(cluster):
@@ -324,7 +333,7 @@ async def test_a_namespace_of_ones_own(cluster):
     before = await everything.of(cluster)
     await operations.install(cluster, {"createNamespace": False}, NOT_WAITING, quiet)
     assert await uninstall.run(cluster, SOON, quiet)
-    assert await everything.of(cluster) == before
+    await as_before(cluster, before)
     await cluster.delete(f"/api/v1/namespaces/{names.NAMESPACE}")
     await gone(cluster)
 
@@ -352,7 +361,7 @@ async def test_a_release_of_helm(cluster, kubeconfig, tmp_path):
     assert said[-1] == "Helm has installed the rest: remove it with helm uninstall"
     run("uninstall", "retic", "--wait")
     await gone(cluster)
-    assert await everything.of(cluster) == before
+    await as_before(cluster, before)
 
 
 async def test_a_record_that_cannot_be_read(cluster):
