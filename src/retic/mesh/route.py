@@ -78,8 +78,27 @@ class Rewrite(msgspec.Struct, frozen=True):
     path: PathChange | None = None
 
 
+class Retries(msgspec.Struct, frozen=True):
+    """How often a request is tried again, and when.
+
+    `attempts` are those after the first; 0 is none. `on` are Envoy-neutral reasons in the words of the APIs
+    ("connect-failure", "reset", "refused-stream", "5xx", "gateway-error", "retriable-4xx", gRPC's status names);
+    `codes` are HTTP status codes. Times are seconds; None leaves them to the mesh.
+    """
+
+    attempts: int
+    on: tuple[str, ...] = ()
+    codes: tuple[int, ...] = ()
+    try_timeout: float | None = None
+    backoff: float | None = None
+    budget: float | None = None
+
+
 class Backend(msgspec.Struct, frozen=True):
-    """One destination of a rule. `port` 0 stands for a backend that cannot be resolved: answered with 500."""
+    """One destination of a rule. `port` 0 stands for a backend that cannot be resolved: answered with 500.
+
+    `subset` is a DestinationRule's, "" for all of the Service.
+    """
 
     namespace: str
     name: str
@@ -87,10 +106,14 @@ class Backend(msgspec.Struct, frozen=True):
     weight: int
     request: Edit = Edit()
     response: Edit = Edit()
+    subset: str = ""
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One match and what follows from it. `origin` and `number` say where it stands in the user's objects."""
+    """One match and what follows from it. `origin` and `number` say where it stands in the user's objects.
+
+    `retries` None: the mesh's own for requests that may safely be sent twice.
+    """
 
     origin: findings.Ref
     number: int
@@ -102,6 +125,7 @@ class Rule(msgspec.Struct, frozen=True):
     rewrite: Rewrite | None = None
     mirrors: tuple[tuple[Backend, float], ...] = ()
     timeout: float | None = None
+    retries: Retries | None = None
     broken: bool = False
 
 
