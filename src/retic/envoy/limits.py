@@ -43,6 +43,11 @@ IDLE_SECONDS = 60
 IDLE_PEER_SECONDS = 300
 READ_BUFFER_BYTES = 256 * 1024
 
+# How long, in seconds, and how many bytes of them entries of the access log wait in Envoy before the agent gets them:
+# who looks on sees a request within this time, and a burst of failures is a few messages.
+REPORT_SECONDS = 0.25
+REPORT_BYTES = 64 * 1024
+
 
 def seconds(value: float) -> duration_pb2.Duration:
     """A Duration of `value` seconds, to the nanosecond."""

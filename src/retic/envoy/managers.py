@@ -11,7 +11,8 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import heade
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import filters, limits, names, packing, tls
+from retic.envoy import filters, limits, logs, names, packing, tls
+from retic.telemetry import words
 
 Manager = hcm_pb2.HttpConnectionManager
 
@@ -25,6 +26,8 @@ INTERNAL_HEADERS = (DESTINATION_HEADER, VIRTUAL_HEADER, ADDRESS_HEADER)
 # By their beginnings: what only proxies may say. Every header of every request is compared with each, so there are
 # few. Case need not be ignored: Envoy has made the names lower case by then.
 _OURS = ("x-envoy-", "x-retic-")
+# What one proxy tells the next (`logs.to_next`) is said by nobody else: the outgoing proxy overwrites it.
+_STRANGERS = (*_OURS, words.PEER_HEADER)
 # CGI and WSGI make one name of `a-b` and `a_b` (RFC 3875, section 4.1.18), and an application would read
 # whichever came last: what the receiving proxy says about the caller cannot be said in another spelling either.
 _LOOKALIKES = ("x_forwarded", "x-forwarded_", "x-forwarded-client_cert")
@@ -33,9 +36,10 @@ _LOCAL = "%DOWNSTREAM_LOCAL_ADDRESS%"
 _LOCAL_WITHOUT_PORT = "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"
 
 
-def outbound(namespace: str) -> Manager:
+def outbound(namespace: str, who: logs.Who) -> Manager:
     """Requests that leave a pod: routed by the address they were sent to, not by Host."""
     manager = _manager("outbound")
+    manager.access_log.extend(logs.http(logs.Side.OUTBOUND, who))
     manager.delayed_close_timeout.CopyFrom(limits.seconds(limits.CLOSE_SECONDS))
     manager.http_filters.extend(filters.outbound())
     manager.rds.route_config_name = names.routes(namespace)
@@ -54,23 +58,30 @@ def outbound(namespace: str) -> Manager:
     return manager
 
 
-def inbound(pod_uid: str) -> Manager:
+def inbound(who: logs.Who) -> Manager:
     """Requests that reach a pod over our mTLS: who calls is said in x-forwarded-client-cert."""
-    manager = _to_application("inbound", filters.inbound(pod_uid), names.APPLICATION)
+    # What the caller's proxy says is remembered first: what is refused is counted too.
+    chain = [logs.caller(), *filters.inbound(who.pod_uid)]
+    manager = _to_application("inbound", chain, names.APPLICATION, _OURS)
+    manager.route_config.request_headers_to_remove.append(words.PEER_HEADER)
+    manager.access_log.extend(logs.http(logs.Side.INBOUND, who))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
     manager.set_current_client_cert_details.uri = True
     return manager
 
 
-def plaintext(pod_uid: str, application: str) -> Manager:
+def plaintext(who: logs.Who, application: str) -> Manager:
     """Requests that reach a pod without our mTLS, passed on to the cluster `application`: nothing is said about
     who calls, by nobody."""
-    manager = _to_application("plaintext", filters.plaintext(pod_uid), application)
+    manager = _to_application("plaintext", filters.plaintext(who.pod_uid), application, _STRANGERS)
+    manager.access_log.extend(logs.http(logs.Side.PLAINTEXT, who))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
     return manager
 
 
-def _to_application(prefix: str, chain: list[hcm_pb2.HttpFilter], application: str) -> Manager:
+def _to_application(
+    prefix: str, chain: list[hcm_pb2.HttpFilter], application: str, unsaid: tuple[str, ...]
+) -> Manager:
     manager = _manager(prefix)
     manager.delayed_close_timeout.CopyFrom(limits.seconds(limits.CLOSE_SECONDS))
     manager.http_filters.extend(chain)
@@ -81,19 +92,20 @@ def _to_application(prefix: str, chain: list[hcm_pb2.HttpFilter], application: s
     connect.route.CopyFrom(route.route)
     host = route_components_pb2.VirtualHost(name="application", domains=["*"], routes=[route, connect])
     manager.route_config.CopyFrom(route_pb2.RouteConfiguration(name=prefix, virtual_hosts=[host]))
-    manager.early_header_mutation_extensions.append(_early(_OURS + _LOOKALIKES, {}))
+    manager.early_header_mutation_extensions.append(_early(unsaid + _LOOKALIKES, {}))
     manager.common_http_protocol_options.idle_timeout.CopyFrom(limits.seconds(limits.IDLE_PEER_SECONDS))
     return manager
 
 
-def gateway(routes: str, slots: Iterable[str]) -> Manager:
+def gateway(routes: str, slots: Iterable[str], who: logs.Who) -> Manager:
     """Requests that enter from outside: the sender's address is the connection's. `slots` names those of
     what decides about them."""
     manager = _manager("gateway")
+    manager.access_log.extend(logs.http(logs.Side.GATEWAY, who))
     manager.http_filters.extend(filters.gateway(slots))
     manager.rds.route_config_name = routes
     manager.rds.config_source.CopyFrom(tls.ads())
-    manager.early_header_mutation_extensions.append(_early(_OURS + _LOOKALIKES, {}))
+    manager.early_header_mutation_extensions.append(_early(_STRANGERS + _LOOKALIKES, {}))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
     manager.use_remote_address.value = True
     manager.skip_xff_append = False

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from xds.type.v3 import typed_struct_pb2
 
 from retic import graph, xds
-from retic.envoy import clusters, endpoints, entrance, external, filters, listeners, names, routes, secrets
+from retic.envoy import clusters, endpoints, entrance, external, filters, listeners, logs, names, routes, secrets
 from retic.mesh import (
     authorizers,
     declared,
@@ -302,7 +302,9 @@ def _cluster(db: graph.Db, name: names.Name, where: services.PortKey, key: Key) 
         # Nobody is behind it yet: nobody may answer for it until an identity is known.
         identities = [network.identity(settings.trust_domain, "-", "nobody")]
     target = names.endpoints(where.namespace, where.name, where.port)
-    return clusters.mesh_service(str(name), target, _protocol(port, name, key), identities, behind.strangers)
+    made = clusters.mesh_service(str(name), target, _protocol(port, name, key), identities, behind.strangers)
+    made.metadata.MergeFrom(logs.service(where.namespace, where.name))
+    return made
 
 
 def _address(db: graph.Db, name: names.Name, key: Key) -> Message | None:

@@ -14,6 +14,7 @@ from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
 
 from retic.envoy import packing
+from retic.telemetry import words
 
 # Factories whose objects hash into the pool's key.
 HASHABLE = frozenset({"envoy.hashable_string"})
@@ -28,6 +29,9 @@ class Rider(enum.Enum):
     PROTOCOL = ("envoy.network.application_protocols", "envoy.network.application_protocols", True)
     # The port that was called: a pod's address is one cluster for all ports, and some of them may take plaintext only.
     PORT = ("retic.port", "envoy.hashable_string", True)
+    # Whose connection it is, for what is counted and reported of it (`logs`).
+    WORKLOAD = (words.WORKLOAD_STATE, "envoy.string", False)
+    POD = (words.POD_STATE, "envoy.string", False)
     # Read by the TCP proxy itself, never by a pool.
     CLUSTER = ("envoy.tcp_proxy.cluster", "envoy.tcp_proxy.cluster", False)
 

@@ -11,7 +11,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import limits, managers, matches, names, rules
+from retic.envoy import limits, logs, managers, matches, names, rules
 from retic.mesh import network, route
 
 _MISDIRECTED = 421  # RFC 9110, section 15.5.20
@@ -28,6 +28,7 @@ def outbound(
         validate_clusters=wrappers_pb2.BoolValue(value=False),
         virtual_hosts=hosts,
         request_headers_to_remove=managers.INTERNAL_HEADERS,
+        request_headers_to_add=[logs.to_next()],
     )
 
 
@@ -52,6 +53,7 @@ def gateway(
         validate_clusters=wrappers_pb2.BoolValue(value=False),
         virtual_hosts=virtual,
         ignore_port_in_host_matching=True,
+        request_headers_to_add=[logs.to_next()],
     )
 
 

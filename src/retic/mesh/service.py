@@ -78,7 +78,8 @@ class Role(enum.Enum):
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """A pod as the mesh sees it. `captured`: its node's proxy takes the connections that are made to it."""
+    """A pod as the mesh sees it. `captured`: its node's proxy takes the connections that are made to it. `workload`
+    is the name of what it is a pod of (`owners`)."""
 
     uid: str
     namespace: str
@@ -88,6 +89,7 @@ class Workload(msgspec.Struct, frozen=True):
     account: str
     role: Role
     captured: bool = True
+    workload: str = ""
 
     @property
     def secured(self) -> bool:

@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 from retic.node import config, shares
+from retic.telemetry import words
 
 _TYPE = "type.googleapis.com/envoy."
 AGENT = "agent"  # the one static cluster: the agent's discovery socket
@@ -54,8 +55,9 @@ def make(
             "dynamic_resources": _discovery(),
             "static_resources": {"clusters": [_agent(str(discovery))]},
             "stats_config": _stats(),
+            "stats_eviction_interval": f"{settings.forget_seconds}s",
             "overload_manager": _overload(settings.heap_bytes, connections),
-            "layered_runtime": {"layers": [_bounds(), _shares()]},
+            "layered_runtime": {"layers": [_bounds(), _shares(), {"name": "agent", "admin_layer": {}}]},
         },
         indent=1,
     ).encode()
@@ -114,7 +116,13 @@ def _stats() -> dict[str, Any]:
     patterns += [{"contains": part} for part in KEPT_PARTS]
     patterns += [{"prefix": prefix} for prefix in KEPT_PREFIXES]
     patterns += [{"contains": part} for part in KEPT_PARTS]
-    return {"stats_matcher": {"inclusion_list": {"patterns": patterns}}}
+    return {
+        "stats_matcher": {"inclusion_list": {"patterns": patterns}},
+        "histogram_bucket_settings": [
+            {"match": {"prefix": f"{words.PREFIX}.{stat}."}, "buckets": list(buckets)}
+            for stat, buckets in words.BUCKETS.items()
+        ],
+    }
 
 
 def _overload(heap: int, connections: int) -> dict[str, Any]:

@@ -1,0 +1,244 @@
+"""Access loggers: what a proxy counts of requests and connections, and what it reports of them to its agent.
+
+Both stand in every listener from its first day. Counting is always on and done by Envoy itself
+(envoy.access_loggers.stats). An entry goes to the agent (envoy.access_loggers.http_grpc) when a request failed or was
+refused on the way, and for every request only while somebody looks: then the agent sets a runtime key of that pod.
+"""
+
+import enum
+from collections.abc import Sequence
+
+import msgspec
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.core.v3 import base_pb2, config_source_pb2, grpc_service_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
+from envoy.extensions.access_loggers.grpc.v3 import als_pb2
+from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
+from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.type.tracing.v3 import custom_tag_pb2
+from google.protobuf import wrappers_pb2
+
+from retic.envoy import limits, packing
+from retic.telemetry import words
+from retic.telemetry.words import ABSENT, Stat
+
+Log = accesslog_pb2.AccessLog
+Filter = accesslog_pb2.AccessLogFilter
+
+AGENT = "agent"
+"""The cluster of the agent's socket, which is in every bootstrap."""
+
+MOST_COUNTERS, MOST_HISTOGRAMS = 600, 300
+"""So many series may one listener's logger have of each kind: a pod whose callers invent labels costs no more. What is
+beyond is counted by Envoy as `server.stats_overflow`."""
+
+_MATCHING = "type.googleapis.com/envoy.extensions.matching."
+_SERVICE = f"%CLUSTER_METADATA({words.CLUSTER_METADATA}:{words.SERVICE_KEY})%"
+# What the proxy answered itself: the application's own 404 says `via_upstream`.
+_OWN = "response.code_details != 'via_upstream'"
+_REFUSED = f"response.code in [401, 403, 429] && {_OWN} && response.code_details != 'direct_response'"
+_REFUSED_TCP = "connection.termination_details.startsWith('rbac_access_denied')"
+_READING, _WRITING = ("GET", "HEAD", "OPTIONS", "TRACE"), ("POST", "PUT", "PATCH", "DELETE")
+
+
+class Side(enum.StrEnum):
+    """Where a logger stands. It names the stream of entries, so that a reader knows."""
+
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+    PLAINTEXT = "plaintext"
+    GATEWAY = "gateway"
+
+    @property
+    def source(self) -> bool:
+        """Whether it is the caller's side."""
+        return self in (Side.OUTBOUND, Side.GATEWAY)
+
+
+class Who(msgspec.Struct, frozen=True):
+    """Whose listener it is; `workload` is namespace/name, `pod_uid` is "" at a gateway."""
+
+    workload: str
+    principal: str
+    pod_uid: str = ""
+
+
+def http(side: Side, who: Who) -> list[Log]:
+    """For a connection manager."""
+    link = [*_link(side, who), "%RESPONSE_FLAGS%"]
+    code = [*link, "%RESPONSE_CODE%"]
+    requests = _counter(Stat.REQUESTS, [*code, "%GRPC_STATUS_NUMBER%"], methods=True)
+    sizes = {Stat.REQUEST_BYTES: "%BYTES_RECEIVED%", Stat.RESPONSE_BYTES: "%BYTES_SENT%"}
+    histograms = [_histogram(Stat.DURATION, link, "%DURATION%", "Milliseconds")]
+    histograms += [_histogram(stat, link, value, "Bytes") for stat, value in sizes.items()]
+    refused = _counter(Stat.REFUSED, [*code, "%RESPONSE_CODE_DETAILS%"])
+    own = als_pb2.HttpGrpcAccessLogConfig(common_config=_reported(f"http/{side}"))
+    return [
+        _stats([requests], histograms),
+        _stats([refused], (), _all(_at_least(401), _cel(_REFUSED))),
+        Log(
+            name="envoy.access_loggers.http_grpc",
+            filter=_any(_flagged(), _all(_at_least(400), _cel(_OWN)), _switched(who)),
+            typed_config=packing.pack(own),
+        ),
+    ]
+
+
+def tcp(side: Side, who: Who) -> list[Log]:
+    """For a TCP proxy: bytes are counted when the connection ends."""
+    link = [*_link(side, who), "%RESPONSE_FLAGS%"]
+    ended = [
+        _counter(Stat.CLOSED, link),
+        _counter(Stat.RECEIVED, link, value="%BYTES_RECEIVED%"),
+        _counter(Stat.SENT, link, value="%BYTES_SENT%"),
+    ]
+    refused = _counter(Stat.TCP_REFUSED, [*link, ABSENT, "%CONNECTION_TERMINATION_DETAILS%"])
+    own = als_pb2.TcpGrpcAccessLogConfig(common_config=_reported(f"tcp/{side}"))
+    return [
+        _stats([_counter(Stat.OPENED, link), *ended], ()),
+        _stats([refused], (), _cel(_REFUSED_TCP)),
+        Log(
+            name="envoy.access_loggers.tcp_grpc",
+            filter=_any(_flagged(), _cel(_REFUSED_TCP), _switched(who)),
+            typed_config=packing.pack(own),
+        ),
+    ]
+
+
+def _link(side: Side, who: Who) -> list[str]:
+    """The fields of `words.Field` up to PROTOCOL."""
+    if side.source:
+        peer, link = "%UPSTREAM_PEER_URI_SAN%", _SERVICE
+    else:
+        peer, link = "%DOWNSTREAM_PEER_URI_SAN%", _state(words.PEER_STATE)
+    reporter = words.Reporter.SOURCE if side.source else words.Reporter.DESTINATION
+    return [reporter, who.workload, who.principal, peer, link, "%PROTOCOL%"]
+
+
+def _state(key: str) -> str:
+    return f"%FILTER_STATE({key}:PLAIN)%"
+
+
+def caller() -> hcm_pb2.HttpFilter:
+    """Remembers what the caller's proxy said, which is taken away before the application sees the request."""
+    value = value_pb2.FilterStateValue(object_key=words.PEER_STATE, factory_key="envoy.string", skip_if_empty=True)
+    value.format_string.text_format_source.inline_string = f"%REQ({words.PEER_HEADER})%"
+    value.format_string.omit_empty_values = True
+    config = set_filter_state_pb2.Config(on_request_headers=[value])
+    return hcm_pb2.HttpFilter(name="retic.caller", typed_config=packing.pack(config))
+
+
+def to_next() -> base_pb2.HeaderValueOption:
+    """What the next proxy is told: who calls, and which Service; whatever the client wrote."""
+    value = _state(words.WORKLOAD_STATE) + words.LINK_SEPARATOR + _SERVICE
+    return base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=words.PEER_HEADER, value=value),
+        append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+
+
+def service(namespace: str, name: str) -> base_pb2.Metadata:
+    """A cluster's metadata: which Service it is."""
+    metadata = base_pb2.Metadata()
+    metadata.filter_metadata[words.CLUSTER_METADATA].update({words.SERVICE_KEY: f"{namespace}/{name}"})
+    return metadata
+
+
+Json = dict[str, object]
+
+
+def _stats(counters: Sequence[Json], histograms: Sequence[Json], when: Filter | None = None) -> Log:
+    scope: Json = {"prefix": words.PREFIX, "enable_eviction": True, "max_counters": MOST_COUNTERS}
+    if histograms:
+        scope["max_histograms"] = MOST_HISTOGRAMS
+    value: Json = {"stats_scope": scope, "counters": list(counters), "histograms": list(histograms)}
+    return Log(
+        name="envoy.access_loggers.stats", filter=when,
+        typed_config=packing.by_name("access_loggers.stats.v3.Config", value),
+    )  # fmt: skip
+
+
+def _counter(stat: Stat, labels: Sequence[str], *, value: str = "", methods: bool = False) -> Json:
+    much: Json = {"value_format": value} if value else {"value_fixed": 1}
+    return {"stat": _named(stat, labels, methods=methods), **much}
+
+
+def _histogram(stat: Stat, labels: Sequence[str], value: str, unit: str) -> Json:
+    return {"stat": _named(stat, labels), "unit": unit, "value_format": value}
+
+
+def _named(stat: Stat, labels: Sequence[str], *, methods: bool = False) -> Json:
+    tags: list[Json] = [{"name": words.TAG, "value_format": words.SEPARATOR.join(labels)}]
+    if methods:
+        tags.append({"name": words.METHOD_TAG, "value_format": "%REQ(:METHOD)%", "rules": _classes()})
+    return {"name": stat, "tags": tags}
+
+
+def _classes() -> Json:
+    """Methods by their class: a client may invent methods, and each would be a series."""
+    known = {method: _renamed(words.READ) for method in _READING} | {
+        method: _renamed(words.WRITE) for method in _WRITING
+    }
+    tree: Json = {
+        "input": {"name": "tag", "typed_config": {"@type": _MATCHING + "common_inputs.stats.v3.StatTagValueInput"}},
+        "exact_match_map": {"map": known},
+    }
+    return {"matcher_tree": tree, "on_no_match": _renamed(words.OTHER)}
+
+
+def _renamed(value: str) -> Json:
+    message = _MATCHING + "actions.transform_stat.v3.TransformStat"
+    return {"action": {"name": "class", "typed_config": {"@type": message, "update_tag": {"new_tag_value": value}}}}
+
+
+def _reported(name: str) -> als_pb2.CommonGrpcAccessLogConfig:
+    """Equal for all pods: Envoy keeps a stream to the agent for each configuration that differs."""
+    tags = {
+        words.Tag.LINK: _state(words.PEER_STATE),
+        words.Tag.SERVICE: _SERVICE,
+        words.Tag.CALLER: "%DOWNSTREAM_PEER_URI_SAN%",
+        words.Tag.SERVER: "%UPSTREAM_PEER_URI_SAN%",
+        words.Tag.FLAGS: "%RESPONSE_FLAGS%",
+    }
+    agent = grpc_service_pb2.GrpcService()
+    agent.envoy_grpc.cluster_name = AGENT
+    return als_pb2.CommonGrpcAccessLogConfig(
+        log_name=name,
+        grpc_service=agent,
+        transport_api_version=config_source_pb2.V3,
+        buffer_flush_interval=limits.seconds(limits.REPORT_SECONDS),
+        buffer_size_bytes=wrappers_pb2.UInt32Value(value=limits.REPORT_BYTES),
+        filter_state_objects_to_log=[words.WORKLOAD_STATE, words.POD_STATE],
+        custom_tags=[custom_tag_pb2.CustomTag(tag=tag, value=text) for tag, text in tags.items()],
+    )
+
+
+def _switched(who: Who) -> Filter:
+    """Every request, while somebody looks at the pod."""
+    return Filter(runtime_filter=accesslog_pb2.RuntimeFilter(runtime_key=words.switch(who.pod_uid)))
+
+
+def _flagged() -> Filter:
+    return Filter(response_flag_filter=accesslog_pb2.ResponseFlagFilter())
+
+
+def _at_least(status: int) -> Filter:
+    comparison = accesslog_pb2.ComparisonFilter(op=accesslog_pb2.ComparisonFilter.GE)
+    comparison.value.CopyFrom(base_pb2.RuntimeUInt32(default_value=status, runtime_key="retic.none"))
+    return Filter(status_code_filter=accesslog_pb2.StatusCodeFilter(comparison=comparison))
+
+
+def _cel(expression: str) -> Filter:
+    made = Filter()
+    made.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
+    made.extension_filter.typed_config.CopyFrom(packing.pack(cel_pb2.ExpressionFilter(expression=expression)))
+    return made
+
+
+def _any(*filters: Filter) -> Filter:
+    return Filter(or_filter=accesslog_pb2.OrFilter(filters=filters))
+
+
+def _all(*filters: Filter) -> Filter:
+    return Filter(and_filter=accesslog_pb2.AndFilter(filters=filters))

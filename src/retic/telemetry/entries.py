@@ -1,0 +1,155 @@
+"""One request or connection as a proxy has reported it: Envoy's access log entry as a plain value.
+
+Texts that clients choose (path, authority, headers) are as they came: whoever shows them must bound and redact them.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+from envoy.config.core.v3 import address_pb2, base_pb2
+from envoy.data.accesslog.v3 import accesslog_pb2
+from google.protobuf import any_pb2, duration_pb2, wrappers_pb2
+
+from retic.telemetry import words
+
+Message: TypeAlias = accesslog_pb2.HTTPAccessLogEntry | accesslog_pb2.TCPAccessLogEntry
+VIA_UPSTREAM = "via_upstream"
+_VERSIONS = {1: "HTTP/1.0", 2: "HTTP/1.1", 3: "HTTP/2", 4: "HTTP/3"}  # HTTPAccessLogEntry.HTTPVersion
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`side` is outbound, gateway (the caller's proxy), inbound or plaintext (the called pod's).
+
+    `id` is Envoy's id of the stream; `pod` the uid of the pod whose proxy reports, `workload` and `peer` are
+    namespace/name ("" when not known), `caller` and `server` SPIFFE IDs. `flags` are Envoy's response flags, `details`
+    its response code details, or why the connection ended. `time` is in seconds since 1970, `ms` in milliseconds.
+    `authority` to `response_headers` are of requests only.
+    """
+
+    id: str
+    side: str
+    protocol: str
+    time: float
+    ms: float
+    pod: str = ""
+    workload: str = ""
+    peer: str = ""
+    service: str = ""
+    caller: str = ""
+    server: str = ""
+    flags: tuple[str, ...] = ()
+    details: str = ""
+    transport_failure: str = ""
+    route: str = ""
+    cluster: str = ""
+    upstream: str = ""
+    remote: str = ""
+    local: str = ""
+    attempts: int = 0
+    received: int = 0
+    sent: int = 0
+    code: int = 0
+    method: str = ""
+    authority: str = ""
+    path: str = ""
+    request_id: str = ""
+    user_agent: str = ""
+    request_headers: dict[str, str] = msgspec.field(default_factory=dict)
+    response_headers: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def http(self) -> bool:
+        """Whether it is a request; a connection otherwise."""
+        return bool(self.method)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the proxy itself answered, or something went wrong on the way. An application's own 500 did not."""
+        return bool(self.flags) or (self.code >= 400 and self.details != VIA_UPSTREAM) or _refused(self.details)
+
+    @property
+    def source(self) -> bool:
+        """Whether the caller's side reports."""
+        return self.side in ("outbound", "gateway")
+
+
+def failed(message: Message) -> bool:
+    """As `Entry.failed`, without making one."""
+    common = message.common_properties
+    if common.HasField("response_flags") and common.response_flags.ByteSize():
+        return True
+    if isinstance(message, accesslog_pb2.TCPAccessLogEntry):
+        return _refused(common.connection_termination_details)
+    answer = message.response
+    return answer.response_code.value >= 400 and answer.response_code_details != VIA_UPSTREAM
+
+
+def _refused(details: str) -> bool:
+    return details.startswith("rbac_access_denied")
+
+
+def entry(side: str, message: Message) -> Entry:
+    """The entry of a message; `side` is that of the stream it came by."""
+    common = message.common_properties
+    tags = {key: value for key, value in common.custom_tags.items() if value != words.ABSENT}
+    peer, _, called = tags.get(words.Tag.LINK, "").partition(words.LINK_SEPARATOR)
+    base = Entry(
+        id=common.stream_id,
+        side=side,
+        protocol="TCP",
+        time=common.start_time.seconds + common.start_time.nanos / 1e9,
+        ms=_milliseconds(common.duration),
+        pod=_text(common, words.POD_STATE),
+        workload=_text(common, words.WORKLOAD_STATE),
+        peer=peer,
+        service=tags.get(words.Tag.SERVICE, "") or called.strip(words.ABSENT),
+        caller=tags.get(words.Tag.CALLER, ""),
+        server=tags.get(words.Tag.SERVER, ""),
+        flags=tuple(flag for flag in tags.get(words.Tag.FLAGS, "").split(",") if flag),
+        details=common.connection_termination_details,
+        transport_failure=common.upstream_transport_failure_reason,
+        route=common.route_name,
+        cluster=common.upstream_cluster,
+        upstream=_address(common.upstream_remote_address),
+        remote=_address(common.downstream_remote_address),
+        local=_address(common.downstream_local_address),
+        attempts=common.upstream_request_attempt_count,
+    )
+    if isinstance(message, accesslog_pb2.TCPAccessLogEntry):
+        sizes = message.connection_properties
+        return msgspec.structs.replace(base, received=sizes.received_bytes, sent=sizes.sent_bytes)
+    return _request(base, message)
+
+
+def _request(base: Entry, message: accesslog_pb2.HTTPAccessLogEntry) -> Entry:
+    asked, answer = message.request, message.response
+    return msgspec.structs.replace(
+        base,
+        protocol=_VERSIONS.get(message.protocol_version, "HTTP"),
+        details=answer.response_code_details or base.details,
+        received=asked.request_body_bytes,
+        sent=answer.response_body_bytes,
+        code=answer.response_code.value,
+        method=base_pb2.RequestMethod.Name(asked.request_method).replace("METHOD_UNSPECIFIED", "OTHER"),
+        authority=asked.authority,
+        path=asked.original_path or asked.path,
+        request_id=asked.request_id,
+        user_agent=asked.user_agent,
+        request_headers=dict(asked.request_headers),
+        response_headers=dict(answer.response_headers),
+    )
+
+
+def _text(common: accesslog_pb2.AccessLogCommon, key: str) -> str:
+    packed = common.filter_state_objects.get(key)
+    value = wrappers_pb2.StringValue()
+    return value.value if isinstance(packed, any_pb2.Any) and packed.Unpack(value) else ""
+
+
+def _milliseconds(duration: duration_pb2.Duration) -> float:
+    return duration.seconds * 1e3 + duration.nanos / 1e6
+
+
+def _address(address: address_pb2.Address) -> str:
+    found = address.socket_address
+    return f"{found.address}:{found.port_value}" if found.address else ""

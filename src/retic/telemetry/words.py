@@ -1,0 +1,98 @@
+"""The words that proxies' configuration and the readers of what proxies say share: names of stats, the order of the
+labels in their one tag, keys of filter state, the switch of a pod's access log.
+
+Envoy keeps each label of each metric of each listener as a piece of configuration and formats it anew for each metric
+of each request. So all labels of a stat are one tag, packed in the order that stands here, with what is the same for
+the whole listener written into it as text.
+"""
+
+import enum
+
+PREFIX = "retic"
+"""What all stats begin with."""
+TAG = "l"
+METHOD_TAG = "m"
+READ, WRITE, OTHER = "read", "write", "other"
+"""The classes of methods."""
+SEPARATOR = "|"
+ABSENT = "-"
+"""What Envoy writes for a value that is not there."""
+
+
+class Stat(enum.StrEnum):
+    """The stats, without their prefix. Durations are in microseconds, sizes in bytes."""
+
+    REQUESTS = "requests"
+    REFUSED = "refused"
+    DURATION = "duration"
+    REQUEST_BYTES = "request_bytes"
+    RESPONSE_BYTES = "response_bytes"
+    OPENED = "opened"
+    CLOSED = "closed"
+    RECEIVED = "received"
+    SENT = "sent"
+    TCP_REFUSED = "tcp_refused"
+
+
+_MILLISECONDS = (
+    0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 75, 100, 150, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000,
+)  # fmt: skip
+_BYTES = (64, 256, 1024, 4096, 16384, 65536, 262144, 1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20, 1 << 30)
+BUCKETS = {Stat.DURATION: _MILLISECONDS, Stat.REQUEST_BYTES: _BYTES, Stat.RESPONSE_BYTES: _BYTES}
+"""The upper bounds of histograms' buckets."""
+
+
+class Reporter(enum.StrEnum):
+    """Whose proxy counted."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+
+class Field(enum.IntEnum):
+    """The places of a packed tag. Only REQUESTS has all; REFUSED and TCP_REFUSED have why in place of GRPC.
+
+    WORKLOAD and PRINCIPAL are the reporting pod's, `PEER_PRINCIPAL` the other side's. LINK is, at the destination, what
+    the caller's proxy said in `PEER_HEADER`: the caller's workload, `LINK_SEPARATOR` and the called Service; at the
+    source the called Service only. Workloads and Services are `namespace/name`.
+    """
+
+    REPORTER = 0
+    WORKLOAD = 1
+    PRINCIPAL = 2
+    PEER_PRINCIPAL = 3
+    LINK = 4
+    PROTOCOL = 5
+    FLAGS = 6
+    CODE = 7
+    GRPC = 8
+
+
+LINK_SEPARATOR = ";"
+
+PEER_HEADER = "retic-peer"
+"""What a proxy tells the next one about who calls and which Service was called; no application sees or sets it."""
+
+WORKLOAD_STATE = "retic.workload"
+POD_STATE = "retic.pod"
+PEER_STATE = "retic.peer"
+"""Filter state: the pod's own workload and uid (of its connections), and the caller's PEER_HEADER (of a request)."""
+
+CLUSTER_METADATA = "retic"
+SERVICE_KEY = "service"
+"""Where a cluster's metadata says which Service it is, as namespace/name."""
+
+class Tag(enum.StrEnum):
+    """Custom tags of access log entries. LINK and SERVICE are as in `Field.LINK`, at either side; CALLER and SERVER are
+    identities (SPIFFE IDs) of certificates, FLAGS Envoy's response flags in their short form, by commas."""
+
+    LINK = "link"
+    SERVICE = "service"
+    CALLER = "caller"
+    SERVER = "server"
+    FLAGS = "flags"
+
+
+def switch(pod_uid: str) -> str:
+    """The runtime key by which every request of a pod is reported, not only the failed ones: percent, 0 to 100."""
+    return f"retic.report.{pod_uid}"
