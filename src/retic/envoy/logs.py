@@ -21,7 +21,7 @@ from google.protobuf import wrappers_pb2
 
 from retic.envoy import limits, packing
 from retic.telemetry import words
-from retic.telemetry.words import ABSENT, Stat
+from retic.telemetry.words import Stat
 
 Log = accesslog_pb2.AccessLog
 Filter = accesslog_pb2.AccessLogFilter
@@ -33,13 +33,12 @@ MOST_COUNTERS, MOST_HISTOGRAMS = 600, 300
 """So many series may one listener's logger have of each kind: a pod whose callers invent labels costs no more. What is
 beyond is counted by Envoy as `server.stats_overflow`."""
 
-_MATCHING = "type.googleapis.com/envoy.extensions.matching."
+MARK = "x-retic-destination"
+"""A header that the proxy sets on every request and takes away when it sends it on: what still has it at its end was
+answered by the proxy itself. (An expression that asks for response code details costs 7 kB for each logger.)"""
+
 _SERVICE = f"%CLUSTER_METADATA({words.CLUSTER_METADATA}:{words.SERVICE_KEY})%"
-# What the proxy answered itself: the application's own 404 says `via_upstream`.
-_OWN = "response.code_details != 'via_upstream'"
-_REFUSED = f"response.code in [401, 403, 429] && {_OWN} && response.code_details != 'direct_response'"
-_REFUSED_TCP = "connection.termination_details.startsWith('rbac_access_denied')"
-_READING, _WRITING = ("GET", "HEAD", "OPTIONS", "TRACE"), ("POST", "PUT", "PATCH", "DELETE")
+_REFUSED = "connection.termination_details != ''"
 
 
 class Side(enum.StrEnum):
@@ -65,44 +64,36 @@ class Who(msgspec.Struct, frozen=True):
 
 
 def http(side: Side, who: Who) -> list[Log]:
-    """For a connection manager."""
+    """For a connection manager. What the proxy answers itself still has the header `MARK`."""
     link = [*_link(side, who), "%RESPONSE_FLAGS%"]
-    code = [*link, "%RESPONSE_CODE%"]
-    requests = _counter(Stat.REQUESTS, [*code, "%GRPC_STATUS_NUMBER%"], methods=True)
+    ended = [*link, "%RESPONSE_CODE%", "%RESPONSE_CODE_DETAILS%", "%REQ(:METHOD):1%", "%GRPC_STATUS_NUMBER%"]
     sizes = {Stat.REQUEST_BYTES: "%BYTES_RECEIVED%", Stat.RESPONSE_BYTES: "%BYTES_SENT%"}
     histograms = [_histogram(Stat.DURATION, link, "%DURATION%", "Milliseconds")]
     histograms += [_histogram(stat, link, value, "Bytes") for stat, value in sizes.items()]
-    refused = _counter(Stat.REFUSED, [*code, "%RESPONSE_CODE_DETAILS%"])
     own = als_pb2.HttpGrpcAccessLogConfig(common_config=_reported(f"http/{side}"))
     return [
-        _stats([requests], histograms),
-        _stats([refused], (), _all(_at_least(401), _cel(_REFUSED))),
+        _stats([_counter(Stat.REQUESTS, ended)], histograms),
         Log(
             name="envoy.access_loggers.http_grpc",
-            filter=_any(_flagged(), _all(_at_least(400), _cel(_OWN)), _switched(who)),
+            filter=_any(_flagged(), _all(_at_least(400), _unsent()), _switched(who)),
             typed_config=packing.pack(own),
         ),
     ]
 
 
 def tcp(side: Side, who: Who) -> list[Log]:
-    """For a TCP proxy: bytes are counted when the connection ends."""
+    """For a TCP proxy. All is counted when the connection ends."""
     link = [*_link(side, who), "%RESPONSE_FLAGS%"]
-    ended = [
-        _counter(Stat.CLOSED, link),
+    counters = [
+        _counter(Stat.CONNECTIONS, [*link, "", "%CONNECTION_TERMINATION_DETAILS%"]),
         _counter(Stat.RECEIVED, link, value="%BYTES_RECEIVED%"),
         _counter(Stat.SENT, link, value="%BYTES_SENT%"),
     ]
-    refused = _counter(Stat.TCP_REFUSED, [*link, ABSENT, "%CONNECTION_TERMINATION_DETAILS%"])
     own = als_pb2.TcpGrpcAccessLogConfig(common_config=_reported(f"tcp/{side}"))
+    chosen = _any(_flagged(), _switched(who)) if side.source else _any(_flagged(), _refused(), _switched(who))
     return [
-        _stats([_counter(Stat.OPENED, link), *ended], ()),
-        _stats([refused], (), _cel(_REFUSED_TCP)),
-        Log(
-            name="envoy.access_loggers.tcp_grpc",
-            filter=_any(_flagged(), _cel(_REFUSED_TCP), _switched(who)),
-            typed_config=packing.pack(own),
-        ),
+        _stats(counters, ()),
+        Log(name="envoy.access_loggers.tcp_grpc", filter=chosen, typed_config=packing.pack(own)),
     ]
 
 
@@ -148,59 +139,32 @@ def service(namespace: str, name: str) -> base_pb2.Metadata:
 Json = dict[str, object]
 
 
-def _stats(counters: Sequence[Json], histograms: Sequence[Json], when: Filter | None = None) -> Log:
+def _stats(counters: Sequence[Json], histograms: Sequence[Json]) -> Log:
     scope: Json = {"prefix": words.PREFIX, "enable_eviction": True, "max_counters": MOST_COUNTERS}
     if histograms:
         scope["max_histograms"] = MOST_HISTOGRAMS
     value: Json = {"stats_scope": scope, "counters": list(counters), "histograms": list(histograms)}
     return Log(
-        name="envoy.access_loggers.stats", filter=when,
-        typed_config=packing.by_name("access_loggers.stats.v3.Config", value),
-    )  # fmt: skip
+        name="envoy.access_loggers.stats", typed_config=packing.by_name("access_loggers.stats.v3.Config", value)
+    )
 
 
-def _counter(stat: Stat, labels: Sequence[str], *, value: str = "", methods: bool = False) -> Json:
+def _counter(stat: Stat, labels: Sequence[str], *, value: str = "") -> Json:
     much: Json = {"value_format": value} if value else {"value_fixed": 1}
-    return {"stat": _named(stat, labels, methods=methods), **much}
+    return {"stat": _named(stat, labels), **much}
 
 
 def _histogram(stat: Stat, labels: Sequence[str], value: str, unit: str) -> Json:
     return {"stat": _named(stat, labels), "unit": unit, "value_format": value}
 
 
-def _named(stat: Stat, labels: Sequence[str], *, methods: bool = False) -> Json:
-    tags: list[Json] = [{"name": words.TAG, "value_format": words.SEPARATOR.join(labels)}]
-    if methods:
-        tags.append({"name": words.METHOD_TAG, "value_format": "%REQ(:METHOD)%", "rules": _classes()})
-    return {"name": stat, "tags": tags}
-
-
-def _classes() -> Json:
-    """Methods by their class: a client may invent methods, and each would be a series."""
-    known = {method: _renamed(words.READ) for method in _READING} | {
-        method: _renamed(words.WRITE) for method in _WRITING
-    }
-    tree: Json = {
-        "input": {"name": "tag", "typed_config": {"@type": _MATCHING + "common_inputs.stats.v3.StatTagValueInput"}},
-        "exact_match_map": {"map": known},
-    }
-    return {"matcher_tree": tree, "on_no_match": _renamed(words.OTHER)}
-
-
-def _renamed(value: str) -> Json:
-    message = _MATCHING + "actions.transform_stat.v3.TransformStat"
-    return {"action": {"name": "class", "typed_config": {"@type": message, "update_tag": {"new_tag_value": value}}}}
+def _named(stat: Stat, labels: Sequence[str]) -> Json:
+    return {"name": stat, "tags": [{"name": words.TAG, "value_format": words.SEPARATOR.join(labels)}]}
 
 
 def _reported(name: str) -> als_pb2.CommonGrpcAccessLogConfig:
     """Equal for all pods: Envoy keeps a stream to the agent for each configuration that differs."""
-    tags = {
-        words.Tag.LINK: _state(words.PEER_STATE),
-        words.Tag.SERVICE: _SERVICE,
-        words.Tag.CALLER: "%DOWNSTREAM_PEER_URI_SAN%",
-        words.Tag.SERVER: "%UPSTREAM_PEER_URI_SAN%",
-        words.Tag.FLAGS: "%RESPONSE_FLAGS%",
-    }
+    tags = {words.Tag.SERVICE: _SERVICE, words.Tag.SERVER: "%UPSTREAM_PEER_URI_SAN%"}
     agent = grpc_service_pb2.GrpcService()
     agent.envoy_grpc.cluster_name = AGENT
     return als_pb2.CommonGrpcAccessLogConfig(
@@ -209,7 +173,7 @@ def _reported(name: str) -> als_pb2.CommonGrpcAccessLogConfig:
         transport_api_version=config_source_pb2.V3,
         buffer_flush_interval=limits.seconds(limits.REPORT_SECONDS),
         buffer_size_bytes=wrappers_pb2.UInt32Value(value=limits.REPORT_BYTES),
-        filter_state_objects_to_log=[words.WORKLOAD_STATE, words.POD_STATE],
+        filter_state_objects_to_log=[words.WORKLOAD_STATE, words.POD_STATE, words.PEER_STATE],
         custom_tags=[custom_tag_pb2.CustomTag(tag=tag, value=text) for tag, text in tags.items()],
     )
 
@@ -229,10 +193,17 @@ def _at_least(status: int) -> Filter:
     return Filter(status_code_filter=accesslog_pb2.StatusCodeFilter(comparison=comparison))
 
 
-def _cel(expression: str) -> Filter:
+def _unsent() -> Filter:
+    made = Filter()
+    made.header_filter.header.name = MARK
+    made.header_filter.header.present_match = True
+    return made
+
+
+def _refused() -> Filter:
     made = Filter()
     made.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
-    made.extension_filter.typed_config.CopyFrom(packing.pack(cel_pb2.ExpressionFilter(expression=expression)))
+    made.extension_filter.typed_config.CopyFrom(packing.pack(cel_pb2.ExpressionFilter(expression=_REFUSED)))
     return made
 
 

@@ -18,7 +18,7 @@ Manager = hcm_pb2.HttpConnectionManager
 
 # Set by the proxy on every request, whatever the client wrote, and removed before it leaves: the address
 # the connection was made to, and the on-demand clusters that this address would have.
-DESTINATION_HEADER = "x-retic-destination"
+DESTINATION_HEADER = logs.MARK
 VIRTUAL_HEADER = "x-retic-vip"
 ADDRESS_HEADER = "x-retic-ip"
 INTERNAL_HEADERS = (DESTINATION_HEADER, VIRTUAL_HEADER, ADDRESS_HEADER)
@@ -31,6 +31,9 @@ _STRANGERS = (*_OURS, words.PEER_HEADER)
 # CGI and WSGI make one name of `a-b` and `a_b` (RFC 3875, section 4.1.18), and an application would read
 # whichever came last: what the receiving proxy says about the caller cannot be said in another spelling either.
 _LOOKALIKES = ("x_forwarded", "x-forwarded_", "x-forwarded-client_cert")
+
+# Where the address is nobody's business.
+_MARKED = {logs.MARK: "here"}
 
 _LOCAL = "%DOWNSTREAM_LOCAL_ADDRESS%"
 _LOCAL_WITHOUT_PORT = "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"
@@ -63,7 +66,6 @@ def inbound(who: logs.Who) -> Manager:
     # What the caller's proxy says is remembered first: what is refused is counted too.
     chain = [logs.caller(), *filters.inbound(who.pod_uid)]
     manager = _to_application("inbound", chain, names.APPLICATION, _OURS)
-    manager.route_config.request_headers_to_remove.append(words.PEER_HEADER)
     manager.access_log.extend(logs.http(logs.Side.INBOUND, who))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
     manager.set_current_client_cert_details.uri = True
@@ -91,8 +93,11 @@ def _to_application(
     connect = route_components_pb2.Route(match=_connect_match())
     connect.route.CopyFrom(route.route)
     host = route_components_pb2.VirtualHost(name="application", domains=["*"], routes=[route, connect])
-    manager.route_config.CopyFrom(route_pb2.RouteConfiguration(name=prefix, virtual_hosts=[host]))
-    manager.early_header_mutation_extensions.append(_early(unsaid + _LOOKALIKES, {}))
+    removed = (logs.MARK, words.PEER_HEADER)
+    manager.route_config.CopyFrom(
+        route_pb2.RouteConfiguration(name=prefix, virtual_hosts=[host], request_headers_to_remove=removed)
+    )
+    manager.early_header_mutation_extensions.append(_early(unsaid + _LOOKALIKES, _MARKED))
     manager.common_http_protocol_options.idle_timeout.CopyFrom(limits.seconds(limits.IDLE_PEER_SECONDS))
     return manager
 
@@ -105,7 +110,7 @@ def gateway(routes: str, slots: Iterable[str], who: logs.Who) -> Manager:
     manager.http_filters.extend(filters.gateway(slots))
     manager.rds.route_config_name = routes
     manager.rds.config_source.CopyFrom(tls.ads())
-    manager.early_header_mutation_extensions.append(_early(_STRANGERS + _LOOKALIKES, {}))
+    manager.early_header_mutation_extensions.append(_early(_STRANGERS + _LOOKALIKES, _MARKED))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
     manager.use_remote_address.value = True
     manager.skip_xff_append = False

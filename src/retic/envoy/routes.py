@@ -53,6 +53,7 @@ def gateway(
         validate_clusters=wrappers_pb2.BoolValue(value=False),
         virtual_hosts=virtual,
         ignore_port_in_host_matching=True,
+        request_headers_to_remove=[logs.MARK],
         request_headers_to_add=[logs.to_next()],
     )
 

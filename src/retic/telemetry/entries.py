@@ -92,7 +92,7 @@ def entry(side: str, message: Message) -> Entry:
     """The entry of a message; `side` is that of the stream it came by."""
     common = message.common_properties
     tags = {key: value for key, value in common.custom_tags.items() if value != words.ABSENT}
-    peer, _, called = tags.get(words.Tag.LINK, "").partition(words.LINK_SEPARATOR)
+    peer, _, called = _text(common, words.PEER_STATE).partition(words.LINK_SEPARATOR)
     base = Entry(
         id=common.stream_id,
         side=side,
@@ -103,9 +103,9 @@ def entry(side: str, message: Message) -> Entry:
         workload=_text(common, words.WORKLOAD_STATE),
         peer=peer,
         service=tags.get(words.Tag.SERVICE, "") or called.strip(words.ABSENT),
-        caller=tags.get(words.Tag.CALLER, ""),
+        caller=_caller(common.tls_properties.peer_certificate_properties),
         server=tags.get(words.Tag.SERVER, ""),
-        flags=tuple(flag for flag in tags.get(words.Tag.FLAGS, "").split(",") if flag),
+        flags=_flags(common.response_flags),
         details=common.connection_termination_details,
         transport_failure=common.upstream_transport_failure_reason,
         route=common.route_name,
@@ -138,6 +138,29 @@ def _request(base: Entry, message: accesslog_pb2.HTTPAccessLogEntry) -> Entry:
         request_headers=dict(asked.request_headers),
         response_headers=dict(answer.response_headers),
     )
+
+
+def _caller(certificate: accesslog_pb2.TLSProperties.CertificateProperties) -> str:
+    return next((name.uri for name in certificate.subject_alt_name if name.uri), "")
+
+
+# The short forms of Envoy's documentation (Access logging, %RESPONSE_FLAGS%).
+_FLAGS = {
+    "failed_local_healthcheck": "LH", "no_healthy_upstream": "UH", "upstream_request_timeout": "UT",
+    "local_reset": "LR", "upstream_remote_reset": "UR", "upstream_connection_failure": "UF",
+    "upstream_connection_termination": "UC", "upstream_overflow": "UO", "no_route_found": "NR",
+    "delay_injected": "DI", "fault_injected": "FI", "rate_limited": "RL", "unauthorized_details": "UAEX",
+    "rate_limit_service_error": "RLSE", "downstream_connection_termination": "DC",
+    "upstream_retry_limit_exceeded": "URX", "stream_idle_timeout": "SI", "invalid_envoy_request_headers": "IH",
+    "downstream_protocol_error": "DPE", "upstream_max_stream_duration_reached": "UMSDR",
+    "response_from_cache_filter": "RFCF", "no_filter_config_found": "NFCF", "duration_timeout": "DT",
+    "upstream_protocol_error": "UPE", "no_cluster_found": "NC", "overload_manager": "OM",
+    "dns_resolution_failure": "DF", "downstream_remote_reset": "DR",
+}  # fmt: skip
+
+
+def _flags(found: accesslog_pb2.ResponseFlags) -> tuple[str, ...]:
+    return tuple(_FLAGS.get(field.name, field.name) for field, _ in found.ListFields())
 
 
 def _text(common: accesslog_pb2.AccessLogCommon, key: str) -> str:

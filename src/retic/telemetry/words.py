@@ -11,27 +11,21 @@ import enum
 PREFIX = "retic"
 """What all stats begin with."""
 TAG = "l"
-METHOD_TAG = "m"
-READ, WRITE, OTHER = "read", "write", "other"
-"""The classes of methods."""
 SEPARATOR = "|"
 ABSENT = "-"
 """What Envoy writes for a value that is not there."""
 
 
 class Stat(enum.StrEnum):
-    """The stats, without their prefix. Durations are in microseconds, sizes in bytes."""
+    """The stats, without their prefix. Durations are in milliseconds, sizes in bytes."""
 
     REQUESTS = "requests"
-    REFUSED = "refused"
     DURATION = "duration"
     REQUEST_BYTES = "request_bytes"
     RESPONSE_BYTES = "response_bytes"
-    OPENED = "opened"
-    CLOSED = "closed"
+    CONNECTIONS = "connections"
     RECEIVED = "received"
     SENT = "sent"
-    TCP_REFUSED = "tcp_refused"
 
 
 _MILLISECONDS = (
@@ -50,11 +44,13 @@ class Reporter(enum.StrEnum):
 
 
 class Field(enum.IntEnum):
-    """The places of a packed tag. Only REQUESTS has all; REFUSED and TCP_REFUSED have why in place of GRPC.
+    """The places of a packed tag. Only REQUESTS has all; CONNECTIONS ends with DETAILS, all others with FLAGS.
 
     WORKLOAD and PRINCIPAL are the reporting pod's, `PEER_PRINCIPAL` the other side's. LINK is, at the destination, what
     the caller's proxy said in `PEER_HEADER`: the caller's workload, `LINK_SEPARATOR` and the called Service; at the
-    source the called Service only. Workloads and Services are `namespace/name`.
+    source the called Service only. Workloads and Services are `namespace/name`. DETAILS are Envoy's response code
+    details, or why a connection was ended. METHOD is the method's first letter: it tells its class, and a client that
+    invents methods makes no series of each.
     """
 
     REPORTER = 0
@@ -65,7 +61,9 @@ class Field(enum.IntEnum):
     PROTOCOL = 5
     FLAGS = 6
     CODE = 7
-    GRPC = 8
+    DETAILS = 8
+    METHOD = 9
+    GRPC = 10
 
 
 LINK_SEPARATOR = ";"
@@ -83,14 +81,11 @@ SERVICE_KEY = "service"
 """Where a cluster's metadata says which Service it is, as namespace/name."""
 
 class Tag(enum.StrEnum):
-    """Custom tags of access log entries. LINK and SERVICE are as in `Field.LINK`, at either side; CALLER and SERVER are
-    identities (SPIFFE IDs) of certificates, FLAGS Envoy's response flags in their short form, by commas."""
+    """Custom tags of access log entries: the called Service, as in `Field.LINK` of the source, and the identity (SPIFFE
+    ID) that the server's certificate had."""
 
-    LINK = "link"
     SERVICE = "service"
-    CALLER = "caller"
     SERVER = "server"
-    FLAGS = "flags"
 
 
 def switch(pod_uid: str) -> str:
