@@ -40,7 +40,7 @@ def outbound(pod: service.Workload, settings: network.Settings) -> listener_pb2.
     listener.listener_filters_timeout.CopyFrom(limits.seconds(limits.SNIFF_SECONDS))
     listener.continue_on_listener_filters_timeout = True
     listener.filter_chains.append(_http(pod, settings, who))
-    listener.filter_chains.extend(_tcp(pod, settings, who))
+    listener.filter_chains.extend(_tcp(pod, who))
     listener.filter_chain_matcher.CopyFrom(_by_network(settings, look=True))
     return listener
 
@@ -49,9 +49,9 @@ def opaque(pod: service.Workload, settings: network.Settings) -> listener_pb2.Li
     """Where connections arrive that nobody looks into."""
     who = _riders(pod, settings)
     listener = _listener(names.opaque(pod.uid), limits.OPAQUE_PORT, pod, settings)
-    listener.filter_chains.extend(_tcp(pod, settings, who))
+    listener.filter_chains.extend(_tcp(pod, who))
     listener.filter_chain_matcher.CopyFrom(_by_network(settings, look=False))
-    listener.default_filter_chain.CopyFrom(_passthrough(pod, settings, who))
+    listener.default_filter_chain.CopyFrom(_passthrough(pod, who))
     return listener
 
 
@@ -112,7 +112,7 @@ def _ours(pod: service.Workload, settings: network.Settings) -> list[Chain]:
         Chain(
             name=arrivals.TCP,
             transport_socket=socket,
-            filters=[one_name.only(), _here(pod), *_authorization(pod.uid), _to_application(who)],
+            filters=[one_name.only(), _here(pod), *_authorization(pod.uid), _to_application()],
         ),
     ]
 
@@ -131,7 +131,7 @@ def _plaintext(pod: service.Workload, settings: network.Settings) -> list[Chain]
     allowed = [filters.network_slot(filters.Slot.PLAINTEXT, pod.uid), *_authorization(pod.uid)]
     return [
         Chain(name=arrivals.PLAINTEXT_HTTP, filters=[_here(pod), manager]),
-        Chain(name=arrivals.PLAINTEXT_TCP, filters=[_here(pod), *allowed, _at_once(who)]),
+        Chain(name=arrivals.PLAINTEXT_TCP, filters=[_here(pod), *allowed, _at_once()]),
     ]
 
 
@@ -151,8 +151,10 @@ def _listener(
         port_value=port,
         network_namespace_filepath=f"{settings.netns_folder}/{pod.uid}",
     )
+    side = logs.Side.INBOUND if port == limits.INBOUND_PORT else logs.Side.OUTBOUND
     return listener_pb2.Listener(
         name=name,
+        access_log=logs.tcp(side, _who(pod, settings)),
         address=address_pb2.Address(socket_address=where),
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=limits.READ_BUFFER_BYTES),
         stat_prefix=name.partition("/")[0],
@@ -171,16 +173,15 @@ def _http(pod: service.Workload, settings: network.Settings, who: Riders) -> Cha
     return Chain(name=arrivals.HTTP, filters=[riders.remember({**who, riders.Rider.PORT: _LOCAL_PORT}), manager])
 
 
-def _tcp(pod: service.Workload, settings: network.Settings, who: Riders) -> list[Chain]:
+def _tcp(pod: service.Workload, who: Riders) -> list[Chain]:
     to_service = {riders.Rider.CLUSTER: names.virtual(pod.namespace, _LOCAL)}
     to_pod = {
         riders.Rider.CLUSTER: names.address(pod.namespace, _LOCAL_WITHOUT_PORT), riders.Rider.PORT: _LOCAL_PORT,
     }  # fmt: skip
-    proxy = _on_demand(_who(pod, settings))
     return [
         Chain(
             name=name,
-            filters=[riders.remember({**who, riders.Rider.PROTOCOL: tls.ALPN_TCP, **where}), proxy],
+            filters=[riders.remember({**who, riders.Rider.PROTOCOL: tls.ALPN_TCP, **where}), _on_demand()],
         )
         for name, where in ((arrivals.TO_SERVICE, to_service), (arrivals.TO_POD, to_pod))
     ]
@@ -191,40 +192,35 @@ def _by_network(settings: network.Settings, *, look: bool) -> matcher_pb2.Matche
     return arrivals.outbound(pods, services, look=look)
 
 
-def _passthrough(pod: service.Workload, settings: network.Settings, who: Riders) -> Chain:
+def _passthrough(pod: service.Workload, who: Riders) -> Chain:
     here = {riders.Rider.NAMESPACE: who[riders.Rider.NAMESPACE], **_known(pod)}
     proxy = tcp_proxy_pb2.TcpProxy(stat_prefix="passthrough", cluster=names.PASSTHROUGH)
-    proxy.access_log.extend(logs.tcp(logs.Side.OUTBOUND, _who(pod, settings)))
     return Chain(name="passthrough", filters=[riders.remember(here), _proxy(proxy)])
 
 
-def _on_demand(who: logs.Who) -> Filter:
+def _on_demand() -> Filter:
     # `cluster` is only what would be used if the filter state were missing: it exists nowhere.
     proxy = tcp_proxy_pb2.TcpProxy(stat_prefix="outbound", cluster="none")
     proxy.on_demand.odcds_config.CopyFrom(tls.ads())
     proxy.on_demand.timeout.CopyFrom(limits.seconds(limits.ON_DEMAND_SECONDS))
-    proxy.access_log.extend(logs.tcp(logs.Side.OUTBOUND, who))
     return _proxy(proxy)
 
 
-def _to_application(who: logs.Who) -> Filter:
+def _to_application() -> Filter:
     """To the application, only after the caller's handshake: a peer that fails it opens no connection."""
     proxy = tcp_proxy_pb2.TcpProxy(
         stat_prefix="inbound",
         cluster=names.APPLICATION,
         upstream_connect_mode=tcp_proxy_pb2.ON_DOWNSTREAM_TLS_HANDSHAKE,
         max_early_data_bytes=wrappers_pb2.UInt32Value(value=limits.READ_BUFFER_BYTES),
-        access_log=logs.tcp(logs.Side.INBOUND, who),
     )
     return _proxy(proxy)
 
 
-def _at_once(who: logs.Who) -> Filter:
+def _at_once() -> Filter:
     """To the application as soon as the connection is there: its server may be one that speaks first. Where
     plaintext is refused, the table leads nobody here."""
-    proxy = tcp_proxy_pb2.TcpProxy(stat_prefix="plaintext", cluster=names.APPLICATION)
-    proxy.access_log.extend(logs.tcp(logs.Side.PLAINTEXT, who))
-    return _proxy(proxy)
+    return _proxy(tcp_proxy_pb2.TcpProxy(stat_prefix="plaintext", cluster=names.APPLICATION))
 
 
 def _proxy(proxy: tcp_proxy_pb2.TcpProxy) -> Filter:

@@ -6,7 +6,7 @@ refused on the way, and for every request only while somebody looks: then the ag
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from envoy.config.accesslog.v3 import accesslog_pb2
@@ -38,6 +38,13 @@ MARK = "x-retic-destination"
 answered by the proxy itself. (An expression that asks for response code details costs 7 kB for each logger.)"""
 
 _SERVICE = f"%CLUSTER_METADATA({words.CLUSTER_METADATA}:{words.SERVICE_KEY})%"
+_CALLER, _PROTOCOL = "%DOWNSTREAM_PEER_URI_SAN%", "%PROTOCOL%"
+# From the request's first byte to the answer's last, in microseconds; 0 where no answer ended, which is a series apart by
+# its response flags. Without that Envoy would write a line of its log for each request that a client gave up.
+_TIMES = ("DS_RX_BEG:DS_TX_END:us", "DS_RX_BEG:DS_RX_BEG:us")
+_OPERATORS = ",".join(f'{{"command":"COMMON_DURATION","param":"{each}"}}' for each in _TIMES)
+_DURATION = f'%COALESCE({{"operators":[{_OPERATORS}]}})%'
+_NOTHING: Mapping[str, str] = {}
 _REFUSED = "connection.termination_details != ''"
 
 
@@ -68,7 +75,7 @@ def http(side: Side, who: Who) -> list[Log]:
     link = [*_link(side, who), "%RESPONSE_FLAGS%"]
     ended = [*link, "%RESPONSE_CODE%", "%RESPONSE_CODE_DETAILS%", "%REQ(:METHOD):1%", "%GRPC_STATUS_NUMBER%"]
     sizes = {Stat.REQUEST_BYTES: "%BYTES_RECEIVED%", Stat.RESPONSE_BYTES: "%BYTES_SENT%"}
-    histograms = [_histogram(Stat.DURATION, link, "%DURATION%", "Milliseconds")]
+    histograms = [_histogram(Stat.DURATION, link, _DURATION, "Microseconds")]
     histograms += [_histogram(stat, link, value, "Bytes") for stat, value in sizes.items()]
     own = als_pb2.HttpGrpcAccessLogConfig(common_config=_reported(f"http/{side}"))
     return [
@@ -82,14 +89,18 @@ def http(side: Side, who: Who) -> list[Log]:
 
 
 def tcp(side: Side, who: Who) -> list[Log]:
-    """For a TCP proxy. All is counted when the connection ends."""
-    link = [*_link(side, who), "%RESPONSE_FLAGS%"]
+    """For a listener: of all its TCP proxies, and of connections that reach none. Counted when they end.
+
+    Connections of requests are among them, and have a protocol: whoever reads passes over them. A logger in each TCP
+    proxy would not see them, and a pod has seven of those.
+    """
+    link = [*_link(side, who, connection=True), "%RESPONSE_FLAGS%"]
     counters = [
         _counter(Stat.CONNECTIONS, [*link, "", "%CONNECTION_TERMINATION_DETAILS%"]),
         _counter(Stat.RECEIVED, link, value="%BYTES_RECEIVED%"),
         _counter(Stat.SENT, link, value="%BYTES_SENT%"),
     ]
-    own = als_pb2.TcpGrpcAccessLogConfig(common_config=_reported(f"tcp/{side}"))
+    own = als_pb2.TcpGrpcAccessLogConfig(common_config=_reported(f"tcp/{side}", {words.Tag.PROTOCOL: _PROTOCOL}))
     chosen = _any(_flagged(), _switched(who)) if side.source else _any(_flagged(), _refused(), _switched(who))
     return [
         _stats(counters, ()),
@@ -97,14 +108,14 @@ def tcp(side: Side, who: Who) -> list[Log]:
     ]
 
 
-def _link(side: Side, who: Who) -> list[str]:
+def _link(side: Side, who: Who, *, connection: bool = False) -> list[str]:
     """The fields of `words.Field` up to PROTOCOL."""
     if side.source:
-        peer, link = "%UPSTREAM_PEER_URI_SAN%", _SERVICE
-    else:
-        peer, link = "%DOWNSTREAM_PEER_URI_SAN%", _state(words.PEER_STATE)
-    reporter = words.Reporter.SOURCE if side.source else words.Reporter.DESTINATION
-    return [reporter, who.workload, who.principal, peer, link, "%PROTOCOL%"]
+        return [words.Reporter.SOURCE, who.workload, who.principal, "%UPSTREAM_PEER_URI_SAN%", _SERVICE, _PROTOCOL]
+    known = [words.Reporter.DESTINATION, who.workload, who.principal]
+    if side is Side.PLAINTEXT:
+        return [*known, "", "", _PROTOCOL]
+    return [*known, _CALLER, "", _PROTOCOL] if connection else [*known, _state(words.PEER_STATE)]
 
 
 def _state(key: str) -> str:
@@ -112,9 +123,11 @@ def _state(key: str) -> str:
 
 
 def caller() -> hcm_pb2.HttpFilter:
-    """Remembers what the caller's proxy said, which is taken away before the application sees the request."""
-    value = value_pb2.FilterStateValue(object_key=words.PEER_STATE, factory_key="envoy.string", skip_if_empty=True)
-    value.format_string.text_format_source.inline_string = f"%REQ({words.PEER_HEADER})%"
+    """Remembers who calls, as `words.Field` from PEER_PRINCIPAL to PROTOCOL: what the caller's proxy said is taken away
+    before the application sees the request, and four stats need it."""
+    value = value_pb2.FilterStateValue(object_key=words.PEER_STATE, factory_key="envoy.string")
+    said = words.SEPARATOR.join((_CALLER, f"%REQ({words.PEER_HEADER})%", _PROTOCOL))
+    value.format_string.text_format_source.inline_string = said
     value.format_string.omit_empty_values = True
     config = set_filter_state_pb2.Config(on_request_headers=[value])
     return hcm_pb2.HttpFilter(name="retic.caller", typed_config=packing.pack(config))
@@ -162,9 +175,9 @@ def _named(stat: Stat, labels: Sequence[str]) -> Json:
     return {"name": stat, "tags": [{"name": words.TAG, "value_format": words.SEPARATOR.join(labels)}]}
 
 
-def _reported(name: str) -> als_pb2.CommonGrpcAccessLogConfig:
+def _reported(name: str, more: Mapping[str, str] = _NOTHING) -> als_pb2.CommonGrpcAccessLogConfig:
     """Equal for all pods: Envoy keeps a stream to the agent for each configuration that differs."""
-    tags = {words.Tag.SERVICE: _SERVICE, words.Tag.SERVER: "%UPSTREAM_PEER_URI_SAN%"}
+    tags = {words.Tag.SERVICE: _SERVICE, words.Tag.SERVER: "%UPSTREAM_PEER_URI_SAN%", **more}
     agent = grpc_service_pb2.GrpcService()
     agent.envoy_grpc.cluster_name = AGENT
     return als_pb2.CommonGrpcAccessLogConfig(

@@ -73,6 +73,13 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.side in ("outbound", "gateway")
 
 
+def of_requests(message: Message) -> bool:
+    """Whether it is about a connection whose requests have entries of their own."""
+    if isinstance(message, accesslog_pb2.HTTPAccessLogEntry):
+        return False
+    return message.common_properties.custom_tags.get(words.Tag.PROTOCOL, "").startswith("HTTP")
+
+
 def failed(message: Message) -> bool:
     """As `Entry.failed`, without making one."""
     common = message.common_properties
@@ -92,7 +99,8 @@ def entry(side: str, message: Message) -> Entry:
     """The entry of a message; `side` is that of the stream it came by."""
     common = message.common_properties
     tags = {key: value for key, value in common.custom_tags.items() if value != words.ABSENT}
-    peer, _, called = _text(common, words.PEER_STATE).partition(words.LINK_SEPARATOR)
+    _, link, *_ = *_text(common, words.PEER_STATE).split(words.SEPARATOR), ""
+    peer, _, called = link.partition(words.LINK_SEPARATOR)
     base = Entry(
         id=common.stream_id,
         side=side,

@@ -102,6 +102,8 @@ class Intake:
         """The entries of one message; `log_name` is `http/SIDE` or `tcp/SIDE`."""
         side = log_name.partition("/")[2]
         for each in message.http_logs.log_entry or message.tcp_logs.log_entry:
+            if entries.of_requests(each):
+                continue
             if not self._room():
                 self.dropped += 1
                 continue

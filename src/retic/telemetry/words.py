@@ -11,13 +11,13 @@ import enum
 PREFIX = "retic"
 """What all stats begin with."""
 TAG = "l"
-SEPARATOR = "|"
+SEPARATOR = " "
 ABSENT = "-"
 """What Envoy writes for a value that is not there."""
 
 
 class Stat(enum.StrEnum):
-    """The stats, without their prefix. Durations are in milliseconds, sizes in bytes."""
+    """The stats, without their prefix. Durations are in microseconds, sizes in bytes."""
 
     REQUESTS = "requests"
     DURATION = "duration"
@@ -28,11 +28,12 @@ class Stat(enum.StrEnum):
     SENT = "sent"
 
 
-_MILLISECONDS = (
-    0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 75, 100, 150, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000,
-)  # fmt: skip
+_MICROSECONDS = tuple(
+    round(each * 1000)
+    for each in (0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 75, 100, 150, 250, 500, 1e3, 2500, 5e3, 1e4, 3e4, 6e4, 3e5)
+)
 _BYTES = (64, 256, 1024, 4096, 16384, 65536, 262144, 1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20, 1 << 30)
-BUCKETS = {Stat.DURATION: _MILLISECONDS, Stat.REQUEST_BYTES: _BYTES, Stat.RESPONSE_BYTES: _BYTES}
+BUCKETS = {Stat.DURATION: _MICROSECONDS, Stat.REQUEST_BYTES: _BYTES, Stat.RESPONSE_BYTES: _BYTES}
 """The upper bounds of histograms' buckets."""
 
 
@@ -74,18 +75,20 @@ PEER_HEADER = "retic-peer"
 WORKLOAD_STATE = "retic.workload"
 POD_STATE = "retic.pod"
 PEER_STATE = "retic.peer"
-"""Filter state: the pod's own workload and uid (of its connections), and the caller's PEER_HEADER (of a request)."""
+"""Filter state: the pod's own workload and uid (of its connections), and of a request that arrives by mTLS the
+fields from PEER_PRINCIPAL to PROTOCOL."""
 
 CLUSTER_METADATA = "retic"
 SERVICE_KEY = "service"
 """Where a cluster's metadata says which Service it is, as namespace/name."""
 
 class Tag(enum.StrEnum):
-    """Custom tags of access log entries: the called Service, as in `Field.LINK` of the source, and the identity (SPIFFE
-    ID) that the server's certificate had."""
+    """Custom tags of access log entries: the called Service, as in `Field.LINK` of the source, the identity (SPIFFE ID)
+    that the server's certificate had, and the protocol, which connections of requests have too."""
 
     SERVICE = "service"
     SERVER = "server"
+    PROTOCOL = "protocol"
 
 
 def switch(pod_uid: str) -> str:
