@@ -23,6 +23,7 @@ from retic.findings import catalogue
 from retic.mesh import gateways, tables
 from retic.objects import pods
 from retic.sources import certificates, store
+from retic.telemetry import readings
 
 
 class Refusals:
@@ -128,6 +129,22 @@ class Answers:
             with contextlib.suppress(OSError):
                 stats.append(await admin.read(self._config.folder / "agents" / agent / "admin.sock", "stats"))
         return self._questions.policies(counters.read(stats))
+
+    async def numbers(self, namespace: str) -> Sequence[model.Numbers]:
+        """From the admin sockets, of all at once."""
+        there = {ref.name if ref.kind == "Namespace" else ref.namespace for ref in self._kept.objects}
+        if namespace and namespace not in there:
+            names = ", ".join(sorted(each for each in there if each))
+            raise service.Refused(f"no namespace {namespace}: there are {names}")
+        known = admin.proxies(self._config.folder)
+        found = await asyncio.gather(*map(self._numbers, known))
+        return [model.Numbers(known[agent], text) for agent, text in zip(known, found, strict=True) if text]
+
+    async def _numbers(self, agent: str) -> str:
+        try:
+            return await admin.page(self._config.folder / "agents" / agent / "admin.sock", readings.PATH)
+        except OSError:
+            return ""
 
     async def version(self) -> model.Version:
         """The control plane's own version, and what the Envoys say of theirs."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from retic.cli import ca, explain_words
+from retic.cli import ca, explain_words, traffic_words
 
 DEFAULT = "retic"
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(ca.app)
 app.add_typer(explain_words.app)
+app.add_typer(traffic_words.app)
 _state = {"debug": bool(os.environ.get("RETIC_DEBUG"))}
 
 

@@ -55,6 +55,12 @@ class AskPolicies(_Request, frozen=True, tag="policies"):
     """Authorization policies, for whom each is, and what those that only count have counted."""
 
 
+class AskNumbers(_Request, frozen=True, tag="numbers"):
+    """What every Envoy has counted of requests and connections; `namespace` is one of the mesh's, or "": all."""
+
+    namespace: str = ""
+
+
 class AskRoot(_Request, frozen=True, tag="root"):
     """Which root signs, and how far a rotation is."""
 
@@ -85,8 +91,16 @@ class AskAccepted(_Request, frozen=True, tag="accepted"):
 
 Request = (
     AskPolicies | AskPs | AskVersion | AskFindings | AskFollow | AskWhy | AskExplain | AskConverged | AskProxy
-    | AskRoot | AskRotate | AskAccepted
+    | AskRoot | AskRotate | AskAccepted | AskNumbers
 )
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """One Envoy's, as its Prometheus page; `proxy` is the name that a user knows it by."""
+
+    proxy: str
+    text: str
+
 
 SECTIONS = ("listeners", "routes", "clusters", "endpoints", "secrets", "stats")
 

@@ -57,6 +57,10 @@ class Queries(Protocol):
         """Raises Refused, and changes nothing, when the change cannot be made."""
         ...
 
+    async def numbers(self, namespace: str) -> Sequence[model.Numbers]:
+        """Of all Envoys that answer. Raises Refused for a namespace that there is not."""
+        ...
+
     async def converged(self, seconds: float) -> model.Converged:
         """Return as soon as it is so, else after `seconds` with the reasons."""
         ...
@@ -74,8 +78,8 @@ class Service:
         match request:
             case model.AskPs():
                 return await self._queries.ps()
-            case model.AskPolicies():
-                return tuple(await self._queries.policies())
+            case model.AskPolicies() | model.AskNumbers():
+                return await self._counted(request)
             case model.AskVersion():
                 return await self._queries.version()
             case model.AskFindings():
@@ -98,6 +102,11 @@ class Service:
                 raise Refused("a stream is no single answer")
             case model.AskRoot() | model.AskRotate() | model.AskAccepted():
                 return await self._trust(request)
+
+    async def _counted(self, request: model.AskPolicies | model.AskNumbers) -> Any:
+        if isinstance(request, model.AskPolicies):
+            return tuple(await self._queries.policies())
+        return tuple(await self._queries.numbers(request.namespace))
 
     async def _trust(self, request: model.AskRoot | model.AskRotate | model.AskAccepted) -> Any:
         match request:

@@ -39,7 +39,7 @@ answered by the proxy itself. (An expression that asks for response code details
 
 _SERVICE = f"%CLUSTER_METADATA({words.CLUSTER_METADATA}:{words.SERVICE_KEY})%"
 _CALLER, _PROTOCOL = "%DOWNSTREAM_PEER_URI_SAN%", "%PROTOCOL%"
-# From the request's first byte to the answer's last, in microseconds; 0 where no answer ended, which is a series apart by
+# From the first byte of a request to the last of its answer, in microseconds; 0 where none ended, a series apart by
 # its response flags. Without that Envoy would write a line of its log for each request that a client gave up.
 _TIMES = ("DS_RX_BEG:DS_TX_END:us", "DS_RX_BEG:DS_RX_BEG:us")
 _OPERATORS = ",".join(f'{{"command":"COMMON_DURATION","param":"{each}"}}' for each in _TIMES)
