@@ -27,6 +27,26 @@ Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig's
 
 
 @app.command()
+def metrics(
+    *,
+    name: Which = None,
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TABLE,
+) -> None:
+    """Print a configuration for Prometheus that reads all metrics of a mesh on this machine.
+
+    It names the files of the token and of the authority, and has no secret in it.
+
+    \b
+    Examples:
+      retic metrics > prometheus.yml && prometheus --config.file prometheus.yml
+      retic metrics -o json
+    """
+    from retic.cli import metrics as command
+
+    command.run(name, as_json=output is Output.JSON)
+
+
+@app.command()
 def top(
     *,
     name: Which = None,

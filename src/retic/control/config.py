@@ -24,6 +24,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     `listen` serves discovery and signing to clients with a certificate, `enrol` enrolment to those without
     one yet. `lifetime` of workload certificates is in seconds. `enrolment` and `mode`: see `mesh.network.Settings`.
     `authority` None: one of the mesh's own is made. `accepted` is what the mesh begins with.
+    `metrics` is where Prometheus reads, "": nowhere.
     """
 
     folder: pathlib.Path
@@ -38,6 +39,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mode: Literal["STRICT", "PERMISSIVE"] = "STRICT"
     authority: Authority | None = None
     accepted: Accepted = Accepted()
+    metrics: str = ""
 
 
 def load(file: pathlib.Path) -> Config:

@@ -17,7 +17,7 @@ from retic.identity import service as identity_service
 from retic.mesh import network, tables
 from retic.sources import store, stream
 from retic.sources.keys import nameserver
-from retic.wiring import inputs, keys, modes, tasks, trusting
+from retic.wiring import inputs, keys, measuring, modes, tasks, trusting
 
 log = structlog.get_logger("retic.control")
 
@@ -61,6 +61,10 @@ async def run(config: settings.Config, stop: asyncio.Event) -> None:
             beside = [asyncio.create_task(trust.run(certificates.holdings), name="root")]
             # The machine's nameservers are asked where pods ask them: UDP does not leave the mesh's network.
             names = nameserver.at(config.listen.rpartition(":")[0])
+            metrics = measuring.Metrics(answers, db, discovery, refusals, opening.result())
+            if config.metrics:
+                await metrics.start(config.metrics, config.folder)
+                beside.append(asyncio.create_task(metrics.run(), name="metrics"))
             async with keys.fetched(db, changed, _own_networks(config), names) as fetching:
                 rpc = await _serve(config, opening.result(), certificates, discovery)
                 log.info("control plane is up", listen=config.listen)
