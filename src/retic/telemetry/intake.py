@@ -129,7 +129,7 @@ class Intake:
         """What is kept of one stream by its id, the newest first; both sides may have reported."""
         letters = wanted.encode()
         made = (_entry(kept) for kept in reversed(self._kept) if letters in kept.content)
-        return [entry for entry in made if wanted in (entry.id, entry.request_id)]
+        return [entry for entry in made if wanted and wanted in (entry.id, entry.request_id)]
 
     def _room(self) -> bool:
         second = int(self._now())
