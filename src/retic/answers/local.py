@@ -5,14 +5,14 @@ import contextlib
 import datetime
 import importlib.metadata
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from retic import ads, graph
 from retic import findings as report
-from retic.answers import questions
+from retic.answers import questions, taps
 from retic.control import admin, model, service
 from retic.control import config as settings
 from retic.envoy import counters
@@ -100,6 +100,7 @@ class Answers:
         self._news = news
         self._trust = trust
         self._questions = questions.Questions(db, kept)
+        self._taps = taps.Taps(config.folder, db, kept, discovery, news)
 
     async def ps(self) -> model.Ps:
         """Pods and services from the objects, gateways and processes from the laptop's cluster."""
@@ -146,6 +147,10 @@ class Answers:
         except OSError:
             return ""
 
+    def tap(self, asked: model.AskTap) -> AsyncGenerator[model.Tapped, None]:
+        """Requests as they end."""
+        return self._taps.tap(asked)
+
     async def version(self) -> model.Version:
         """The control plane's own version, and what the Envoys say of theirs."""
         found = set()
@@ -176,7 +181,7 @@ class Answers:
             "this is a fault of Retic: please report it; the proxy keeps what it had", code.url,
         )
 
-    async def follow(self) -> AsyncIterator[Sequence[report.Finding]]:
+    async def follow(self) -> AsyncGenerator[Sequence[report.Finding], None]:
         """The findings now, then after each change of them."""
         last: Sequence[report.Finding] | None = None
         while True:

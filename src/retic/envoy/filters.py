@@ -5,7 +5,7 @@ stand in every listener from its first day, because adding one later would chang
 """
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from envoy.config.core.v3 import address_pb2, config_source_pb2, extension_pb2
@@ -20,7 +20,20 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
-from retic.envoy import authorization, counters, dispatch, external, gate, limits, names, packing, several, tls, tokens
+from retic.envoy import (
+    authorization,
+    counters,
+    dispatch,
+    external,
+    gate,
+    limits,
+    logs,
+    names,
+    packing,
+    several,
+    tls,
+    tokens,
+)
 from retic.mesh import authorizers, peer, policy, probes, token
 
 
@@ -77,6 +90,14 @@ def plaintext(pod_uid: str) -> list[hcm_pb2.HttpFilter]:
 def outbound() -> list[hcm_pb2.HttpFilter]:
     """What a request passes when it leaves a pod."""
     return [
+        # First: what is refused is reported too.
+        logs.noting(),
+        *_sending(),
+    ]
+
+
+def _sending() -> list[hcm_pb2.HttpFilter]:
+    return [
         # Just before the router: only a request that will be sent loads its cluster.
         _on_demand(),
         _router(),
@@ -86,9 +107,10 @@ def outbound() -> list[hcm_pb2.HttpFilter]:
 def gateway(slots: Iterable[str]) -> list[hcm_pb2.HttpFilter]:
     """What a request passes that enters a gateway; `slots` are the names of those that decide."""
     return [
-        # First: who is refused loads no cluster.
+        logs.noting(),
+        # Before that: who is refused loads no cluster.
         *map(_slot, slots),
-        *outbound(),
+        *_sending(),
     ]
 
 
@@ -152,12 +174,17 @@ def requests(
 
 def asked_requests(
     slot: str, who: external.Asker, questions: authorizers.Questions, issuers: tuple[token.Issuer, ...] = (), *,
-    routed: bool = False,
+    routed: bool = False, noted: Sequence[str] = (),
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.ASK of a pod or a gateway: whose tokens are taken, which requests are asked about, and whom. `routed`:
-    whether routes are chosen by what a request says."""
+    whether routes are chosen by what a request says. `noted`: headers that are remembered for reports."""
     # Tokens first: policies of every action read what was found in them. Who waits for an answer stands last.
-    return several.filled(slot, [*tokens.filters(issuers, routed=routed), *external.of_requests(who, questions)])
+    asking = [*tokens.filters(issuers, routed=routed), *external.of_requests(who, questions)]
+    return several.filled(slot, [*_noting(noted), *asking])
+
+
+def _noting(headers: Sequence[str]) -> list[extension_pb2.TypedExtensionConfig]:
+    return [packing.typed(logs.NOTING, logs.to_note(headers))] if headers else []
 
 
 def asked_plaintext(
@@ -166,14 +193,14 @@ def asked_plaintext(
     who: external.Asker,
     questions: authorizers.Questions,
     issuers: tuple[token.Issuer, ...] = (),
+    noted: Sequence[str] = (),
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.PLAINTEXT_ASK: nobody is asked about probes, nor where nothing else may come."""
     name = names.filter_slot(Slot.PLAINTEXT_ASK, pod_uid)
     if _nowhere(what.taken, _taken):
-        return several.filled(name, [])
-    return several.filled(
-        name, [*tokens.filters(issuers, routed=False), *external.of_requests(who, questions, _exempt(what))]
-    )
+        return several.filled(name, _noting(noted))
+    asking = [*tokens.filters(issuers, routed=False), *external.of_requests(who, questions, _exempt(what))]
+    return several.filled(name, [*_noting(noted), *asking])
 
 
 _OF_TCP = {

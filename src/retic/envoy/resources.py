@@ -25,6 +25,7 @@ from retic.mesh import (
     gateways,
     network,
     nodes,
+    observed,
     peers,
     policies,
     probes,
@@ -183,9 +184,10 @@ def _ask_slot(db: graph.Db, pod: service.Workload, slot: filters.Slot, name: str
     if not slot.http:
         return filters.asked_connections(slot, pod.uid, who, questions)
     issuers = db.ask(tokens.applying, tables.Key(pod.namespace, pod.name))
+    noted = db.ask(observed.headers, pod.namespace)
     if slot is filters.Slot.ASK:
-        return filters.asked_requests(name, who, questions, issuers)
-    return filters.asked_plaintext(pod.uid, _plaintext(db, pod), who, questions, issuers)
+        return filters.asked_requests(name, who, questions, issuers, noted=noted)
+    return filters.asked_plaintext(pod.uid, _plaintext(db, pod), who, questions, issuers, noted)
 
 
 def _gateway_slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -231,7 +233,8 @@ def _routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     client = name.parts[0]
     found = [db.ask(routing.table, k) for k in db.ask(routing.routed, client)]
     settings = db.ask(workloads.settings, tables.ONE)
-    return routes.outbound(client, [t for t in found if t is not None], settings)
+    noted = db.ask(observed.headers, client)
+    return routes.outbound(client, [t for t in found if t is not None], settings, noted)
 
 
 def _gateway_routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -240,7 +243,8 @@ def _gateway_routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     if hosts is None:
         return None
     implied = int(port) == (443 if name.kind is Kind.LISTENER_ROUTES else 80)
-    return routes.gateway(str(name), namespace, hosts.tables, 0 if implied else int(port), hosts.elsewhere)
+    noted = db.ask(observed.headers, namespace)
+    return routes.gateway(str(name), namespace, hosts.tables, 0 if implied else int(port), hosts.elsewhere, noted)
 
 
 def _hosts(db: graph.Db, name: names.Name) -> gateways.Isolated | None:

@@ -94,6 +94,14 @@ class Former(msgspec.Struct, frozen=True):
     is_told: bool
 
 
+class Observed(msgspec.Struct, frozen=True):
+    """The request headers of a namespace's calls that somebody looks at now."""
+
+    headers: tuple[str, ...] = ()
+
+
+OBSERVED = graph.table("observed headers", Key, Observed)
+"""By namespace; filled by whoever serves those who look."""
 FORMER = graph.table("former peerauthentications", Key, Former)
 PROVIDERS = graph.table("authorizationproviders", Key, authorizers.AuthorizationProvider)
 

@@ -143,9 +143,15 @@ def _request(base: Entry, message: accesslog_pb2.HTTPAccessLogEntry) -> Entry:
         path=asked.original_path or asked.path,
         request_id=asked.request_id,
         user_agent=asked.user_agent,
-        request_headers=dict(asked.request_headers),
+        request_headers=_noted(message.common_properties),
         response_headers=dict(answer.response_headers),
     )
+
+
+def _noted(common: accesslog_pb2.AccessLogCommon) -> dict[str, str]:
+    """The headers that somebody looks at; those that the request did not have are empty there."""
+    pairs = (each.partition(":") for each in _text(common, words.HEADERS_STATE).split(words.LINE))
+    return {name: value for name, _, value in pairs if value}
 
 
 def _caller(certificate: accesslog_pb2.TLSProperties.CertificateProperties) -> str:
