@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -100,7 +101,6 @@ class Answers:
         self._news = news
         self._trust = trust
         self._questions = questions.Questions(db, kept)
-        self._taps = taps.Taps(config.folder, db, kept, discovery, news)
 
     async def ps(self) -> model.Ps:
         """Pods and services from the objects, gateways and processes from the laptop's cluster."""
@@ -146,6 +146,10 @@ class Answers:
             return await admin.page(self._config.folder / "agents" / agent / "admin.sock", readings.PATH)
         except OSError:
             return ""
+
+    @functools.cached_property
+    def _taps(self) -> taps.Taps:
+        return taps.Taps(self._config.folder, self._db, self._kept, self._discovery, self._news)
 
     def tap(self, asked: model.AskTap) -> AsyncGenerator[model.Tapped, None]:
         """Requests as they end."""
