@@ -10,7 +10,7 @@ import msgspec
 
 from retic import findings, graph, objects
 from retic.mesh import network
-from retic.objects import authorizers, core, discovery, gateway, meta, pods, routes, security
+from retic.objects import authorizers, core, discovery, gateway, meta, pods, routes, security, telemetry
 
 ROLE_ANNOTATION = "retic.dev/role"
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
@@ -103,6 +103,8 @@ class Observed(msgspec.Struct, frozen=True):
 OBSERVED = graph.table("observed headers", Key, Observed)
 """By namespace; filled by whoever serves those who look."""
 FORMER = graph.table("former peerauthentications", Key, Former)
+TELEMETRIES = graph.table("telemetries", Key, telemetry.Telemetry)
+TELEMETRY_PROVIDERS = graph.table("telemetryproviders", Key, telemetry.TelemetryProvider)
 PROVIDERS = graph.table("authorizationproviders", Key, authorizers.AuthorizationProvider)
 
 TABLES: dict[str, graph.Table[Key, objects.Object]] = {
@@ -122,6 +124,8 @@ TABLES: dict[str, graph.Table[Key, objects.Object]] = {
     "PeerAuthentication": PEER_AUTHENTICATIONS,  # type: ignore[dict-item]
     "RequestAuthentication": REQUEST_AUTHENTICATIONS,  # type: ignore[dict-item]
     "AuthorizationProvider": PROVIDERS,  # type: ignore[dict-item]
+    "Telemetry": TELEMETRIES,  # type: ignore[dict-item]
+    "TelemetryProvider": TELEMETRY_PROVIDERS,  # type: ignore[dict-item]
 }
 
 
@@ -208,6 +212,7 @@ def _with_uris(_: Key, value: security.RequestAuthentication) -> Iterable[One]:
 REQUEST_AUTHENTICATIONS_WITH_URIS = graph.index(
     REQUEST_AUTHENTICATIONS, _with_uris, name="requestauthentications.with_uris"
 )
+TELEMETRIES_BY_NAMESPACE = graph.index(TELEMETRIES, _namespace, name="telemetries.by_namespace")
 GRANTS_BY_NAMESPACE = graph.index(GRANTS, _grant_namespace)
 
 
@@ -251,7 +256,7 @@ def changes(ref: findings.Ref, value: objects.Object | None) -> list[graph.Chang
 
 _WITH_STATUS = (
     gateway.GatewayClass, gateway.Gateway, routes.HTTPRoute, routes.GRPCRoute, security.AuthorizationPolicy,
-    security.PeerAuthentication, security.RequestAuthentication,
+    security.PeerAuthentication, security.RequestAuthentication, telemetry.Telemetry,
 )  # fmt: skip
 
 

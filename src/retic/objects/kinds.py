@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from retic.objects import authorizers, core, discovery, forms, gateway, meta, pods, routes, security, workloads
+from retic.objects import authorizers, core, discovery, forms, gateway, meta, pods, routes, security, telemetry, workloads
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -60,6 +60,8 @@ KINDS: dict[str, Kind] = {
         Kind(security.PeerAuthentication, _SECURITY),
         Kind(security.RequestAuthentication, _SECURITY),
         Kind(authorizers.AuthorizationProvider, ("retic.dev/v1alpha1",), namespaced=False),
+        Kind(telemetry.Telemetry, ("telemetry.istio.io/v1", "telemetry.istio.io/v1alpha1")),
+        Kind(telemetry.TelemetryProvider, ("retic.dev/v1alpha1",), namespaced=False),
     )
 }
 

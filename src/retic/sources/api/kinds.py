@@ -65,4 +65,6 @@ def mesh(own_namespace: str = "retic-system") -> tuple[Read, ...]:
         Read("PeerAuthentication", "peerauthentications", is_checked=True),
         Read("RequestAuthentication", "requestauthentications", is_checked=True),
         Read("AuthorizationProvider", "authorizationproviders", is_checked=True),
+        Read("Telemetry", "telemetries", is_checked=True),
+        Read("TelemetryProvider", "telemetryproviders", is_checked=True),
     )
