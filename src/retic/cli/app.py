@@ -119,6 +119,9 @@ def up(
     ] = "cluster.local",
     trust_domain_alias: ca.Aliases = None,
     trusted_root: ca.Trusted = None,
+    access_logs: Annotated[
+        bool, typer.Option("--access-logs", help="Log requests where no Telemetry says otherwise.")
+    ] = False,
 ) -> None:
     """Run manifests as a mesh: nodes, pods, proxies.
 
@@ -139,7 +142,7 @@ def up(
     told = trust.Options(
         ca_cert, ca_key, ca_root, trust_domain, tuple(trust_domain_alias or ()), tuple(trusted_root or ())
     )
-    command.run(file, command.Options(name, nodes, lifetime, told), detach=detach, timeout=timeout)
+    command.run(file, command.Options(name, nodes, lifetime, told, access_logs), detach=detach, timeout=timeout)
 
 
 @app.command()
@@ -202,9 +205,10 @@ def execute(
 @app.command()
 def logs(
     *,
-    target: Target,
+    target: Annotated[str, typer.Argument(metavar="POD|deploy/NAME", show_default=False)] = "",
     namespace: Namespace = "default",
     container: Container = None,
+    access: Annotated[bool, typer.Option("--access", help="The requests of it, or of all, instead.")] = False,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on, across restarts.")] = False,
     tail: Annotated[int, typer.Option("--tail", min=-1, help="So many last lines; -1: all.")] = -1,
     previous: Annotated[bool, typer.Option("--previous", "-p", help="The life before this one.")] = False,
@@ -212,14 +216,23 @@ def logs(
 ) -> None:
     """Print what a workload wrote; of a gateway's pod, what its Envoy did.
 
+    With --access: the requests that its proxy has logged, as a Telemetry says, one JSON object a line.
+
     \b
     Examples:
       retic logs deploy/web
       retic logs -n shop -f --tail 20 cart-0 -c cart
+      retic logs --access -n shop -f deploy/web
     """
+    from retic.cli import access as requests
     from retic.cli import logs as command
 
     choice = command.Choice(follow=follow, tail=tail, previous=previous)
+    if access:
+        requests.run(target, choice, namespace=namespace, name=name)
+        return
+    if not target:
+        raise typer.BadParameter("say whose: POD or deploy/NAME", param_hint="POD|deploy/NAME")
     command.run(target, choice, namespace=namespace, container=container, name=name)
 
 

@@ -27,6 +27,7 @@ class Options(msgspec.Struct, frozen=True):
     nodes: int
     lifetime: int
     trust: trust.Options
+    access_logs: bool = False
 
 
 def run(files: Sequence[pathlib.Path], options: Options, *, detach: bool, timeout: float) -> None:
@@ -93,7 +94,10 @@ def _start(
             state=str(state.folder(name)),
             lifetime=options.lifetime,
             trust_domain=options.trust.domain,
-            control={"authority": msgspec.to_builtins(authority), "accepted": msgspec.to_builtins(accepted)},
+            control={
+                "authority": msgspec.to_builtins(authority), "accepted": msgspec.to_builtins(accepted),
+                "access_logs": options.access_logs,
+            },
         )
         return outer.start(config, detach=detach)
     except state.InUseError:

@@ -45,6 +45,7 @@ class Kind(enum.StrEnum):
     GATEWAY_FILTER = "gateway-filter"
     DESTINATIONS = "destinations"
     PODS = "pods"
+    TOLD = "told"
 
 
 TYPE_URL = {
@@ -69,6 +70,7 @@ TYPE_URL = {
     Kind.GATEWAY_FILTER: FILTER,
     Kind.DESTINATIONS: OPAQUE,
     Kind.PODS: OPAQUE,
+    Kind.TOLD: OPAQUE,
 }
 
 # How many parts follow the first word.
@@ -94,6 +96,7 @@ _PARTS = {
     Kind.GATEWAY_FILTER: 3,
     Kind.DESTINATIONS: 0,
     Kind.PODS: 0,
+    Kind.TOLD: 0,
 }
 
 _VIEWS = frozenset({Kind.ROUTES, Kind.VIRTUAL, Kind.ADDRESS, Kind.SERVICE, Kind.GRPC, Kind.AUTHORIZER})
@@ -221,3 +224,4 @@ APPLICATION_TLS = str(Name(Kind.APPLICATION_TLS))
 PASSTHROUGH = str(Name(Kind.PASSTHROUGH))
 DESTINATIONS = str(Name(Kind.DESTINATIONS))
 PODS = str(Name(Kind.PODS))
+TOLD = str(Name(Kind.TOLD))

@@ -18,14 +18,15 @@ from google.protobuf.message import Message
 from xds.type.v3 import typed_struct_pb2
 
 from retic import graph, xds
-from retic.envoy import clusters, endpoints, entrance, external, filters, listeners, logs, names, routes, secrets
+from retic.envoy import clusters, endpoints, entrance, external, filters, listeners, logs, names, routes, secrets, told
 from retic.mesh import (
     authorizers,
     declared,
     gateways,
     network,
     nodes,
-    observed,
+    observing,
+    observing_rules,
     peers,
     policies,
     probes,
@@ -184,7 +185,7 @@ def _ask_slot(db: graph.Db, pod: service.Workload, slot: filters.Slot, name: str
     if not slot.http:
         return filters.asked_connections(slot, pod.uid, who, questions)
     issuers = db.ask(tokens.applying, tables.Key(pod.namespace, pod.name))
-    noted = db.ask(observed.headers, pod.namespace)
+    noted = db.ask(observing.headers, pod.namespace)
     if slot is filters.Slot.ASK:
         return filters.asked_requests(name, who, questions, issuers, noted=noted)
     return filters.asked_plaintext(pod.uid, _plaintext(db, pod), who, questions, issuers, noted)
@@ -233,7 +234,7 @@ def _routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     client = name.parts[0]
     found = [db.ask(routing.table, k) for k in db.ask(routing.routed, client)]
     settings = db.ask(workloads.settings, tables.ONE)
-    noted = db.ask(observed.headers, client)
+    noted = db.ask(observing.headers, client)
     return routes.outbound(client, [t for t in found if t is not None], settings, noted)
 
 
@@ -243,7 +244,7 @@ def _gateway_routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     if hosts is None:
         return None
     implied = int(port) == (443 if name.kind is Kind.LISTENER_ROUTES else 80)
-    noted = db.ask(observed.headers, namespace)
+    noted = db.ask(observing.headers, namespace)
     return routes.gateway(str(name), namespace, hosts.tables, 0 if implied else int(port), hosts.elsewhere, noted)
 
 
@@ -361,6 +362,24 @@ def _pods(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     return typed_struct_pb2.TypedStruct(type_url="retic.dev/pods", value=value)
 
 
+def _told(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    """For an agent: what is told of its workloads' requests."""
+    role, _, rest = key.client.partition("/")
+    namespace, _, gateway = rest.partition("/")
+    if role == "node":
+        pods = db.ask(workloads.on_node, rest)
+        found = {pod.uid: db.ask(observing.of_pod, tables.Key(pod.namespace, pod.name)) for pod in pods}
+    else:
+        found = {"": db.ask(observing.of_gateway, tables.Key(namespace, gateway))}
+    collectors = {}
+    for provider in told.providers(found.values()):
+        known = db.ask(observing_rules.collector, provider)
+        if known is not None:
+            there = db.ask(services.endpoints, known.service) if known.service else ()
+            collectors[provider] = told.Collector(known, tuple(service.usable(there)))
+    return told.resource(found, collectors)
+
+
 def _network(db: graph.Db) -> dict[str, Any]:
     """What redirection has to know: the mesh's networks (IPv4), and where the cluster's DNS is."""
     settings = db.ask(workloads.settings, tables.ONE)
@@ -406,6 +425,7 @@ _BUILDERS = {
     Kind.GATEWAY_FILTER: _gateway_slot,
     Kind.DESTINATIONS: _destinations,
     Kind.PODS: _pods,
+    Kind.TOLD: _told,
 }
 
 

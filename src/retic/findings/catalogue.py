@@ -1,7 +1,8 @@
 """Every finding's code, severity and title, in one table that the reference page is generated from.
 
 Ranges: RT00xx manifest form; RT01xx Kubernetes objects; RT02xx routes; RT03xx gateways; RT04xx security;
-RT05xx what local mode cannot do; RT06xx the control plane and its proxies.
+RT05xx what local mode cannot do; RT06xx the control plane and its proxies;
+RT08xx what proxies tell.
 """
 
 import msgspec
@@ -124,6 +125,18 @@ _add("RT0601", _E, "a proxy refused a resource")
 _add("RT0602", _W, "a status that another controller writes too")
 _add("RT0603", _E, "the authority's Secret cannot be used")
 _add("RT0610", _E, "a kind that the API server does not allow Retic to read")
+# What proxies tell (retic.telemetry)
+_add("RT0801", _E, "an access log's expression that cannot be used")
+_add("RT0803", _W, "a provider of access logs that there is not")
+_add("RT0804", _W, "metrics in a Telemetry, which are not carried out")
+_add("RT0805", _W, "a part of tracing that is not carried out")
+_add("RT0806", _E, "a provider of traces that there is not")
+_add("RT0807", _E, "a TelemetryProvider whose Service cannot be reached")
+_add("RT0808", _W, "a Telemetry instead of which an older one counts")
+_add("RT0809", _W, "a Telemetry that is for nobody")
+_add("RT0810", _E, "a share of requests that is no percentage")
+_add("RT0811", _E, "a collector that takes the mesh's TLS only")
+_add("RT0812", _W, "a header that is never reported")
 
 
 def finding(fault: findings.Fault, file: str, line: int) -> findings.Finding:

@@ -5,6 +5,7 @@ from retic.mesh import (
     faults_authorizers,
     faults_peer,
     faults_tcp,
+    faults_telemetry,
     fields,
     gateways,
     labels,
@@ -37,10 +38,6 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
             return _slice(db, ref, key)
         case "Service":
             return _service(db, ref, key)
-        case "Namespace":
-            return tuple(labels.namespace(db, ref))
-        case "Pod":
-            return tuple(labels.pod(db, ref))
         case "AuthorizationPolicy":
             return _policy(db, ref, key)
         case "RequestAuthentication":
@@ -49,9 +46,15 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
             return faults_peer.of(db, ref)
         case "AuthorizationProvider":
             return db.ask(faults_authorizers.of, ref.name)
-        case "Node":
-            return tuple(labels.node(db, ref))
-    return ()
+        case "TelemetryProvider":
+            return db.ask(faults_telemetry.of_provider, ref.name)
+    judge = _BY_REF.get(ref.kind)
+    return tuple(judge(db, ref)) if judge else ()
+
+
+_BY_REF = {
+    "Namespace": labels.namespace, "Pod": labels.pod, "Node": labels.node, "Telemetry": faults_telemetry.of,
+}  # fmt: skip
 
 
 def _policy(db: graph.Db, ref: findings.Ref, key: tables.Key) -> Faults:

@@ -213,6 +213,7 @@ REQUEST_AUTHENTICATIONS_WITH_URIS = graph.index(
     REQUEST_AUTHENTICATIONS, _with_uris, name="requestauthentications.with_uris"
 )
 TELEMETRIES_BY_NAMESPACE = graph.index(TELEMETRIES, _namespace, name="telemetries.by_namespace")
+GATEWAYS_BY_NAMESPACE = graph.index(GATEWAYS, _namespace, name="gateways.by_namespace")
 GRANTS_BY_NAMESPACE = graph.index(GRANTS, _grant_namespace)
 
 

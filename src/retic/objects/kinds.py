@@ -4,7 +4,19 @@ from typing import Any
 
 import msgspec
 
-from retic.objects import authorizers, core, discovery, forms, gateway, meta, pods, routes, security, telemetry, workloads
+from retic.objects import (
+    authorizers,
+    core,
+    discovery,
+    forms,
+    gateway,
+    meta,
+    pods,
+    routes,
+    security,
+    telemetry,
+    workloads,
+)
 
 
 class Kind(msgspec.Struct, frozen=True):

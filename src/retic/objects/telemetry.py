@@ -96,7 +96,7 @@ class Tracing(meta.Part, frozen=True):
     random_sampling_percentage: float | None = None
     disable_span_reporting: bool | None = None
     custom_tags: dict[str, CustomTag] = msgspec.field(default_factory=dict)
-    use_request_id_for_trace_sampling: bool | None = None
+    use_request_id_for_trace_sampling: bool | None = msgspec.field(default=None, name="useRequestIdForTraceSampling")
     enable_istio_tags: bool | None = None
 
 

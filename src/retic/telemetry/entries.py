@@ -54,6 +54,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str = ""
     request_id: str = ""
     user_agent: str = ""
+    scheme: str = ""
+    forwarded_for: str = ""
     request_headers: dict[str, str] = msgspec.field(default_factory=dict)
     response_headers: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -143,6 +145,8 @@ def _request(base: Entry, message: accesslog_pb2.HTTPAccessLogEntry) -> Entry:
         path=asked.original_path or asked.path,
         request_id=asked.request_id,
         user_agent=asked.user_agent,
+        scheme=asked.scheme,
+        forwarded_for=asked.forwarded_for,
         request_headers=_noted(message.common_properties),
         response_headers=dict(answer.response_headers),
     )
