@@ -342,6 +342,23 @@ spec:
   template: {{{POD}}}
 """
 
+TELEMETRY = """\
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: a}
+spec:
+  metrics:  # RT0804
+  - {providers: [{name: prometheus}], reportingInterval: 5s}
+  tracing:
+  - useRequestIdForTraceSampling: true  # RT0805
+    enableIstioTags: true  # RT0805
+    customTags:
+      a:  # RT0805 environment
+        environment: {name: A}
+      b:  # RT0805 formatter
+        formatter: {value: "%A%"}
+"""
+
 CASES = {
     "service": SERVICE + PLAIN,
     "deployment": DEPLOYMENT,
@@ -350,6 +367,7 @@ CASES = {
     "gateway": GATEWAY,
     "routes": ROUTES,
     "host": HOST,
+    "telemetry": TELEMETRY,
 }
 MARK = re.compile(r"^[\s-]*(?P<field>\w+)?.*  # (?P<code>RT\d{4})(?: (?P<named>\w+))?$")
 
