@@ -5,7 +5,7 @@ stand in every listener from its first day, because adding one later would chang
 """
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import msgspec
 from envoy.config.core.v3 import address_pb2, config_source_pb2, extension_pb2
@@ -29,10 +29,12 @@ from retic.envoy import (
     limits,
     logs,
     names,
+    observed,
     packing,
     several,
     tls,
     tokens,
+    tracing,
 )
 from retic.mesh import authorizers, peer, policy, probes, token
 
@@ -92,6 +94,7 @@ def outbound() -> list[hcm_pb2.HttpFilter]:
     return [
         # First: what is refused is reported too.
         logs.noting(),
+        tracing.waiting(),
         *_sending(),
     ]
 
@@ -108,6 +111,7 @@ def gateway(slots: Iterable[str]) -> list[hcm_pb2.HttpFilter]:
     """What a request passes that enters a gateway; `slots` are the names of those that decide."""
     return [
         logs.noting(),
+        tracing.waiting(),
         # Before that: who is refused loads no cluster.
         *map(_slot, slots),
         *_sending(),
@@ -174,17 +178,13 @@ def requests(
 
 def asked_requests(
     slot: str, who: external.Asker, questions: authorizers.Questions, issuers: tuple[token.Issuer, ...] = (), *,
-    routed: bool = False, noted: Sequence[str] = (),
+    routed: bool = False, told: observed.Observed = observed.NOTHING,
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.ASK of a pod or a gateway: whose tokens are taken, which requests are asked about, and whom. `routed`:
-    whether routes are chosen by what a request says. `noted`: headers that are remembered for reports."""
+    whether routes are chosen by what a request says."""
     # Tokens first: policies of every action read what was found in them. Who waits for an answer stands last.
     asking = [*tokens.filters(issuers, routed=routed), *external.of_requests(who, questions)]
-    return several.filled(slot, [*_noting(noted), *asking])
-
-
-def _noting(headers: Sequence[str]) -> list[extension_pb2.TypedExtensionConfig]:
-    return [packing.typed(logs.NOTING, logs.to_note(headers))] if headers else []
+    return several.filled(slot, [*observed.in_slot(told), *asking])
 
 
 def asked_plaintext(
@@ -193,14 +193,14 @@ def asked_plaintext(
     who: external.Asker,
     questions: authorizers.Questions,
     issuers: tuple[token.Issuer, ...] = (),
-    noted: Sequence[str] = (),
+    told: observed.Observed = observed.NOTHING,
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.PLAINTEXT_ASK: nobody is asked about probes, nor where nothing else may come."""
     name = names.filter_slot(Slot.PLAINTEXT_ASK, pod_uid)
     if _nowhere(what.taken, _taken):
-        return several.filled(name, _noting(noted))
+        return several.filled(name, observed.in_slot(told))
     asking = [*tokens.filters(issuers, routed=False), *external.of_requests(who, questions, _exempt(what))]
-    return several.filled(name, [*_noting(noted), *asking])
+    return several.filled(name, [*observed.in_slot(told), *asking])
 
 
 _OF_TCP = {

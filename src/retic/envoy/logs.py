@@ -19,7 +19,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.type.tracing.v3 import custom_tag_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import limits, packing
+from retic.envoy import limits, packing, tracing
 from retic.telemetry import words
 from retic.telemetry.words import Stat
 
@@ -89,7 +89,7 @@ def http(side: Side, who: Who) -> list[Log]:
         _stats([_counter(Stat.REQUESTS, ended)], histograms),
         Log(
             name="envoy.access_loggers.http_grpc",
-            filter=_any(_flagged(), _all(_at_least(400), _unsent()), _switched(who)),
+            filter=_any(_flagged(), _all(_at_least(400), _unsent()), _switched(who), tracing.traced()),
             typed_config=packing.pack(own),
         ),
     ]

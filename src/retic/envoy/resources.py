@@ -18,7 +18,20 @@ from google.protobuf.message import Message
 from xds.type.v3 import typed_struct_pb2
 
 from retic import graph, xds
-from retic.envoy import clusters, endpoints, entrance, external, filters, listeners, logs, names, routes, secrets, told
+from retic.envoy import (
+    clusters,
+    endpoints,
+    entrance,
+    external,
+    filters,
+    listeners,
+    logs,
+    names,
+    observed,
+    routes,
+    secrets,
+    told,
+)
 from retic.mesh import (
     authorizers,
     declared,
@@ -185,10 +198,11 @@ def _ask_slot(db: graph.Db, pod: service.Workload, slot: filters.Slot, name: str
     if not slot.http:
         return filters.asked_connections(slot, pod.uid, who, questions)
     issuers = db.ask(tokens.applying, tables.Key(pod.namespace, pod.name))
-    noted = db.ask(observing.headers, pod.namespace)
+    traced = db.ask(observing.of_pod, tables.Key(pod.namespace, pod.name)).server.traced
+    more = observed.Observed(db.ask(observing.headers, pod.namespace), traced.share if traced else -1.0)
     if slot is filters.Slot.ASK:
-        return filters.asked_requests(name, who, questions, issuers, noted=noted)
-    return filters.asked_plaintext(pod.uid, _plaintext(db, pod), who, questions, issuers, noted)
+        return filters.asked_requests(name, who, questions, issuers, told=more)
+    return filters.asked_plaintext(pod.uid, _plaintext(db, pod), who, questions, issuers, more)
 
 
 def _gateway_slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -234,8 +248,8 @@ def _routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     client = name.parts[0]
     found = [db.ask(routing.table, k) for k in db.ask(routing.routed, client)]
     settings = db.ask(workloads.settings, tables.ONE)
-    noted = db.ask(observing.headers, client)
-    return routes.outbound(client, [t for t in found if t is not None], settings, noted)
+    more = observed.Observed(db.ask(observing.headers, client), shares=dict(db.ask(observing.shares, client)))
+    return routes.outbound(client, [t for t in found if t is not None], settings, more)
 
 
 def _gateway_routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -244,8 +258,9 @@ def _gateway_routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     if hosts is None:
         return None
     implied = int(port) == (443 if name.kind is Kind.LISTENER_ROUTES else 80)
-    noted = db.ask(observing.headers, namespace)
-    return routes.gateway(str(name), namespace, hosts.tables, 0 if implied else int(port), hosts.elsewhere, noted)
+    traced = db.ask(observing.of_gateway, tables.Key(namespace, gateway)).client.traced
+    more = observed.Observed(db.ask(observing.headers, namespace), traced.share if traced else -1.0)
+    return routes.gateway(str(name), namespace, hosts.tables, 0 if implied else int(port), hosts.elsewhere, more)
 
 
 def _hosts(db: graph.Db, name: names.Name) -> gateways.Isolated | None:

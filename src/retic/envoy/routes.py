@@ -5,21 +5,22 @@ client writes in Host changes nothing. Only Services with routes have virtual ho
 falls to the default one and its on-demand cluster.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.type.matcher.v3 import string_pb2
-from google.protobuf import any_pb2, wrappers_pb2
+from google.protobuf import wrappers_pb2
 
-from retic.envoy import limits, logs, managers, matches, names, packing, rules
+from retic.envoy import limits, logs, managers, matches, names, observed, rules
 from retic.mesh import network, route
 
 _MISDIRECTED = 421  # RFC 9110, section 15.5.20
 
 def outbound(
-    client: str, tables: Iterable[route.Table], settings: network.Settings, noted: Sequence[str] = ()
+    client: str, tables: Iterable[route.Table], settings: network.Settings,
+    told: observed.Observed = observed.NOTHING,
 ) -> route_pb2.RouteConfiguration:
-    """What all pods of namespace `client` share. `noted`: headers that are remembered for reports."""
+    """What all pods of namespace `client` share."""
     hosts = [_host(table, client, f"{table.domains[0]}") for table in tables]
     hosts.append(route_components_pb2.VirtualHost(name="default", domains=["*"], routes=_default(settings)))
     return route_pb2.RouteConfiguration(
@@ -29,13 +30,13 @@ def outbound(
         virtual_hosts=hosts,
         request_headers_to_remove=managers.INTERNAL_HEADERS,
         request_headers_to_add=[logs.to_next()],
-        typed_per_filter_config=_noted(noted),
+        typed_per_filter_config=observed.by_routes(told),
     )
 
 
 def gateway(
     name: str, client: str, tables: Iterable[route.Table], port: int, elsewhere: Iterable[str] = (),
-    noted: Sequence[str] = (),
+    told: observed.Observed = observed.NOTHING,
 ) -> route_pb2.RouteConfiguration:
     """Hosts of a gateway in namespace `client`; `port` 0 when its scheme implies it.
 
@@ -57,12 +58,8 @@ def gateway(
         ignore_port_in_host_matching=True,
         request_headers_to_remove=[logs.MARK],
         request_headers_to_add=[logs.to_next()],
-        typed_per_filter_config=_noted(noted),
+        typed_per_filter_config=observed.by_routes(told),
     )
-
-
-def _noted(headers: Sequence[str]) -> dict[str, any_pb2.Any]:
-    return {logs.NOTING: packing.pack(logs.to_note(headers))} if headers else {}
 
 
 def _host(table: route.Table, client: str, name: str, port: int = 0) -> route_components_pb2.VirtualHost:

@@ -5,14 +5,16 @@ expression says nothing about what it reads but the names of its variables: whet
 by evaluating it where all are there.
 """
 
+import importlib
 import re
 from typing import Any
 
-import cel
+# Two packages have a folder `cel`, and either may have written its __init__: the module itself is what is meant.
+_cel: Any = importlib.import_module("cel.cel")
 
 
 def _value(expression: str) -> Any:
-    return cel.compile(expression).execute({})  # type: ignore[attr-defined]  # its stub has no functions
+    return _cel.compile(expression).execute({})
 
 
 ATTRIBUTES: dict[str, dict[str, Any]] = {
@@ -56,7 +58,7 @@ def problem(expression: str) -> tuple[str, str] | None:
     if macro := _MACRO.search(expression):
         return f"{macro.group(1)} is not carried out: it could take long", _REFUSED
     try:
-        program = cel.compile(expression)  # type: ignore[attr-defined]  # its stub has no functions
+        program = _cel.compile(expression)
     except ValueError as error:
         return f"it is no expression of CEL: {_short(error)}", "write one such as response.code >= 500"
     unknown = sorted(set(program.variables()) - set(ATTRIBUTES))

@@ -72,6 +72,21 @@ def headers(db: graph.Db, namespace: str) -> tuple[str, ...]:
     return tuple(sorted(named))
 
 
+@graph.query
+def shares(db: graph.Db, namespace: str) -> tuple[tuple[str, float], ...]:
+    """The workloads of a namespace whose calls are traced, as namespace/name, and `Traced.share` of each. Pods of one
+    workload whose labels differ are as the first of them."""
+    around = scopes.around(db, tables.TELEMETRIES_BY_NAMESPACE, namespace)
+    if not any(meaning.traces for key in around if (meaning := db.ask(observing_rules.of, key)) is not None):
+        return ()
+    found: dict[str, float] = {}
+    for pod in sorted(db.find(tables.PODS_BY_NAMESPACE, namespace)):
+        who, traced = db.ask(workloads.workload, pod), db.ask(of_pod, pod).client.traced
+        if who is not None and traced is not None:
+            found.setdefault(f"{namespace}/{who.workload}", traced.share)
+    return tuple(sorted(found.items()))
+
+
 Levels = Sequence[tables.Key]
 
 

@@ -57,6 +57,11 @@ class Traced(msgspec.Struct, frozen=True):
     reported: bool | None = None
     tags: tuple[Tag, ...] | None = None
 
+    @property
+    def share(self) -> float:
+        """Of the requests whose caller has decided nothing, from 0 to 1."""
+        return (DEFAULT_SAMPLING if self.sampling is None else self.sampling) / 100
+
     def over(self, before: "Traced | None") -> "Traced":
         """What counts when this goes before another."""
         if before is None:

@@ -115,6 +115,7 @@ class Agent:
             asyncio.create_task(self._life(term, stop, leave_envoy), name="life"),
             asyncio.create_task(self._roots.run(), name="roots"),
             asyncio.create_task(self._telling.run(), name="telling"),
+            asyncio.create_task(self._telling.exporting.run(), name="spans"),
         ]
         try:
             done, _ = await asyncio.wait([self.proxies.broken, *tasks], return_when=asyncio.FIRST_COMPLETED)

@@ -55,7 +55,7 @@ class Switches:
         """Tell the Envoys, and return when they have answered."""
         async with self._lock:
             wanted = frozenset(self._wanted)
-            there = set(self._sockets())
+            there = {path for path in self._sockets() if path.exists()}  # one that starts has none yet
             self._set = {path: keys for path, keys in self._set.items() if path in there}
             for path in there:
                 try:

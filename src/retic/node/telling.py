@@ -1,19 +1,19 @@
-"""Tells of requests what the control plane wants told (`told`): writes access logs.
+"""Tells of requests what the control plane wants told (`told`): writes access logs, and has spans sent.
 
-Pods of whom nothing is logged are not switched on. What comes faster than can be looked at is not logged; how many
-these were is a line of the log.
+Traced requests are reported by themselves. Pods of whom nothing is logged are not switched on. What comes faster than
+can be looked at is not logged; how many these were is a line of the log.
 """
 
 import contextlib
 import time
-from collections.abc import Callable
 
 import structlog
 
-from retic.node import access_log, switches, told
-from retic.telemetry import access, conditions, entries, intake
+from retic.node import access_log, exporting, switches, told
+from retic.telemetry import access, conditions, entries, intake, spans
 
 _SECONDS = 1.0  # between two lines that say how many are missing
+_NOTHING = told.Pod()
 _log = structlog.get_logger("retic.node")
 
 
@@ -24,6 +24,7 @@ class Telling:
         self._taken = taken
         self._switch = switch
         self._log = log
+        self.exporting = exporting.Exporting()
         self._told = told.Told()
         self._on = contextlib.ExitStack()
         self._failed = ""
@@ -32,6 +33,7 @@ class Telling:
         """What is told from now on. told.MalformedError."""
         said = told.decode(message)
         self._told = said
+        self.exporting.set(said.collectors)
         before, self._on = self._on, contextlib.ExitStack()
         self._on.enter_context(self._switch.on([uid for uid, pod in said.pods.items() if _logs(pod)]))
         before.close()
@@ -43,10 +45,16 @@ class Telling:
         said, last = 0, 0.0
         try:
             async for entry in subscription:
-                self._write(lambda entry=entry: access.line(entry))  # type: ignore[misc]
+                side = self._side(entry)
+                if side.log is not None and conditions.compiled(side.log)(entry):
+                    self._write(access.line(entry))
+                if side.traced is not None and side.traced.reported and entry.trace:
+                    self.exporting.add(side.traced.collector, spans.Traced(entry, _tags(side.traced, entry)))
+                if not self._logs:
+                    said = subscription.dropped
                 if subscription.dropped != said and time.monotonic() - last > _SECONDS:
                     missing, said, last = subscription.dropped - said, subscription.dropped, time.monotonic()
-                    self._write(lambda missing=missing: access.missed(missing, time.time()))  # type: ignore[misc]
+                    self._write(access.missed(missing, time.time()))
         finally:
             subscription.close()
 
@@ -55,21 +63,31 @@ class Telling:
         self._on.close()
         self._log.close()
 
-    def _wanted(self, entry: entries.Entry) -> bool:
-        pod = self._told.pods.get(entry.pod)
-        if pod is None:
-            return False
-        log = (pod.client if entry.source else pod.server).log
-        return log is not None and conditions.compiled(log)(entry)
+    @property
+    def _logs(self) -> bool:
+        return any(map(_logs, self._told.pods.values()))
 
-    def _write(self, line: Callable[[], bytes]) -> None:
+    def _side(self, entry: entries.Entry) -> told.Side:
+        pod = self._told.pods.get(entry.pod, _NOTHING)
+        return pod.client if entry.source else pod.server
+
+    def _wanted(self, entry: entries.Entry) -> bool:
+        side = self._side(entry)
+        return side.log is not None or bool(entry.trace and side.traced)
+
+    def _write(self, line: bytes) -> None:
         try:
-            self._log.write(line())
+            self._log.write(line)
             self._failed = ""
         except OSError as error:
             if str(error) != self._failed:
                 _log.warning("the access log cannot be written", reason=str(error))
             self._failed = str(error)
+
+
+def _tags(traced: told.Traced, entry: entries.Entry) -> dict[str, str]:
+    found = {tag.name: entry.request_headers.get(tag.header) or tag.value for tag in traced.tags}
+    return {name: value for name, value in found.items() if value}
 
 
 def _logs(pod: told.Pod) -> bool:

@@ -44,7 +44,7 @@ class Line(msgspec.Struct, frozen=True):
     service: str | None
     source_principal: str | None
     destination_principal: str | None
-    trace_id: str | None = None
+    trace_id: str | None
 
 
 _encoder = msgspec.json.Encoder()
@@ -83,6 +83,7 @@ def line(entry: entries.Entry) -> bytes:
             service=entry.service or None,
             source_principal=entry.caller or None,
             destination_principal=entry.server or None,
+            trace_id=entry.trace.partition("-")[0] or None,
         )
     ) + b"\n"
 

@@ -42,6 +42,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     caller: str = ""
     server: str = ""
     id: str = ""
+    trace_id: str = ""
     request_headers: Mapping[str, str] = _NONE
     response_headers: Mapping[str, str] = _NONE
 
@@ -78,6 +79,7 @@ def call(entry: entries.Entry, shown: Shown, workload_at: Callable[[str], str] =
         caller=entry.caller,
         server=entry.server,
         id=entry.id[:LONGEST],
+        trace_id=entry.trace.partition("-")[0],
         request_headers=_headers(entry.request_headers, shown),
         response_headers=_headers(entry.response_headers, shown),
     )

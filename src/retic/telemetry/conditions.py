@@ -5,13 +5,14 @@ What a request has not is not there, so `has(request.useragent)` can be asked. A
 
 import datetime
 import functools
+import importlib
 from collections.abc import Callable
 from typing import Any
 
-import cel
-
 from retic.telemetry import entries
 
+# Two packages have a folder `cel`, and either may have written its __init__: the module itself is what is meant.
+_cel: Any = importlib.import_module("cel.cel")
 Condition = Callable[[entries.Entry], bool]
 
 
@@ -20,7 +21,7 @@ def compiled(expression: str) -> Condition:
     """The condition of an expression; "" always holds. ValueError for one that is none."""
     if not expression:
         return lambda _: True
-    program = cel.compile(expression)  # type: ignore[attr-defined]  # its stub has no functions
+    program = _cel.compile(expression)
 
     def holds(entry: entries.Entry) -> bool:
         try:

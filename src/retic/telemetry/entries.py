@@ -3,6 +3,7 @@
 Texts that clients choose (path, authority, headers) are as they came: whoever shows them must bound and redact them.
 """
 
+import re
 from typing import TypeAlias
 
 import msgspec
@@ -14,6 +15,7 @@ from retic.telemetry import words
 
 Message: TypeAlias = accesslog_pb2.HTTPAccessLogEntry | accesslog_pb2.TCPAccessLogEntry
 VIA_UPSTREAM = "via_upstream"
+_TRACE = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}-([0-9a-f]{16})?")
 _VERSIONS = {1: "HTTP/1.0", 2: "HTTP/1.1", 3: "HTTP/2", 4: "HTTP/3"}  # HTTPAccessLogEntry.HTTPVersion
 
 
@@ -23,7 +25,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     `id` is Envoy's id of the stream; `pod` the uid of the pod whose proxy reports, `workload` and `peer` are
     namespace/name ("" when not known), `caller` and `server` SPIFFE IDs. `flags` are Envoy's response flags, `details`
     its response code details, or why the connection ended. `time` is in seconds since 1970, `ms` in milliseconds.
-    `authority` to `response_headers` are of requests only.
+    `authority` to `response_headers` are of requests only; `trace` is "" when it is not traced (`words.TRACE_KEY`).
     """
 
     id: str
@@ -56,6 +58,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     user_agent: str = ""
     scheme: str = ""
     forwarded_for: str = ""
+    trace: str = ""
     request_headers: dict[str, str] = msgspec.field(default_factory=dict)
     response_headers: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -147,9 +150,17 @@ def _request(base: Entry, message: accesslog_pb2.HTTPAccessLogEntry) -> Entry:
         user_agent=asked.user_agent,
         scheme=asked.scheme,
         forwarded_for=asked.forwarded_for,
+        trace=_trace(message.common_properties),
         request_headers=_noted(message.common_properties),
         response_headers=dict(answer.response_headers),
     )
+
+
+def _trace(common: accesslog_pb2.AccessLogCommon) -> str:
+    """Of the form of `words.TRACE_KEY`; "" when it is not traced."""
+    found = common.metadata.filter_metadata.get(words.TRACE_METADATA)
+    text = found.fields[words.TRACE_KEY].string_value if found and words.TRACE_KEY in found.fields else ""
+    return text if _TRACE.fullmatch(text) else ""
 
 
 def _noted(common: accesslog_pb2.AccessLogCommon) -> dict[str, str]:

@@ -86,6 +86,10 @@ LINE = "\n"
 """What no header's value has."""
 LONGEST_HEADER = 1024  # letters of a header's value
 
+TRACE_METADATA, TRACE_KEY = "retic.trace", "span"
+"""Dynamic metadata of a request that is traced: its trace's id, its span's, and that of the span's parent ("" for
+none), in hexadecimal with - between them."""
+
 CLUSTER_METADATA = "retic"
 SERVICE_KEY = "service"
 """Where a cluster's metadata says which Service it is, as namespace/name."""
