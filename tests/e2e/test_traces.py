@@ -195,8 +195,10 @@ def test_without_a_telemetry_nothing_is_touched(mesh):
     context = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
     assert seen(ask(mesh, "/own", f"traceparent: {context}")) == context
     quiet = tracing(randomSamplingPercentage=100, disableSpanReporting=True)
+    quiet["spec"]["accessLogging"] = [{"match": {"mode": "CLIENT"}}]
     apply(mesh, provider(), quiet)
-    wait.until(lambda: seen(ask(mesh, "/quiet")).endswith("-01"), "contexts go on")
+    context = wait.until(lambda: (got := seen(ask(mesh, "/quiet"))).endswith("-01") and got, "contexts go on")
+    wait.until(lambda: context[3:35] in mesh.command("logs", "--access").stdout, "the agent knows of them")
     apply(mesh, provider(), tracing(randomSamplingPercentage=100))
     ask(mesh, "/loud")
     until(mesh, "/loud", 2)
