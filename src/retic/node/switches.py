@@ -66,7 +66,9 @@ class Switches:
                         await admin.get(path, f"/runtime_modify?{query}", method="POST")
                     self._set[path] = wanted
                 except admin.AdminError as error:
-                    _log.warning("Envoy is not told what to report", reason=str(error))
+                    # Where nothing is wanted, an Envoy that comes or goes need not be told anything.
+                    say = _log.warning if wanted or path in self._set else _log.debug
+                    say("Envoy is not told what to report", reason=str(error))
 
     def again(self) -> None:
         """An Envoy has come or gone: what was said to it may be forgotten."""
@@ -81,7 +83,8 @@ class Switches:
     async def close(self) -> None:
         """Leave the Envoys without keys, as far as they answer."""
         self._wanted.clear()
-        await self.settled()
+        if any(self._set.values()):
+            await self.settled()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
