@@ -350,13 +350,19 @@ spec:
   metrics:  # RT0804
   - {providers: [{name: prometheus}], reportingInterval: 5s}
   tracing:
-  - useRequestIdForTraceSampling: true  # RT0805
+  - providers: [{name: otel}]
+    useRequestIdForTraceSampling: true  # RT0805
     enableIstioTags: true  # RT0805
     customTags:
       a:  # RT0805 environment
         environment: {name: A}
       b:  # RT0805 formatter
         formatter: {value: "%A%"}
+---
+apiVersion: retic.dev/v1alpha1
+kind: TelemetryProvider
+metadata: {name: otel}
+spec: {opentelemetry: {service: otel.example.com, port: 4317}}
 """
 
 CASES = {

@@ -97,6 +97,10 @@ def test_traces_are_put_together_from_scopes():
     assert told(nobody).client.traced is None
 
 
+def traced(**entry):
+    return {"tracing": [{"providers": [{"name": "otel"}], **entry}]}
+
+
 @pytest.mark.parametrize(
     ("spec", "codes"),
     [
@@ -105,11 +109,12 @@ def test_traces_are_put_together_from_scopes():
         ({"accessLogging": [{"filter": {"expression": "request.headers['cookie'] == 'a'"}}]}, ["RT0812"]),
         ({"accessLogging": [{"providers": [{"name": "otel"}]}]}, ["RT0803"]),
         ({"tracing": [{"providers": [{"name": "gone"}]}]}, ["RT0806"]),
-        ({"tracing": [{"randomSamplingPercentage": 101}]}, ["RT0810"]),
-        ({"tracing": [{"useRequestIdForTraceSampling": True, "enableIstioTags": False}]}, ["RT0805", "RT0805"]),
-        ({"tracing": [{"customTags": {"e": {"environment": {"name": "A"}}, "f": {"formatter": {"value": "%A%"}}}}]},
+        ({"tracing": [{}]}, ["RT0813"]),
+        (traced(randomSamplingPercentage=101), ["RT0810"]),
+        (traced(useRequestIdForTraceSampling=True, enableIstioTags=False), ["RT0805", "RT0805"]),
+        (traced(customTags={"e": {"environment": {"name": "A"}}, "f": {"formatter": {"value": "%A%"}}}),
          ["RT0805", "RT0805"]),
-        ({"tracing": [{"customTags": {"e": {"header": {"name": "Authorization"}}}}]}, ["RT0812"]),
+        (traced(customTags={"e": {"header": {"name": "Authorization"}}}), ["RT0812"]),
         ({"selector": {"matchLabels": {"app": "none"}}}, ["RT0809"]),
         ({"selector": WEB, "tracing": [{"providers": [{"name": "otel"}]}]}, []),
     ],

@@ -137,6 +137,7 @@ _add("RT0809", _W, "a Telemetry that is for nobody")
 _add("RT0810", _E, "a share of requests that is no percentage")
 _add("RT0811", _E, "a collector that takes the mesh's TLS only")
 _add("RT0812", _W, "a header that is never reported")
+_add("RT0813", _W, "tracing without a provider")
 
 
 def finding(fault: findings.Fault, file: str, line: int) -> findings.Finding:

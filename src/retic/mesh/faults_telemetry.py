@@ -29,6 +29,13 @@ def _providers(db: graph.Db, ref: findings.Ref, found: observing_rules.Telemetry
                     f"there is no TelemetryProvider {provider.name}: nothing is traced",
                     "create it (retic.dev/v1alpha1) or correct the name",
                 )
+    around = scopes.around(db, tables.TELEMETRIES_BY_NAMESPACE, ref.namespace)
+    known = (db.ask(observing_rules.of, key) for key in around)
+    if found.spec.tracing and not any(entry.provider for each in known if each is not None for entry in each.traces):
+        yield findings.Fault(
+            "RT0813", ref, "spec.tracing", "neither this nor a Telemetry around it names a provider: nothing is traced",
+            "name a TelemetryProvider (retic.dev/v1alpha1) in providers",
+        )
 
 
 def _scope(db: graph.Db, ref: findings.Ref, key: tables.Key, found: observing_rules.Telemetry) -> Faults:
