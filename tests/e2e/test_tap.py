@@ -173,6 +173,17 @@ def test_filters(mesh):
     quiet(mesh)
 
 
+def test_a_service_whose_route_leads_to_another(mesh):
+    with (
+        tapping(mesh, "-n", "shop", "--from", "deploy/web", "--to", "svc/old", "-o", "json") as caller,
+        tapping(mesh, "-n", "shop", "--to", "svc/old", "-o", "json", "--path", "/moved") as called,
+    ):
+        assert mesh.curl("deploy/web", "http://old/moved", namespace="shop")[0] == 200
+        assert [(row["path"], row["service"], row["proxy"]) for row in (*caller.until(1), *called.until(1))] == [
+            ("/moved", "shop/api", "outbound"), ("/moved", "shop/api", "inbound"),
+        ]  # fmt: skip
+
+
 def test_at_a_gateway(mesh):
     address = wait.until(lambda: fronts.address(mesh, "door", 18500), "the gateway")
     with (
@@ -265,7 +276,7 @@ def test_bounds_and_their_words(mesh):
     ("options", "code", "words"),
     [
         (("-n", "shop", "--from", "deploy/wbe"), 1, "there are"),
-        (("-n", "shop", "--to", "svc/apu"), 1, "there are api, gone"),
+        (("-n", "shop", "--to", "svc/apu"), 1, "there are api, gone, old"),
         (("-n", "shpo", "--from", "web"), 1, "no namespace shpo"),
         (("-n", "shop", "--from", "svc/api"), 2, "a Service calls nobody"),
         (("-n", "shop", "--from", "thing/api"), 2, "no end of a call"),

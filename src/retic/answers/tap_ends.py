@@ -48,6 +48,7 @@ class Ends:
         self._to: set[str] = set()
         self._to_addresses: set[str] = set()
         self._to_services: set[str] = set()
+        self._virtual = ""
 
     def check(self) -> None:
         """service.Refused for an end that nobody is."""
@@ -78,6 +79,10 @@ class Ends:
             self._to |= {self._id(pod) for pod in them}
             self._to_addresses |= {pod.value.address for pod in them} - {""}
             self._to_services = self._services_of(self._destination, them)
+            if self._destination.kind == "service":
+                key = tables.Key(self._destination.namespace, self._destination.name)
+                called = self._db.ask(services.resolved, key)
+                self._virtual = called.address if called else ""
 
     def _pod(self, key: tables.Key) -> _Pod | None:
         value = self._db.ask(workloads.workload, key)
@@ -149,16 +154,15 @@ class Ends:
         return not self._namespace or any(end.startswith(f"{self._namespace}/") for end in ends)
 
     def _reaches(self, entry: entries.Entry) -> bool:
+        """Whether it is to the pods that are meant, or to a Service of theirs and came to nobody. A route may lead from
+        one Service to another's pods: a Service that is meant counts as well by its address, which was called."""
         if not entry.source:
-            by_service = self._destination is not None and self._destination.kind == "service"
-            if by_service and entry.service:
-                return entry.service in self._to_services
             return (entry.pod or entry.workload) in self._to
-        if entry.service:
-            if self._destination is not None and self._destination.kind == "service":
-                return entry.service in self._to_services
-            if not entry.upstream:
-                return entry.service in self._to_services
+        if self._destination is not None and self._destination.kind == "service":
+            called = entry.service in self._to_services or entry.local.rpartition(":")[0] == self._virtual
+            return called or entry.upstream.rpartition(":")[0] in self._to_addresses
+        if not entry.upstream:
+            return entry.service in self._to_services
         return entry.upstream.rpartition(":")[0] in self._to_addresses
 
     def workload_at(self, address: str) -> str:

@@ -116,7 +116,7 @@ def tap(
 
     \b
     Examples:
-      retic tap -n shop --to deploy/catalog --status 5xx
+      retic tap -n shop --to svc/catalog --status 5xx
       retic tap -n shop --from deploy/web --path '/items*' --show-header x-version
       retic tap -o json --max 20
     """
