@@ -15,7 +15,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=600, help="of each row (600)")
     parser.add_argument("--again", action="store_true", help="measure rows that are there already too")
     parser.add_argument("--write", action="store_true", help="put the table into docs/lost-requests.md")
-    return parser.parse_args()
+    given = parser.parse_args()
+    for name in given.events.split(","):
+        if name not in events.EVENTS:
+            parser.error(f"there is no event {name!r}: use {', '.join(events.EVENTS)}")
+    return given
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from retic.testing import running, wait
 
 FEW, MANY = 2, 5
 _SOON = 60  # seconds within which each step is over
-_IDLE = 150
+_LONG = 150  # idle connections between proxies, and certificates that live for two minutes, need that
 _EXCHANGED = "has connections still"  # what an agent says while an older Envoy drains
 
 
@@ -48,6 +48,7 @@ def scaled(mesh: running.Mesh, servers: shop.Shop, loaded: Running) -> bool:
 def rolled(mesh: running.Mesh, servers: shop.Shop, loaded: Running) -> bool:
     """Each server replaced by one of another revision."""
     servers.scale(shop.REPLICAS)
+    wait.until(lambda: _ready(mesh) == (shop.REPLICAS, shop.REPLICAS), f"{shop.REPLICAS} servers", _SOON, every=0.2)
     before = set(_servers(mesh))
     servers.roll()
 
@@ -71,7 +72,7 @@ def replaced(mesh: running.Mesh, servers: shop.Shop, loaded: Running) -> bool:
             return False
 
         # Idle connections between proxies keep the one before until they end, and there are two at most.
-        wait.until(lambda: done() or not loaded(), f"another Envoy on {node}", _IDLE, every=0.5)
+        wait.until(lambda: done() or not loaded(), f"another Envoy on {node}", _LONG, every=0.5)
     return loaded()
 
 
@@ -97,7 +98,7 @@ def renewed(mesh: running.Mesh, servers: shop.Shop, loaded: Running) -> bool:
     for node in looks.NODES:
         wait.until(
             lambda: looks.first_end(mesh, node) > before[node] or not loaded(),  # noqa: B023
-            f"other certificates on {node}", 150, every=0.5,
+            f"other certificates on {node}", _LONG, every=0.5,
         )  # fmt: skip
     return loaded()
 

@@ -1,4 +1,4 @@
-"""The mesh that events happen to: a client on one node, and servers of HTTP/1, HTTP/2 and TCP on two."""
+"""The mesh that events happen to: a client on one node, and servers of HTTP/1, HTTP/2 and TCP."""
 
 import pathlib
 from typing import Any
@@ -25,11 +25,10 @@ class Shop:
         self._replicas = replicas
         self._write()
 
-    def roll(self) -> int:
-        """Servers of another revision, one after the other; the revision."""
+    def roll(self) -> None:
+        """Servers of another revision, one after the other."""
         self._revision += 1
         self._write()
-        return self._revision
 
     def _write(self) -> None:
         parts = [_client(), *_servers(self._replicas, self._revision)]
