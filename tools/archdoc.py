@@ -1,8 +1,9 @@
 """The parts of docs/ that come from the code, so that they cannot say what is not so: `make docs`.
 
 Rooms with their docstrings and the import contracts go between the marks of docs/architecture.md; the
-table of findings is the whole of docs/findings.md; docs/reference/ and docs/checks.md are made by
-tools/reference.py. `--check` writes nothing and exits 1 when a file differs.
+table of findings is the whole of docs/findings.md; the numbers of docs/defaults.md are tools/defaults.py's; the codes
+of answers go between marks of docs/responses.md; docs/reference/ and docs/checks.md are made by tools/reference.py.
+`--check` writes nothing and exits 1 when a file differs.
 """
 
 import ast
@@ -11,12 +12,16 @@ import pathlib
 import re
 import sys
 
+import defaults
 import reference
+from retic.explain.response import meanings
 from retic.findings import catalogue
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 FINDINGS = ROOT / "docs" / "findings.md"
+DEFAULTS = ROOT / "docs" / "defaults.md"
+RESPONSES = ROOT / "docs" / "responses.md"
 CHECKS = ROOT / "docs" / "checks.md"
 REFERENCE = ROOT / "docs" / "reference"
 SEVERITIES = {
@@ -66,7 +71,7 @@ def between(text: str, mark: str, new: str) -> str:
     """`text` with `new` between the comments `<!-- mark -->` and `<!-- end mark -->`, which must exist."""
     pattern = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- end {mark} -->)", re.DOTALL)
     if not pattern.search(text):
-        raise SystemExit(f"{ARCHITECTURE}: the marks `<!-- {mark} -->` and `<!-- end {mark} -->` are missing")
+        raise SystemExit(f"the marks `<!-- {mark} -->` and `<!-- end {mark} -->` are missing from a page")
     return pattern.sub(lambda match: f"{match.group(1)}\n{new}\n\n{match.group(2)}", text)
 
 
@@ -91,6 +96,22 @@ def findings() -> str:
     return "\n".join(out) + "\n"
 
 
+def responses() -> str:
+    """The reference of the codes of answers."""
+    out = ["| code | Envoy's flags | what it stands for |", "|---|---|---|"]
+    every = sorted(meanings.CODES.values(), key=lambda one: one.code)
+    for one in every:
+        flags = " ".join(f"`{flag}`" for flag in one.flags) or "-"
+        out.append(f"| [{one.code}](#{one.code.lower()}) | {flags} | {one.title} |")
+    for one in every:
+        look, change = (f"{text[0].upper()}{text[1:]}" for text in (one.look, one.change))
+        out += [
+            "", f'### <a id="{one.code.lower()}"></a>{one.code}: {one.title}', "", one.about, "",
+            f"- **Look at**: {look}.", f"- **Change**: {change}.",
+        ]  # fmt: skip
+    return "\n".join(out)
+
+
 def render() -> dict[pathlib.Path, str]:
     """Each file and what it must be."""
     text = ARCHITECTURE.read_text()
@@ -99,10 +120,12 @@ def render() -> dict[pathlib.Path, str]:
     return {
         ARCHITECTURE: text,
         FINDINGS: findings(),
+        RESPONSES: between(RESPONSES.read_text(), "codes", responses()),
         REFERENCE / "commands.md": reference.commands(),
         REFERENCE / "manifests.md": reference.manifests(),
         REFERENCE / "values.md": reference.values(),
         CHECKS: reference.checks(),
+        DEFAULTS: between(DEFAULTS.read_text(), "limits", defaults.table()),
     }
 
 

@@ -12,9 +12,10 @@ SAID: dict[str, dict[str, str]] = {
     "Secret": {"RT0507": "immutable"},
     "ServiceSpec": {
         "RT0108": "ipFamilies ipFamilyPolicy",
-        "RT0110": "externalIPs sessionAffinity sessionAffinityConfig internalTrafficPolicy trafficDistribution",
+        "RT0110": "externalIPs",
         "RT0507": "externalTrafficPolicy",
     },
+    "ClientIPConfig": {"RT0523": "timeoutSeconds"},
     "ServicePort": {"RT0503": "nodePort"},
     "PodSpec": {
         "RT0503": "hostNetwork schedulingGates resourceClaims ephemeralContainers hostnameOverride os",
@@ -53,11 +54,25 @@ SAID: dict[str, dict[str, str]] = {
     "ListenerTLS": {"RT0308": "options", "RT0307": "frontendValidation"},
     "GatewayInfrastructure": {"RT0308": "parametersRef"},
     "HTTPRouteSpec": {"RT0205": "useDefaultGateways"},
-    "HTTPRouteRule": {"RT0205": "retry sessionPersistence"},
-    "HTTPRouteFilter": {"RT0205": "requestMirror extensionRef cors externalAuth"},
+    "SessionPersistence": {"RT0521": "idleTimeout"},
+    "HTTPRouteFilter": {"RT0205": "extensionRef cors externalAuth"},
     "GRPCRouteSpec": {"RT0205": "useDefaultGateways"},
-    "GRPCRouteRule": {"RT0205": "sessionPersistence"},
-    "GRPCRouteFilter": {"RT0205": "requestMirror extensionRef"},
+    "TrafficPolicy": {"RT0707": "tunnel proxyProtocol retryBudget"},
+    "OutlierDetection": {"RT0707": "consecutiveErrors"},
+    "TCPSettings": {"RT0707": "idleTimeout"},
+    "HTTPSettings": {"RT0707": "h2UpgradePolicy"},
+    "TLS": {
+        "RT0707": (
+            "clientCertificate privateKey caCertificates caCrl credentialName subjectAltNames sni insecureSkipVerify"
+        ),
+    },
+    "DestinationRuleSpec": {"RT0704": "workloadSelector"},
+    "GRPCRouteFilter": {"RT0205": "extensionRef"},
+    "VirtualServiceSpec": {"RT0554": "tls tcp"},
+    "HTTPMatchRequest": {"RT0548": "statPrefix"},
+    "HTTPRetry": {"RT0548": "retryRemoteLocalities retryIgnorePreviousHosts"},
+    "Delay": {"RT0548": "exponentialDelay"},
+    "Abort": {"RT0548": "http2Error"},
 }
 
 # Structs that stand within such fields only.
@@ -69,8 +84,6 @@ WITHIN: dict[str, str] = {
     "ParametersReference": "RT0308",
     "GatewayAddress": "RT0308",
     "LocalParametersReference": "RT0308",
-    "RequestMirror": "RT0205",
-    "Fraction": "RT0205",
     "LocalObjectReference": "RT0205",
     "CORS": "RT0205",
 }
@@ -92,7 +105,8 @@ SILENT: tuple[tuple[str, dict[str, str]], ...] = (
     ),
     ("an object without a name is a finding anyway ([RT0007](../findings.md#rt0007))", {"Metadata": "generateName"}),
     ("nothing holds up the end of an object", {"Metadata": "finalizers", "Namespace": "spec"}),
-    ("it is for people to read", {"GatewayClassSpec": "description", "HTTPRouteRule": "name", "GRPCRouteRule": "name"}),
+    ("it is for people to read", {"GatewayClassSpec": "description", "HTTPRouteRule": "name", "GRPCRouteRule": "name",
+      "VirtualHTTPRoute": "name", "HTTPMatchRequest": "name"}),
     (
         "no image is pulled: a container without a command is a finding ([RT0501](../findings.md#rt0501))",
         {

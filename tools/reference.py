@@ -18,7 +18,7 @@ from retic import objects
 from retic.cli import app
 from retic.install import values as installing
 from retic.install.checks import catalogue
-from retic.objects import meta, unread
+from retic.objects import guarded, meta, unread
 from retic.sources import shapes
 
 COLUMNS = 100
@@ -152,6 +152,8 @@ def _column(struct: type[meta.Part], name: str, *, used: bool) -> int:
 def _row(struct: type[meta.Part], top: bool) -> str:
     columns: list[list[str]] = [[], [], []]
     for field in msgspec.structs.fields(struct):
+        if field.encode_name == guarded.UNREAD:
+            continue  # what nobody writes
         if not (top and field.name in ("metadata", "status")):
             used = field.name in _used() or field.encode_name in _OWN
             columns[_column(struct, field.encode_name, used=used)].append(field.encode_name)

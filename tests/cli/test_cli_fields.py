@@ -22,12 +22,13 @@ spec:
   selector: {app: web}
   type: LoadBalancer  # RT0503
   externalIPs: [203.0.113.7]  # RT0110
-  sessionAffinity: ClientIP  # RT0110
+  sessionAffinity: ClientIP
   sessionAffinityConfig:
-    clientIP: {timeoutSeconds: 60}
-  internalTrafficPolicy: Local  # RT0110
+    clientIP:
+      timeoutSeconds: 60  # RT0523
+  internalTrafficPolicy: Local
   externalTrafficPolicy: Local  # RT0507
-  trafficDistribution: PreferSameNode  # RT0110
+  trafficDistribution: PreferSameNode
   ipFamilyPolicy: RequireDualStack  # RT0108
   ipFamilies: [IPv4, IPv6]  # RT0108
   loadBalancerSourceRanges: [10.0.0.0/8]
@@ -303,14 +304,15 @@ spec:
   useDefaultGateways: All  # RT0205
   rules:
   - backendRefs: [{name: web, port: 80}]
-    retry: {attempts: 2}  # RT0205
-    sessionPersistence: {type: Cookie}  # RT0205
+    retry: {attempts: 2}
+    sessionPersistence:
+      type: Cookie
+      idleTimeout: 1h  # RT0521
   - backendRefs: [{name: web, port: 80}]
     filters:
     - {type: CORS, cors: {}}  # RT0205 cors
     - {type: ExternalAuth, externalAuth: {protocol: GRPC, backendRef: {name: web, port: 80}}}  # RT0205 externalAuth
     - {type: ExtensionRef, extensionRef: {group: a, kind: B, name: c}}  # RT0205 extensionRef
-    - {type: RequestMirror, requestMirror: {backendRef: {name: web, port: 80}}}  # RT0205 requestMirror
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: GRPCRoute
@@ -320,7 +322,40 @@ spec:
   useDefaultGateways: All  # RT0205
   rules:
   - backendRefs: [{name: web, port: 80}]
-    sessionPersistence: {type: Cookie}  # RT0205
+    sessionPersistence:
+      idleTimeout: 1h  # RT0521
+"""
+
+VIRTUAL = """\
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec:
+  hosts: [web]
+  tcp: [{route: [{destination: {host: web}}]}]  # RT0554 tcp
+  tls: [{match: [{sniHosts: [web]}], route: [{destination: {host: web}}]}]  # RT0554 tls
+  http:
+  - name: first
+    match:
+    - name: some
+      uri: {prefix: /a}
+      statPrefix: a  # RT0548
+    retries:
+      retryRemoteLocalities: true  # RT0548
+      retryIgnorePreviousHosts: false  # RT0548
+    fault:
+      delay:
+        exponentialDelay: 1s  # RT0548
+        percentage: {value: 1}
+      abort:
+        http2Error: NO_ERROR  # RT0548
+        percentage: {value: 1}
+    route: [{destination: {host: web}}]
 """
 
 HOST = """\
@@ -342,7 +377,49 @@ spec:
   template: {{{POD}}}
 """
 
+DESTINATION_RULES = """\
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80, name: http}], clusterIP: 10.96.0.7}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web}
+spec:
+  host: web
+  trafficPolicy:
+    tunnel: {targetHost: a, targetPort: 1}  # RT0707
+    proxyProtocol: {version: V1}  # RT0707
+    retryBudget: {percent: 20}  # RT0707
+    connectionPool:
+      tcp:
+        idleTimeout: 5s  # RT0707
+      http:
+        h2UpgradePolicy: UPGRADE  # RT0707
+    outlierDetection:
+      consecutiveErrors: 5  # RT0707
+    tls:
+      mode: ISTIO_MUTUAL
+      clientCertificate: /a  # RT0707
+      privateKey: /b  # RT0707
+      caCertificates: /c  # RT0707
+      caCrl: /d  # RT0707
+      credentialName: e  # RT0707
+      subjectAltNames: [f]  # RT0707
+      sni: g  # RT0707
+      insecureSkipVerify: true  # RT0707
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: some}
+spec:
+  host: web
+  workloadSelector: {matchLabels: {app: web}}  # RT0704
+"""
+
 CASES = {
+    "destination rules": DESTINATION_RULES,
     "service": SERVICE + PLAIN,
     "deployment": DEPLOYMENT,
     "makers": MAKERS,
@@ -350,6 +427,7 @@ CASES = {
     "gateway": GATEWAY,
     "routes": ROUTES,
     "host": HOST,
+    "virtual": VIRTUAL,
 }
 MARK = re.compile(r"^[\s-]*(?P<field>\w+)?.*  # (?P<code>RT\d{4})(?: (?P<named>\w+))?$")
 
@@ -362,7 +440,7 @@ spec:
   type: ClusterIP
   sessionAffinity: None
   internalTrafficPolicy: Cluster
-  trafficDistribution: PreferClose
+  trafficDistribution: PreferSameZone
   ipFamilyPolicy: PreferDualStack
   ipFamilies: [IPv4]
   ports: [{port: 80, nodePort: 0}]
@@ -455,7 +533,7 @@ def test_every_field_of_the_reference_s_second_column_has_a_case_here():
         for field in names.split()
         if struct != "Volume"
     }
-    within = {("RT0110", "sessionAffinityConfig"), ("RT0503", "hostIP")}  # said at sessionAffinity and hostPort
+    within = {("RT0503", "hostIP")}  # said at hostPort
     at_their_parent = {("RT0507", "resources")}  # said at the limits within
     assert wanted - shown == within | at_their_parent
 

@@ -1,5 +1,6 @@
 """The command line itself: help at once, one line for each mistake, exit codes, no traceback."""
 
+import json
 import os
 import subprocess
 import sys
@@ -171,3 +172,30 @@ def _seconds():
     begun = time.monotonic()
     assert retic("--help").returncode == 0
     return time.monotonic() - begun
+
+
+def test_codes_of_answers_and_of_findings_are_explained_without_a_mesh():
+    assert retic("explain", "code", "rt1101").stdout.startswith("RT1101  a proxy's own answer: no endpoint is ready")
+    assert retic("explain", "code", "RT0201").stdout.startswith("RT0201  a finding (error): ")
+    said = json.loads(retic("explain", "code", "RT1403", "-o", "json").stdout)
+    assert (said["code"], said["kind"]) == ("RT1403", "answer")
+    assert "RT1418" in retic("explain", "code", "RT1418").stdout  # a status that has no words of its own
+
+
+@pytest.mark.parametrize("code", ["RT1999", "RT14033", "nonsense", "", "RT1\x1b[31m"])
+def test_a_code_that_there_is_not(code):
+    done = retic("explain", "code", code)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no code" in done.stderr
+    assert "RT" in done.stderr.partition("there is no code")[2]
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["3f0c7a52-91d4-4c36-9d5e-0a6c1f7b8e21", "--last", "3"], ["--last", "-1"], ["x", "-n", "shop"],
+              ["--last", "3", "-o", "yaml"]],
+)  # fmt: skip
+def test_a_response_is_asked_by_its_id_or_in_a_list(words):
+    done = retic("explain", "response", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr

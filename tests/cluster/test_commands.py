@@ -74,7 +74,9 @@ def documented():
 
 
 def test_the_page_has_every_command():
-    assert {line.split()[0] for line in documented()} == {"ps", "analyze", "wait", "why", "proxy", "version"}
+    assert {line.split()[0] for line in documented()} == {
+        "ps", "analyze", "policies", "explain", "wait", "why", "proxy", "version",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("line", documented())
@@ -126,6 +128,17 @@ def test_analyze_finds_what_kubectl_let_pass(installed, shop):
         shop.run("delete", "httproute", "wrong")
     done = installed.attempt("analyze", "-n", shop.namespace)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_explain_says_what_happens(installed, shop):
+    done = installed.retic("explain", "request", "-n", shop.namespace, "--from", "pod/catalog-1", "--to", "catalog:80",
+                           "-o", "json")  # fmt: skip
+    found = json.loads(done)
+    assert (found["allowed"], found["policy"]) == (True, None)
+    assert found["route"]["object"] == f"HTTPRoute {shop.namespace}/catalog"
+    assert found["backends"] == [{"service": f"{shop.namespace}/catalog", "port": 80, "weight": 100}]
+    done = installed.attempt("explain", "request", "-n", shop.namespace, "--from", "pod/nobody", "--to", "catalog:80")
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_why_leads_to_the_objects_behind_what_a_proxy_has(installed, shop, nodes):

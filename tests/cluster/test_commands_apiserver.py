@@ -1,4 +1,4 @@
-"""ps, why, analyze, wait, proxy and version at a real API server: for administrators, and for users with less."""
+"""Every command that asks an API server, at a real one: for administrators, and for users with less."""
 
 import asyncio
 import json
@@ -11,8 +11,10 @@ import kube_rig
 import kubelet
 import pytest
 import yaml
+from tests.cluster import security_api
 
 from retic.install import manifest, names, record, values
+from retic.testing import wait
 
 SHOP = "cmd-shop"
 ROUTES = f"{kube_rig.GATEWAYS}/namespaces/{SHOP}/httproutes"
@@ -208,6 +210,69 @@ async def test_why(shop, retic):
     assert all(one["file"] == "" for one in json.loads(done.stdout)["sources"])
 
 
+ASKED = ("explain", "request", "-n", SHOP, "--from", "pod/web-1", "--to", "web:80", "-o", "json")
+
+
+SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{SHOP}/endpointslices"
+SLICE = {
+    "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}}, "addressType": "IPv4",
+    "ports": [{"name": "http", "port": 80}],
+    "endpoints": [{"addresses": ["10.42.0.7"], "conditions": {"ready": True}, "nodeName": "node-1",
+                   "targetRef": {"kind": "Pod", "namespace": SHOP, "name": "web-1"}}],
+}  # fmt: skip
+
+
+@pytest.fixture
+async def policies(shop):
+    """The kinds of policies, and one policy with a misspelt field, which this server lets pass."""
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    for kind, plural in security_api.KINDS.items():
+        made = security_api.crd(kind, plural)
+        await shop.apply(f"{crds}/{made['metadata']['name']}", made, manager="test")
+    path = f"/apis/{security_api.GROUP}/v1/namespaces/{SHOP}/authorizationpolicies"
+
+    async def served():
+        return all([await shop.resource(f"{security_api.GROUP}/v1", kind) for kind in security_api.KINDS])
+
+    await wait.until_async(served, "the kinds are served")
+    spec = {"rules": [{"from": [{"source": {"princpals": ["cluster.local/ns/cmd-shop/sa/default"]}}]}]}
+    body = {"apiVersion": f"{security_api.GROUP}/v1", "kind": "AuthorizationPolicy",
+            "metadata": {"name": "web", "namespace": SHOP}, "spec": spec}  # fmt: skip
+    await shop.apply(f"{path}/web", body, manager="test")
+    yield
+    for plural in security_api.KINDS.values():
+        await shop.delete(f"{crds}/{plural}.{security_api.GROUP}")
+
+
+async def test_without_the_kinds_there_are_no_policies(shop, retic):
+    done = await asyncio.to_thread(retic, "policies")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "no authorization policies\n", "")
+
+
+async def test_a_misspelt_policy_that_the_server_let_pass(shop, retic, policies):
+    done = await asyncio.to_thread(retic, "policies", "-o", "json")
+    (found,) = json.loads(done.stdout)
+    field = "spec.rules[0].from[0].source.princpals"
+    assert (found["name"], found["action"], found["unread"], found["pods"]) == ("web", "ALLOW", [field], 2)
+    done = await asyncio.to_thread(retic, "analyze", "-n", SHOP)
+    assert f"error RT0433 AuthorizationPolicy {SHOP}/web: {field} is not a field of Source" in done.stdout
+    for name in ("wrong", "far"):  # so that requests get as far as the pod
+        await shop.delete(f"{ROUTES}/{name}")
+    await shop.create(SLICES, SLICE)
+    done = await asyncio.to_thread(retic, *ASKED)
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["allowed"], answer["status"]) == (1, False, 403)
+    assert answer["policy"]["object"] == f"AuthorizationPolicy {SHOP}/web"
+    # Who may not read policies is told that the verdict is without them.
+    await apply(shop, VIEWER)
+    done = await asyncio.to_thread(retic, *ASKED, user="viewer", namespace=SHOP)
+    assert json.loads(done.stdout)["policy"] is None
+    assert "list authorizationpolicies.security.istio.io" in done.stderr
+    done = await asyncio.to_thread(retic, "policies", user="viewer", namespace=SHOP)
+    assert "list authorizationpolicies.security.istio.io" in done.stderr
+    await shop.delete(f"{SLICES}/web-1")
+
+
 async def test_whoever_sees_one_namespace_is_told_what_there_is_not(shop, retic):
     await apply(shop, VIEWER)
     done = await asyncio.to_thread(retic, "ps", user="viewer", namespace=SHOP)
@@ -230,7 +295,7 @@ async def test_whoever_sees_one_namespace_is_told_what_there_is_not(shop, retic)
 
 
 async def test_whoever_sees_nothing_is_told_which_rights_are_missing(shop, retic):
-    for words in (("ps",), ("analyze",), ("wait",)):
+    for words in (("ps",), ("analyze",), ("policies",), ("wait",)):
         done = await asyncio.to_thread(retic, *words, user="nobody")
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("retic: you may not list ")

@@ -8,26 +8,31 @@ import enum
 
 import msgspec
 
-from retic.explain.request import matching, policies, routed, tests
-from retic.mesh import policy, policy_rules, route
-from retic.objects import security
+from retic.explain.request import balancing, matching, policies, routed, tests
+from retic.mesh import destinations, policy, policy_rules, route
+from retic.objects import destination, security
 
 _STRUCTS = (
     route.Match, route.Path, route.Condition, route.Rule, route.Edit, route.PathChange, route.Redirect, route.Rewrite,
-    route.Backend, policy.Policy, policy.Rule, policy.Test, policy.Pattern, security.AuthorizationPolicy,
+    route.Backend, route.Answer, route.Fault, route.Delay, route.Abort, route.Cors, route.Retries, route.Session,
+    policy.Policy, policy.Rule, policy.Test, policy.Pattern, security.AuthorizationPolicy,
     security.AuthorizationPolicySpec, security.WorkloadSelector, security.TargetReference, security.Source,
     security.Operation, security.Condition, security.AuthorizationRule, security.From, security.To,
+    destination.DestinationRule, destination.DestinationRuleSpec, destination.Subset, destinations.View,
 )  # fmt: skip
-_ENUMS = (route.PathKind, policy.Action, policy.Subject, policy.How)
+_ENUMS = (route.PathKind, route.How, route.Token, policy.Action, policy.Subject, policy.How)
 
 LEFT_OUT = {
-    "route.Rule.mirrors": "mirrored requests are not delivered",
     "policy.Policy.provider": "whom CUSTOM asks is not known beforehand",
     "policy.Action.CUSTOM": "its provider decides",
     "security.AuthorizationPolicySpec.provider": "of CUSTOM",
     "security.AuthorizationPolicy.status": "nobody reads it",
+    "destination.DestinationRule.status": "nobody reads it",
+    "limit.Limit": "test_rate_limits.py counts instead",
 }
-"""What no generator makes, and why. A word of policies that needs a token is generated, and no request has one."""
+"""What no generator makes, and why. Of limits: a client hears of those of the pod that answers, while `explain` names
+those of all that may; and with one that is used up a request's outcome depends on those before it. A word of policies
+that needs a token is generated, and no request has one."""
 
 
 def _name(of):
@@ -41,6 +46,7 @@ def wanted():
     found |= {f"{subject.name} {word}" for subject in policy.Subject for word in ("is", "is not")}
     found |= {f"when {key}" for key in policy_rules._KEYS}
     found |= {f"{each} {answer}" for each in ("match", "test") for answer in (True, False)}
+    found |= {f"subset {which} pods" for which in ("with", "without")} | {"subset found", "subset lost"}
     return found - set(LEFT_OUT)
 
 
@@ -57,6 +63,8 @@ def of(value):
                 found |= of(inner)
                 if inner not in ((), None, "", {}) or field.default is msgspec.NODEFAULT:
                     found.add(f"{_name(type(value))}.{field.name}")
+        if isinstance(value, route.Backend) and value.subset:
+            found.add(f"subset {'found' if value.port else 'lost'}")
         if isinstance(value, security.Condition):
             found.add(f"when {_key(value.key)}")
         if isinstance(value, policy.Test):
@@ -82,11 +90,12 @@ class Recorder:
         self._wrap(monkeypatch, tests, "decidable", lambda given, answer: set())
         self._wrap(monkeypatch, routed, "_taken", lambda given, answer: set())
         self._wrap(monkeypatch, policies, "_said", lambda given, answer: set())
+        self._wrap(monkeypatch, balancing, "members", lambda given, answer: _members(given[1], answer))
 
     def objects(self, given):
-        """Take down policies as they are written."""
+        """Take down policies and DestinationRules as they are written."""
         for value in given.values():
-            if isinstance(value, security.AuthorizationPolicy):
+            if isinstance(value, (security.AuthorizationPolicy, destination.DestinationRule)):
                 self.seen |= of(value)
 
     def _wrap(self, monkeypatch, module, name, more):
@@ -102,4 +111,9 @@ class Recorder:
 
 def _ours(value):
     """Tests are taken down one by one, as they are looked at: not with the policy that has them."""
-    return isinstance(value, (route.Match, route.Rule, policy.Test, policy.Policy))
+    return isinstance(value, (route.Match, route.Rule, policy.Test, policy.Policy, destinations.View))
+
+
+def _members(view, answer):
+    """Whether anybody is in a subset that somebody is sent to."""
+    return {f"subset {'with' if answer else 'without'} pods"} if view.subset else set()

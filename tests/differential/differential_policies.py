@@ -48,6 +48,34 @@ def policy(rng, name, addresses):
     return {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": meta, "spec": spec}
 
 
+WORDS = ("rule", "from", "source", "to", "operation", "when", "spec", "selector", "target", "object")
+"""What is misspelt in turn. The last three are policies for a whole namespace then, one that few are called in."""
+
+
+def misspelt(rng, number, addresses):
+    """A policy with a field that nobody can read; `number` says where."""
+    where = WORDS[number % len(WORDS)]
+    rule = {"from": [{"source": _source(rng, addresses)}], "to": [{"operation": _operation(rng)}],
+            "when": [_condition(rng, addresses)]}  # fmt: skip
+    spec = {"action": rng.choice(ACTIONS), "selector": {"matchLabels": {"app": "two"}}, "rules": [rule]}
+    namespace = "beta" if where in WORDS[-3:] else "alpha"
+    made = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "spec": spec,
+            "metadata": {"name": f"misspelt-{number}", "namespace": namespace}}  # fmt: skip
+    if where == "target":
+        spec["targetRefs"] = [{"group": "", "kind": "Service", "name": "three", "sort": "Service"}]
+        del spec["selector"]
+        return made
+    part, name = {
+        "rule": (rule, rng.choice(("from", "to", "when"))), "from": (rule["from"][0], "source"),
+        "source": (rule["from"][0]["source"], None), "to": (rule["to"][0], "operation"),
+        "operation": (rule["to"][0]["operation"], None), "when": (rule["when"][0], "key"), "spec": (spec, "action"),
+        "selector": (spec["selector"], "matchLabels"), "object": (made, "spec"),
+    }[where]  # fmt: skip
+    name = name or rng.choice(list(part))
+    part[f"{name}x"] = part.pop(name)
+    return made
+
+
 def _scope(rng, spec, namespace):
     chance = rng.random()
     if chance < 0.3:

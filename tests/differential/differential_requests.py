@@ -1,6 +1,7 @@
 """Makes requests, each as text for a connection and as a question to `explain`."""
 
 import differential_routes as routes
+import differential_virtual as virtual
 import msgspec
 
 from retic.explain.request import answer
@@ -10,6 +11,7 @@ SENDERS = (("alpha", "a"), ("alpha", "b"), ("beta", "c"))
 TARGETS = (
     ("shop.alpha", 80), ("shop.alpha", 80), ("shop.alpha", 80),
     ("calls.alpha", 80), ("shop.alpha", 81), ("one.alpha", 80),
+    ("virtual.alpha", 80), ("virtual.alpha", 80), ("virtual.alpha", 81),
     ("empty.alpha", 80), ("raw.alpha", 83), ("each.alpha", 8080),
 )  # fmt: skip
 PATHS = (
@@ -82,6 +84,8 @@ def _http(rng, sender, host, port):
     others = (*routes.HOSTS, "SHOP", "shop.", "shop:", "10.96.0.1:80")
     written = rng.choice((short, f"{host}:{port}", rng.choice(others)))
     method, path, headers = _head(rng, grpc=host.startswith("calls"))
+    if host.startswith("virtual") and rng.random() < 0.25:
+        method, headers = _crossing(rng, method, headers)
     asked = answer.Asked(f"pod/{sender[1]}", f"{short}:{port}", sender[0], method, path, (("Host", written), *headers))
     return Request(sender, short, port, "http", asked, _text(method, path, written, headers))
 
@@ -117,6 +121,14 @@ def _head(rng, *, grpc):
         pairs = [f"{rng.choice(routes.KEYS)}={rng.choice(routes.PARAMS)}" for _ in range(rng.randint(1, 2))]
         path = f"{path}?{'&'.join(pairs)}"
     return method, path, tuple(headers)
+
+
+def _crossing(rng, method, headers):
+    """As a script of another site sends it, or asks before it does."""
+    headers = (*headers, ("Origin", rng.choice((*virtual.ORIGINS, "null"))))
+    if rng.random() < 0.7:
+        method, headers = "OPTIONS", (*headers, ("Access-Control-Request-Method", rng.choice(("GET", "PUT"))))
+    return method, headers
 
 
 def _text(method, path, host, headers):

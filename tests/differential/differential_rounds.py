@@ -3,9 +3,11 @@
 import os
 import random
 
+import differential_destination as destination
 import differential_policies as policies
 import differential_requests as requests
 import differential_routes as routes
+import differential_virtual as virtual
 
 SEED = os.environ.get("SEED", "4")
 ROUNDS, EACH = int(os.environ.get("ROUNDS", "40")), 60
@@ -22,6 +24,7 @@ def manifests(number, addresses):
         routes.http_route(
             rng, f"r{number}-door", {"name": "door"}, hostnames=rng.sample(routes.GATEWAY_HOSTS, rng.randint(0, 3))
         ),
+        *_virtual(rng, number),
         marker(number),
     ]  # fmt: skip
     if rng.random() < 0.3:
@@ -36,8 +39,31 @@ def manifests(number, addresses):
     found.append(routes.http_route(rng, f"r{number}-safe", {"name": "safe", **section}, hostnames=hosts))
     if rng.random() < 0.6:
         found.append(_grant(number))
+    for i in range(rng.choice((0, 2, 3, 4, 5))):
+        found.append(destination.destination_rule(rng, f"d{number}-{i}"))
     for i in range(rng.choice((0, 1, 2, 3, 4, 5))):
         found.append(policies.policy(rng, f"p{number}-{i}", _blocks(addresses)))
+    if number % 2:
+        found.append(policies.misspelt(rng, number // 2, _blocks(addresses)))
+    return found
+
+
+def _virtual(rng, number):
+    delegate = f"v{number}-delegate" if rng.random() < 0.4 else None
+    hosts = [rng.choice(("virtual", "virtual.alpha.svc.cluster.local"))]
+    found = [virtual.virtual_service(rng, f"v{number}-all", hosts, delegate=delegate)]
+    if delegate:
+        found.append(virtual.virtual_service(rng, delegate, ()))
+    if rng.random() < 0.3:
+        found.append(virtual.virtual_service(
+            rng, f"v{number}-own", ["virtual.alpha.svc.cluster.local"], namespace="beta", export=["."]
+        ))
+    if rng.random() < 0.3:
+        wild = ["*.alpha.svc.cluster.local"]
+        found.append(virtual.virtual_service(rng, f"v{number}-wild", wild, namespace="beta", export=["beta"]))
+    if rng.random() < 0.7:
+        names = rng.sample(routes.GATEWAY_HOSTS, rng.randint(1, 2))
+        found.append(virtual.virtual_service(rng, f"v{number}-door", names, gateways=[rng.choice(("door", "safe"))]))
     return found
 
 

@@ -15,6 +15,10 @@ KEYS = ("q", "page", "Q")
 PARAMS = ("1", "", "a%20b", "a+b", "x=y")
 HOSTS = ("shop", "one.example.com", "deep.one.example.com", "two.test", "EXAMPLE.com", "example.com")
 GATEWAY_HOSTS = ("one.example.com", "*.example.com", "deep.one.example.com", "two.test", "*.test")
+SESSIONS = (
+    {}, {"sessionName": "x", "type": "Header"},
+    {"absoluteTimeout": "1h", "cookieConfig": {"lifetimeType": "Permanent"}},
+)  # fmt: skip
 BACKENDS = (("one", None), ("two", None), ("three", "beta"), ("empty", None), ("missing", None))
 
 
@@ -52,11 +56,23 @@ def _http_rule(rng):
         rule["filters"] = filters
     if not any(f["type"] == "RequestRedirect" for f in filters):
         rule["backendRefs"] = _backends(rng)
-    if rng.random() < 0.15:
-        rule["timeouts"] = {"request": "5s"}
-    if rng.random() < 0.04:
-        rule["sessionPersistence"] = {"sessionName": "x"}
+    if rng.random() < 0.3:
+        rule["timeouts"] = {"request": "5s", **({"backendRequest": "4s"} if rng.random() < 0.5 else {})}
+    if rng.random() < 0.3:
+        rule["retry"] = _retry(rng)
+    if rng.random() < 0.1:
+        rule["sessionPersistence"] = rng.choice(SESSIONS)
     return rule
+
+
+def _retry(rng):
+    """None of it changes where a request that is answered at once goes."""
+    answer = {"attempts": rng.choice((0, 1, 3))} if rng.random() < 0.8 else {}
+    if rng.random() < 0.5:
+        answer["codes"] = rng.sample((500, 502, 503), rng.randint(1, 2))
+    if rng.random() < 0.3:
+        answer["backoff"] = "10ms"
+    return answer
 
 
 def _http_match(rng):
@@ -103,8 +119,12 @@ def _filters(rng, *, prefixes):
     if rng.random() < 0.2:
         answer.append({"type": "ResponseHeaderModifier", "responseHeaderModifier": _edit(rng)})
     chance = rng.random()
+    if 0.4 <= chance < 0.45:
+        answer.append({"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "two", "port": 80}}})
     if chance < 0.15:
         answer.append({"type": "RequestRedirect", "requestRedirect": _redirect(rng, prefixes=prefixes)})
+    elif chance < 0.19:
+        answer.append({"type": "ExtensionRef", "extensionRef": {"group": "a.example", "kind": "B", "name": "c"}})
     elif chance < 0.4:
         answer.append({"type": "URLRewrite", "urlRewrite": _rewrite(rng, prefixes=prefixes)})
     return answer

@@ -117,7 +117,9 @@ class Mesh:
         wanted = {(o["kind"], o["metadata"]["namespace"], o["metadata"]["name"]) for o in objects}
 
         def there():
-            kinds = {"HTTPRoute", "GRPCRoute", "AuthorizationPolicy", "ReferenceGrant"}
+            kinds = {
+                "HTTPRoute", "GRPCRoute", "VirtualService", "DestinationRule", "AuthorizationPolicy", "ReferenceGrant",
+            }  # fmt: skip
             all_of_them = {(r.kind, r.namespace, r.name) for r in self.kept.objects}
             return wanted <= all_of_them and {ref for ref in all_of_them if ref[0] in kinds} <= wanted
 

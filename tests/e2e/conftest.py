@@ -78,3 +78,26 @@ def rough(tmp_path_factory):
     yield started
     done = started.down()
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def failing(tmp_path_factory):
+    """A mesh of three nodes in two zones whose pods fail in every way; its gateway is at port 18250."""
+    folder = tmp_path_factory.mktemp("failing") / "manifests"
+    shutil.copytree(HERE / "failing", folder)
+    started = running.Mesh.up(folder, nodes=3)
+    yield started
+    done = started.down()
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def client(failing):
+    """Inside its pod client of node-1."""
+    yield from _session(failing, "client")
+
+
+@pytest.fixture(scope="session")
+def far_client(failing):
+    """Inside its pod far-client of node-3, in the other zone."""
+    yield from _session(failing, "far-client")

@@ -80,10 +80,62 @@ async def _count(host, path, port, headers, times, connections, field, say):
     return found
 
 
+def order(host, path="/", port=80, headers=None, times=1, field="name", sticky=""):
+    """Who answered, one request after the other on one connection, and the cookies that were set. `sticky` is the name
+    of a cookie that is sent back from its first setting on."""
+    return asyncio.run(_order(host, path, port, headers or {}, times, field, sticky))
+
+
+async def _order(host, path, port, headers, times, field, sticky):
+    found, cookies = [], []
+    reader, writer = await asyncio.open_connection(host, port)
+    for _ in range(times):
+        told = {**headers, "cookie": cookies[0].split(";")[0]} if sticky and cookies else headers
+        lines = "".join(f"{k}: {v}\r\n" for k, v in {"host": host, **told}.items())
+        writer.write(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
+        sizes = [int(value) for name, _, value in lines if name.lower() == b"content-length"]
+        cookies += [value.decode() for name, _, value in lines if name.lower() == b"set-cookie"]
+        body = await reader.readexactly(sizes[0] if sizes else 0)
+        status = int(head.split(b" ", 2)[1])
+        found.append(json.loads(body)[field] if status == 200 else f"{status} {body.decode()}")
+    writer.close()
+    return {"who": found, "cookies": cookies}
+
+
 async def _answer(reader):
     head = await reader.readuntil(b"\r\n\r\n")
     fields = dict(f.split(b": ", 1) for f in head.lower().split(b"\r\n")[1:] if f)
     return int(head.split(b" ", 2)[1]), await reader.readexactly(int(fields.get(b"content-length", b"0")))
+
+
+def bursts(host, pauses, at_once, port=80, method="GET"):
+    """Requests on connections that are kept, all of them together and again after each pause (seconds): the statuses
+    or errors that there were. A connection that has ended is made anew."""
+    return dict(asyncio.run(_bursts(host, pauses, at_once, port, method)))
+
+
+async def _bursts(host, pauses, at_once, port, method):
+    found = collections.Counter()
+    kept = [None] * at_once
+    request = f"{method} / HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n".encode()
+
+    async def one(number):
+        try:
+            kept[number] = kept[number] or await asyncio.open_connection(host, port)
+            kept[number][1].write(request)
+            found[str((await _answer(kept[number][0]))[0])] += 1
+        except (OSError, asyncio.IncompleteReadError) as error:
+            found[f"error {type(error).__name__}"] += 1
+            kept[number] = None
+
+    for pause in (0, *pauses):
+        await asyncio.sleep(pause)
+        await asyncio.gather(*map(one, range(at_once)))
+    for streams in filter(None, kept):
+        streams[1].close()
+    return found
 
 
 LOOPS = {}

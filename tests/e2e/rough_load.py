@@ -52,8 +52,13 @@ def settled(mesh, seconds=20):
 
 
 def requests(mesh, node="node-1"):
-    stats = ask(mesh, model.AskProxy(proxy=node, section="stats"))
-    return sum(v for k, v in stats.items() if k.startswith("cluster.") and k.endswith("upstream_rq_total"))
+    return sent(ask(mesh, model.AskProxy(proxy=node, section="stats")), "upstream_rq_total")
+
+
+def sent(stats, what):
+    """Of all clusters but the agent, whom Envoy tells of what it refused."""
+    own = f"cluster.agent.{what}"
+    return sum(v for k, v in stats.items() if k.startswith("cluster.") and k.endswith(what) and k != own)
 
 
 def kill(pid, number=signal.SIGKILL):

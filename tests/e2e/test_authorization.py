@@ -233,6 +233,25 @@ def test_policies_together(lab):
     assert who(policy("dry", dry_run=True, rules=[guest]), policy("web", rules=[web])) == {"web"}
 
 
+def test_of_many_rules_each_request_meets_its_own(lab):
+    """So many that both actions have a table, and chains are chosen by both."""
+    others = [source(principals=[f"cluster.local/ns/n{n}/sa/a"]) for n in range(9)]
+    guest = {**source(principals=[GUEST]), **operation(paths=["/team/*"])}
+    lab.apply(
+        policy("allow", rules=[*others, source(principals=[WEB]), guest]),
+        policy("deny", action="DENY", rules=[operation(paths=[f"/deny/{n}", f"/deny/{n}/*"]) for n in range(30)]),
+        policy("deny-spy", action="DENY", rules=[source(principals=["*/sa/spy"])]),
+        policy("trial", dry_run=True, action="DENY", rules=[operation(paths=["/deny/7"])]),
+    )
+    asked = {
+        ("web", "/"): 200, ("web", "/deny/7"): 403, ("web", "/deny/7/x"): 403, ("web", "/deny/7x"): 200,
+        ("web", "/deny/31"): 200, ("web", "/DENY/7"): 200, ("web", "//deny/7"): 403, ("web", "/deny/7?q"): 403,
+        ("spy", "/"): 403, ("spy", "/deny/1"): 403, ("spy", "/deny/1x"): 403,
+        ("guest", "/"): 403, ("guest", "/team/a"): 200, ("guest", "/deny/29"): 403, ("guest", "/deny/29x"): 403,
+    }  # fmt: skip
+    assert {key: lab.ask(key[0], target=key[1]) for key in asked} == asked
+
+
 def test_scopes(lab):
     def ports(*policies):
         lab.apply(*policies)

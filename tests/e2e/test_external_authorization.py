@@ -74,6 +74,20 @@ def test_an_authorizer_refuses_in_its_own_words(client, path):
     assert (answer["status"], answer["headers"]["x-reason"]) == (401, "deny")
     assert answer["text"].endswith("refuses GET /check/http/a\n" if path == "/http/a" else "refuses GET /grpc/a\n")
     assert ask(client, path)["headers"]["x-reason"] == "nothing"
+    assert answer["headers"]["x-retic-code"] == "RT1109"
+
+
+@pytest.mark.parametrize(
+    ("path", "decide", "why"), [("/grpc/a", "deny", "said no"), ("/shut/a", "allow", "could not be asked")]
+)
+def test_who_has_an_authorizer_asked_is_told_by_the_id(mesh, client, path, decide, why):
+    answer = ask(client, path, decide)
+    assert answer["headers"]["x-retic-code"] == "RT1109"
+    done = mesh.command("explain", "response", answer["headers"]["x-retic-id"], "-o", "json")
+    (told,) = json.loads(done.stdout)["seen"]
+    policies = [step for step in told["steps"] if step["what"] == "policy"]
+    assert policies
+    assert all(why in step["text"] and step["line"] for step in policies)
 
 
 def test_over_http_only_named_headers_go_either_way(client):

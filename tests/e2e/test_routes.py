@@ -66,7 +66,7 @@ REWRITES = {
 }
 
 NAMES = (
-    "match", "weight", "missing", "redirect", "rewrite", "time", "live", "twice", "headers", "mirror", "own", "grant",
+    "match", "weight", "missing", "redirect", "rewrite", "time", "live", "twice", "headers", "own", "grant",
     "plain",
 )  # fmt: skip
 V1 = [live.to("site-v1")]
@@ -124,15 +124,6 @@ ROUTES = [
         {"matches": [path("/delay/2001")], "timeouts": {"request": "9s", "backendRequest": "200ms"}, "backendRefs": V1},
         {"matches": [path("/delay/600")], "timeouts": {"request": "0s"}, "backendRefs": V1},
     ),
-    live.deployment("r-watcher", {
-        "name": "c", "command": ["python3", "-u", "-m", "http.server", "8080"],
-        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
-    }),
-    live.service("r-watcher", {"app": "r-watcher"}),
-    live.route("r-mirror", "r-mirror", {
-        "filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "r-watcher", "port": 80}}}],
-        "backendRefs": [live.to("site-v1")],
-    }),
     live.route("r-own", "r-own", {"backendRefs": [live.to("site-v1")]}),
     live.route("r-own", {"group": "", "kind": "Service", "name": "r-own", "namespace": "default"},
                {"filters": [tag("mine")], "backendRefs": [live.to("r-foreign")]}, namespace="other"),
@@ -163,7 +154,6 @@ ROUTES = [
 @pytest.fixture(scope="module")
 def routes(mesh, near):
     with live.file(mesh, "routes.yaml", *ROUTES):
-        live.ready(mesh, "r-watcher")
         live.ready(mesh, "r-foreign")
         wait.until(lambda: near.http("http://r-match/exact")["json"]["headers"].get("x-rule"), "the routes are live")
         yield
@@ -262,13 +252,6 @@ def test_timeouts(routes, near):
         assert answer["status"] == 504
         assert answer["seconds"] < 1.5
     assert near.http("http://r-time/delay/600")["status"] == 200, "0s is no time-out"
-
-
-def test_a_mirror_is_reported_as_not_carried_out_and_changes_nothing(routes, mesh, near):
-    """Envoy's mirrors lose the connection's filter state, and with it the caller's identity."""
-    assert near.http("http://r-mirror/mirrored-1")["json"]["version"] == "v1"
-    found = [f for f in mesh.ps()["findings"] if f["object"] == "HTTPRoute default/r-mirror"]
-    assert [f["code"] for f in found] == ["RT0205"]
 
 
 def test_a_consumers_own_route_is_for_its_namespace_only(routes, near, guest):

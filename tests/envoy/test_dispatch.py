@@ -75,13 +75,23 @@ def test_few_of_many_are_met():
     rules = {str(number): rule(f"spiffe://td/ns/n{number}/sa/a", f"/{number}/{{*}}/x") for number in range(100)}
     table = dispatch.table(rules, rules)
     assert table is not None
-    assert table.worst <= 2
+    assert table.usual <= 2
     assert table.by is Subject.PRINCIPAL
 
 
+def test_many_rules_with_one_beginning_are_met_by_who_begins_so_only():
+    rules = {str(number): rule("a", f"/{number}") for number in range(30)}
+    rules |= {f"order {number}": rule("a", "/orders/{*}/x") for number in range(30)}
+    table = dispatch.table(rules, rules)
+    assert table is not None
+    assert (len(table.ways["/1"]), len(table.ways["/orders/"]), table.rest) == (1, 30, ())
+
+
 def test_no_table_for_few_rules_nor_where_it_helps_little():
-    few = {str(number): rule(f"a{number}", "/") for number in range(11)}
+    few = {str(number): rule(f"a{number}", "/") for number in range(7)}
     assert dispatch.table(few, few) is None
+    paths = {str(number): rule("a", f"/{number}") for number in range(27)}
+    assert dispatch.table(paths, paths) is None, "as many paths are compared as fast as a table is asked"
     same = {str(number): rule("a", "/a") for number in range(50)}
     assert dispatch.table(same, same) is None
 

@@ -8,9 +8,9 @@ from retic.envoy import names
 PART = st.text(alphabet=st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
-@given(st.sampled_from(list(names.Kind)), st.lists(PART, min_size=4, max_size=4))
+@given(st.sampled_from(list(names.Kind)), st.lists(PART, min_size=5, max_size=5))
 def test_round_trip(kind, parts):
-    for count in range(5):
+    for count in range(6):
         name = names.Name(kind, tuple(parts[:count]))
         parsed = names.parse(str(name))
         assert parsed is None or parsed == name
@@ -35,11 +35,17 @@ def test_every_builder_makes_a_name_of_its_type():
         names.address("n", "10.244.1.2"): names.CLUSTER,
         names.service("c", "n", "s", 80): names.CLUSTER,
         names.grpc("c", "n", "s", 80): names.CLUSTER,
+        names.service("c", "n", "s", 80, "v1"): names.CLUSTER,
+        names.grpc("c", "n", "s", 80, "v1"): names.CLUSTER,
         names.endpoints("n", "s", 80): names.ENDPOINTS,
+        names.view("c", "n", "s", 80): names.ENDPOINTS,
+        names.view("c", "n", "s", 80, "v1"): names.ENDPOINTS,
         names.tls("n", "s"): names.SECRET,
         names.filter_slot("authorization", "u"): names.FILTER,
         names.APPLICATION: names.CLUSTER,
         names.PASSTHROUGH: names.CLUSTER,
+        names.MIRROR: names.CLUSTER,
+        names.MIRRORS: names.LISTENER,
         names.DESTINATIONS: names.OPAQUE,
     }
     for name, type_url in built.items():

@@ -71,7 +71,7 @@ def policy(name, spec, **meta):
 
 
 @pytest.fixture
-def decide(tmp_path):
+def decision(tmp_path):
     def decided(*more, source="pod/web", target="catalog:80", settings=None, **asked):
         (tmp_path / "mesh.yaml").write_text(MESH)
         (tmp_path / "more.yaml").write_text("\n".join(more))
@@ -81,9 +81,14 @@ def decide(tmp_path):
             here = world.World(wiring.offline(here.objects.values(), settings), here.objects, here.positions, False)
         asked.setdefault("namespace", "shop")
         headers = tuple(asked.pop("headers", {}).items())
-        return deciding.decide(here, answer.Asked(source, target, headers=headers, **asked)).answer
+        return deciding.decide(here, answer.Asked(source, target, headers=headers, **asked))
 
     return decided
+
+
+@pytest.fixture
+def decide(decision):
+    return lambda *more, **asked: decision(*more, **asked).answer
 
 
 def texts(found, what):
@@ -114,7 +119,9 @@ def test_a_header_chooses_the_rule_and_its_backend(decide):
     assert found.backends == (answer.Backend("shop/catalog-v2", 80, 100),)
     assert found.route.object == "HTTPRoute shop/catalog"
     assert (found.route.file.endswith("more.yaml"), found.route.line) == (True, line_of("X-Canary", CANARY))
-    assert texts(found, "limits") == ["at most 2 s; no retries"]
+    assert texts(found, "limits") == [
+        "at most 2 s; once more when no connection is made or it ends before an answer"
+    ]
     assert texts(found, "endpoints")[0].startswith("1 (readiness unknown): 10.244.")
 
 
@@ -199,6 +206,30 @@ def test_what_the_proxy_answers_itself(decide, rule, status, text):
     assert any(text in step.text for step in found.steps)
 
 
+def test_an_answer_on_purpose_in_place_of_a_redirect_has_no_location(decision):
+    virtual = textwrap.dedent("""\
+        ---
+        apiVersion: networking.istio.io/v1
+        kind: VirtualService
+        metadata: {name: catalog, namespace: shop}
+        spec:
+          hosts: [catalog]
+          http:
+          - redirect: {uri: /new}
+            fault: {abort: {httpStatus: 503, percentage: {value: 50}}}
+    """)
+    found = {(one.status, one.location) for one in decision(virtual).outcomes}
+    assert found == {(503, ""), (301, "http://catalog/new")}
+
+
+def test_policies_see_what_the_receiving_proxy_marks_requests_with_and_applications_do_not(decision):
+    marked = "rules: [{when: [{key: 'request.headers[x-retic-destination]', values: [here]}]}]"
+    found = decision(policy("marked", f"action: DENY\n{marked}"), headers={"X-Retic-Destination": "there"})
+    assert {one.status for one in found.outcomes} == {403}
+    (seen,) = {one.seen for one in decision(headers={"x-one": "1"}).outcomes}
+    assert "x-retic-destination" not in dict(seen[2])
+
+
 def test_a_port_that_is_not_there(decide):
     assert decide(target="catalog:81").status == 503
 
@@ -249,3 +280,96 @@ def test_questions_that_name_nothing(decide, asked, said):
     with pytest.raises(answer.Unclear) as caught:
         decide(**asked)
     assert said in str(caught.value)
+
+
+BALANCED = """\
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: catalog, namespace: shop}
+spec:
+  host: catalog
+  trafficPolicy:
+    loadBalancer: {consistentHash: {httpHeaderName: X-User}}
+    connectionPool: {tcp: {maxConnections: 7}, http: {http2MaxRequests: 9}}
+    outlierDetection: {consecutive5xxErrors: 3}
+    portLevelSettings:
+    - port: {number: 90}
+      loadBalancer: {simple: RANDOM}
+"""
+
+
+def test_a_destination_rule_says_how_a_pod_is_chosen(decide):
+    found = decide(BALANCED)
+    (step,) = [each for each in found.steps if each.what == "balancer"]
+    assert step.text == (
+        "ring hash by header x-user; at most 7 connections, 9 requests at once; "
+        "a pod is left out for a while after 3 answers of 5xx in a row"
+    )
+    assert (step.object, step.line) == ("DestinationRule shop/catalog", line_of("trafficPolicy:", BALANCED))
+    (step,) = [each for each in decide(BALANCED, target="catalog:90").steps if each.what == "balancer"]
+    assert (step.text, step.line) == ("random", line_of("- port:", BALANCED))
+
+
+def test_without_a_destination_rule_nothing_is_said_of_it(decide):
+    assert texts(decide(), "balancer") == []
+    assert texts(decide(BALANCED, target="catalog-v2:80"), "balancer") == []
+def limit(name, spec):
+    return (
+        "---\napiVersion: retic.dev/v1alpha1\nkind: RateLimit\n"
+        f"metadata: {{name: {name}, namespace: shop}}\nspec:\n" + textwrap.indent(textwrap.dedent(spec), "  ")
+    )
+
+
+LIMITS = (
+    route(
+        f"""\
+        {SERVICE}
+        rules:
+        - {{name: items, matches: [{{path: {{value: /items}}}}], backendRefs: [{{name: catalog, port: 80}}]}}
+        - backendRefs: [{{name: catalog, port: 80}}]
+        """
+    ),
+    limit(
+        "pods",
+        """\
+        targetRefs: [{kind: Service, name: catalog}]
+        limits:
+        - {requests: 5, per: second, matches: [{path: {value: /items}}]}
+        - {requests: 9, per: hour, matches: [{method: POST}]}
+        """,
+    ),
+    limit(
+        "route",
+        """\
+        targetRefs: [{kind: HTTPRoute, name: catalog, sectionName: items}]
+        limits: [{requests: 7, per: minute, burst: 2, by: {identity: true, headers: [X-User]}}]
+        """,
+    ),
+    limit("dry", "limits: [{requests: 3, per: hour, scope: Global, dryRun: true}]\n"),
+)
+DRY = "RateLimit shop/dry: 3 requests a hour, counted in all proxies together; what is more is only counted (dryRun)"
+PODS = "RateLimit shop/pods: 5 requests a second, counted in each proxy by itself; what is more is answered 429"
+
+
+def test_the_limits_that_count_a_request_are_named(decide):
+    found = decide(*LIMITS, path="/items")
+    assert found.allowed
+    assert texts(found, "limit")[:3] == [
+        "RateLimit shop/route: 7 requests a minute (up to 2 at once) for each service account that calls and value of "
+        "x-user, counted in each proxy by itself; what is more is answered 429",
+        DRY,
+        PODS,
+    ]
+    step = next(step for step in found.steps if step.text == PODS)
+    assert step.line == line_of("requests: 5", *LIMITS)
+
+
+def test_limits_of_other_requests_are_not(decide):
+    assert texts(decide(*LIMITS, path="/other"), "limit") == [DRY]
+    assert len(texts(decide(*LIMITS, path="/other", method="POST"), "limit")) == 2
+    # With two readings it is each path that a limit compares, and follows another rule.
+    assert texts(decide(*LIMITS, path="//items"), "limit") == [DRY, PODS]
+    # What is refused is counted by none.
+    refused = policy("never", "action: DENY\nrules: [{}]\n")
+    assert texts(decide(*LIMITS, refused, path="/other"), "limit") == []

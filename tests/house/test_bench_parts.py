@@ -5,9 +5,11 @@ import os
 import subprocess
 
 import pytest
-from tools.bench import certificates, fast_http2, features, handmade, pair, ports
+from tools.bench import cases, certificates, costs, fast_http2, features, handmade, manifests, pair, ports
 
+from retic.cli import analyze
 from retic.node import envoy
+from retic.sources import manifests as sources
 from retic.testing.load import http2
 
 FEATURES = [*features.alone(), features.together(features.alone())]
@@ -50,3 +52,14 @@ def test_a_request_goes_through_both_envoys_of_the_pair_and_nothing_stays(tmp_pa
     for pid in (*path.proxies, owner):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(
+    "objects", [costs.objects(), *(costs.sleepers(2, *case.made(costs.SLEEPERS)) for case in cases.CASES)],
+    ids=["all at once", *(case.name for case in cases.CASES)],
+)  # fmt: skip
+def test_nothing_is_wrong_with_the_cases_of_what_is_switched_on(objects, tmp_path):
+    manifests.write(tmp_path / "mesh.yaml", [*objects, manifests.marker("edit-1")])
+    found = analyze.examine(sources.load([tmp_path]))
+    # Nobody says here that the bench has two nodes.
+    assert [one for one in found if one.code != "RT0506"] == []

@@ -68,7 +68,9 @@ def test_the_controller_runs_as_nobody(rendered):
 def test_the_webhook_is_never_asked_about_pods(rendered):
     (hook,) = one(rendered, "ValidatingWebhookConfiguration", "retic")["webhooks"]
     assert hook["failurePolicy"] == "Ignore"
-    assert {rule["apiGroups"][0] for rule in hook["rules"]} == {"gateway.networking.k8s.io", "security.istio.io"}
+    assert {rule["apiGroups"][0] for rule in hook["rules"]} == {
+        "gateway.networking.k8s.io", "security.istio.io", "networking.istio.io",
+    }  # fmt: skip
 
 
 def test_the_services_come_before_who_finds_them_in_the_environment(rendered):

@@ -2,11 +2,15 @@
 
 import re
 
+import pytest
+
 from retic.install import schema
 from retic.install.parts import definitions
 from retic.objects import authorizers
 
 _VERSION = definitions.authorization_provider()["spec"]["versions"][0]
+_LIMITS = definitions.rate_limit()
+LIMITS = _LIMITS["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 SPEC = _VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
 
 
@@ -19,8 +23,9 @@ def walked(node, path=""):
             yield from walked(node[key], f"{path}[]")
 
 
-def test_it_is_structural():
-    for path, node in walked(SPEC):
+@pytest.mark.parametrize("spec", [SPEC, LIMITS])
+def test_it_is_structural(spec):
+    for path, node in walked(spec):
         assert node["type"] in ("object", "array", "string", "integer", "boolean"), path
         assert set(node.get("required", ())) <= set(node.get("properties", ())), path
         re.compile(node.get("pattern", ""))
@@ -52,3 +57,15 @@ def test_kubectl_get_shows_whom_a_provider_asks():
 def test_exactly_one_way_to_ask():
     (rule,) = SPEC["x-kubernetes-validations"]
     assert all(field in rule["rule"] for field in schema.of(authorizers.AuthorizationProviderSpec)["properties"])
+
+
+def test_limits_have_bounds():
+    assert _LIMITS["spec"]["scope"] == "Namespaced"
+    assert (LIMITS["properties"]["limits"]["minItems"], LIMITS["properties"]["limits"]["maxItems"]) == (1, 32)
+    each = LIMITS["properties"]["limits"]["items"]
+    assert each["required"] == ["per", "requests"]
+    assert each["properties"]["requests"]["minimum"] == 1
+    assert each["properties"]["per"]["enum"] == ["second", "minute", "hour"]
+    assert each["properties"]["matches"]["maxItems"] == 16
+    (rule,) = LIMITS["x-kubernetes-validations"]
+    assert "selector" in rule["rule"]

@@ -130,7 +130,7 @@ def test_a_pod_keeps_its_listeners_until_its_agent_has_let_go():
     assert ask(db, names.filter_slot("plaintext", "uid-0-0")) == open_to_all, "whatever the mode"
     commit(db, pod(captured=False))
     assert ask(db, by_address) == ask(mesh(namespace(label=""), pod()), by_address), "now in plaintext"
-    assert db.ask(resources.wanted, listed) == frozenset()
+    assert db.ask(resources.wanted, listed) == {names.MIRRORS}
     assert ask(db, names.inbound("uid-0-0")) is None
     assert db.ask(workloads.accounts_on_node, "node-1") == frozenset()
 

@@ -3,10 +3,11 @@
 import json
 import textwrap
 
+import msgspec
 import pytest
 
 from retic import findings, wiring
-from retic.mesh import faults, gateways, routing, rules, tables
+from retic.mesh import faults, gateways, route, routing, rules, tables
 from retic.sources import manifests
 from retic.testing import tls_pairs
 
@@ -62,22 +63,74 @@ def test_a_listener_that_wants_client_certificates_is_not_served(frontend, serve
     assert {fault.code for fault in found.faults} == ({"RT0307"} if len(served) < 3 else set())
 
 
-def test_a_grpc_rule_with_session_persistence_answers_an_error_as_an_http_rule_does(mesh):
-    text = """
-        apiVersion: v1
-        kind: Service
-        metadata: {name: web, namespace: shop}
-        spec: {clusterIP: 10.96.1.1, ports: [{port: 80}]}
-        ---
-        apiVersion: gateway.networking.k8s.io/v1
-        kind: GRPCRoute
-        metadata: {name: r, namespace: shop}
-        spec:
-          parentRefs: [{name: web, kind: Service, group: ""}]
-          rules: [{backendRefs: [{name: web, port: 80}], sessionPersistence: {type: Cookie}}]
-    """
-    (rule,) = mesh(text).ask(rules.of, findings.Ref("GRPCRoute", "shop", "r")).rules
-    assert rule.broken
+RULE = """
+    apiVersion: v1
+    kind: Service
+    metadata: {{name: web, namespace: shop}}
+    spec: {{clusterIP: 10.96.1.1, ports: [{{port: 80}}]}}
+    ---
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: {kind}
+    metadata: {{name: r, namespace: shop}}
+    spec:
+      parentRefs: [{{name: web, kind: Service, group: ""}}]
+      rules: [{{backendRefs: [{backends}], {asked}}}]
+"""
+WEB = "{name: web, port: 80}"
+
+
+@pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute"])
+@pytest.mark.parametrize(
+    ("asked", "backends", "found", "codes"),
+    [
+        ("{}", WEB, route.Session(route.Token.COOKIE, ""), []),
+        ("{type: Header, sessionName: x}", WEB, route.Session(route.Token.HEADER, "x"), []),
+        (
+            "{sessionName: x, absoluteTimeout: 1h30m, cookieConfig: {lifetimeType: Permanent}}", WEB,
+            route.Session(route.Token.COOKIE, "x", 5400), [],
+        ),
+        ("{sessionName: x, absoluteTimeout: 1h}", WEB, route.Session(route.Token.COOKIE, "x"), ["RT0521"]),
+        (
+            "{sessionName: x, type: Header, absoluteTimeout: 1h, idleTimeout: 1m}", WEB,
+            route.Session(route.Token.HEADER, "x"), ["RT0521", "RT0521"],
+        ),
+        ("{sessionName: x}", f"{WEB}, {WEB}", route.Session(route.Token.COOKIE, "x"), ["RT0522"]),
+        ("{sessionName: x}", f"{WEB}, {{name: web, port: 80, weight: 0}}", route.Session(route.Token.COOKIE, "x"), []),
+    ],
+)
+def test_sessions_and_what_of_them_is_not_done(kind, asked, backends, found, codes, mesh):
+    made = mesh(RULE.format(kind=kind, backends=backends, asked=f"sessionPersistence: {asked}"))
+    meant = made.ask(rules.of, findings.Ref(kind, "shop", "r"))
+    (rule,) = meant.rules
+    assert not rule.broken
+    assert [fault.code for fault in meant.faults] == codes
+    if not found.name:
+        assert rule.session.name.startswith("retic-session-")
+        found = msgspec.structs.replace(found, name=rule.session.name)
+    assert rule.session == found
+
+
+ON = ("connect-failure", "refused-stream", "reset")
+
+
+@pytest.mark.parametrize(
+    ("asked", "timeout", "retries"),
+    [
+        ("timeouts: {request: 3s, backendRequest: 1s}", 1, None),
+        ("timeouts: {backendRequest: 1s}", 1, None),
+        ("retry: {}", None, route.Retries(1, ON)),
+        ("retry: {attempts: 0}, timeouts: {backendRequest: 1s}", 1, route.Retries(0, ON, try_timeout=1)),
+        (
+            "retry: {attempts: 3, codes: [503, 500, 503], backoff: 50ms}, timeouts: {request: 3s, backendRequest: 1s}",
+            3, route.Retries(3, ON, (503, 500), 1, 0.05),
+        ),
+        ("retry: {backoff: 0s}, timeouts: {request: 0s, backendRequest: 0s}", 0, route.Retries(1, ON)),
+    ],
+)
+def test_the_time_of_a_backend_is_that_of_each_attempt(asked, timeout, retries, mesh):
+    made = mesh(RULE.format(kind="HTTPRoute", backends=WEB, asked=asked))
+    (rule,) = made.ask(rules.of, findings.Ref("HTTPRoute", "shop", "r")).rules
+    assert (rule.timeout, rule.retries) == (timeout, retries)
 
 
 @pytest.mark.parametrize(

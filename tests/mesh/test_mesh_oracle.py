@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from retic import findings, graph, wiring, xds
 from retic.envoy import names, resources
 from retic.mesh import faults, network, tables
-from retic.objects import core, discovery, gateway, meta, pods, routes, security
+from retic.objects import core, destination, discovery, gateway, meta, pods, routes, security
+from retic.objects import virtual_services as vs
 
 NAMESPACES = ("a", "b")
 SERVICES = ("s", "t")
@@ -153,7 +154,10 @@ def namespaces(draw):
 def machines(draw):
     spec = core.NodeSpec(pod_cidrs=draw(st.sampled_from([(), ("10.244.1.0/24",), ("nonsense",)])))
     address = core.NodeAddress("InternalIP", draw(st.sampled_from(["192.168.0.1", "fd00::1"])))
-    return core.Node(metadata=meta.Metadata(name="node-1"), spec=spec, status=core.NodeStatus((address,)))
+    region = draw(st.sampled_from([{}, {"topology.kubernetes.io/region": "r"}]))
+    labels = {"topology.kubernetes.io/zone": "z1", **region}
+    about = meta.Metadata(name="node-1", labels=labels)
+    return core.Node(metadata=about, spec=spec, status=core.NodeStatus((address,)))
 
 
 @st.composite
@@ -168,9 +172,60 @@ def peer_authentications(draw):
     return security.PeerAuthentication(metadata=name, spec=spec)
 
 
+@st.composite
+def destination_rules(draw):
+    shares = destination.Distribute(from_="r/z1", to={"r/*": 50, "*": 50})
+    localities = st.sampled_from([
+        None, destination.LocalitySetting(distribute=(shares,)), destination.LocalitySetting(enabled=False),
+        destination.LocalitySetting(failover_priority=("app=x", "topology.kubernetes.io/region")),
+    ])  # fmt: skip
+    balancer = st.builds(
+        destination.LoadBalancer, simple=st.sampled_from([None, "RANDOM"]), locality_lb_setting=localities
+    )
+    policy = st.none() | st.builds(destination.TrafficPolicy, load_balancer=balancer)
+    labels = draw(st.sampled_from([{}, {tables.MESH_LABEL: "disabled"}]))
+    subsets = draw(st.lists(st.builds(
+        destination.Subset, name=st.just("v1"), labels=st.just(labels), traffic_policy=policy
+    ), max_size=1))  # fmt: skip
+    hosts = ["s", "s.a.svc.cluster.local", "*.svc.cluster.local", "*.a.svc.cluster.local", "none"]
+    spec = destination.DestinationRuleSpec(
+        host=draw(st.sampled_from(hosts)), traffic_policy=draw(policy), subsets=tuple(subsets),
+        export_to=draw(st.sampled_from([(), (".",), ("a",), ("*",)])),
+        workload_selector=draw(st.sampled_from([None, None, None, security.WorkloadSelector({"app": "x"})])),
+    )
+    about = metadata(draw(st.sampled_from(["d", "e"])), draw(st.sampled_from(["retic-system", *NAMESPACES])))
+    return destination.DestinationRule(metadata=about, spec=spec)
+
+
+@st.composite
+def virtual(draw):
+    """A VirtualService; `v3` is one that the others may delegate to."""
+    name = draw(st.sampled_from(["v1", "v2", "v3"]))
+    to = st.builds(vs.Destination, host=st.sampled_from(["s", "t.b", "none"]))
+    match = st.builds(
+        vs.HTTPMatchRequest, uri=st.sampled_from([None, vs.StringMatch(prefix="/x"), vs.StringMatch(prefix="/x/y")]),
+        source_labels=st.sampled_from([{}, {tables.MESH_LABEL: "disabled"}]), port=st.sampled_from([None, 80]),
+    )  # fmt: skip
+    sent = st.builds(
+        vs.VirtualHTTPRoute, match=st.lists(match, max_size=1).map(tuple),
+        route=st.lists(st.builds(vs.HTTPRouteDestination, destination=to, weight=st.just(1)), max_size=2).map(tuple),
+        mirror=st.one_of(st.none(), to),
+    )  # fmt: skip
+    matches = st.lists(match, max_size=1).map(tuple)
+    left = st.builds(vs.VirtualHTTPRoute, match=matches, delegate=st.just(vs.Delegate("v3")))
+    lower = name == "v3"
+    spec = vs.VirtualServiceSpec(
+        hosts=() if lower else draw(st.sampled_from([("s",), ("t", "x.example"), ("*.a.svc.cluster.local",), ("*",)])),
+        gateways=() if lower else draw(st.sampled_from([(), ("mesh", "a/g"), ("g",)])),
+        http=tuple(draw(st.lists(sent if lower else st.one_of(sent, left), min_size=1, max_size=2))),
+        export_to=draw(st.sampled_from([(), (".",), ("a",)])),
+    )
+    return vs.VirtualService(metadata=metadata(name, draw(st.sampled_from(NAMESPACES))), spec=spec)
+
+
 OBJECTS = st.one_of(
     services(), pod(), slices(), http_routes(), gateways(), grants(), secrets(), namespaces(), machines(),
-    peer_authentications(),
+    peer_authentications(), destination_rules(), virtual(), virtual(),
 )
 SETTINGS = st.builds(
     network.Settings, enrolment=st.sampled_from(["all", "labelled"]), mode=st.sampled_from(["STRICT", "PERMISSIVE"])
@@ -190,6 +245,8 @@ def every_key():
             listed += [names.filter_slot(s, f"u-{n}-1") for s in ("plaintext", "plaintext-http")]
             listed += [names.service("a", n, s, 80) for s in SERVICES]
             listed += [names.endpoints(n, s, 80) for s in SERVICES]
+            listed += [names.service("a", n, "s", 80, "v1"), names.view(n, "a", "s", 80)]
+            listed += [names.view("b", n, "s", 80, "v1")]
         listed += [names.virtual("a", f"10.96.0.{i}:80") for i in (1, 2)]
         listed += [names.address("b", f"10.244.1.{i}") for i in (1, 3)]
         for name in listed:

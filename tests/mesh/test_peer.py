@@ -14,17 +14,23 @@ MODES = [None, "UNSET", "DISABLE", "PERMISSIVE", "STRICT"]
 LABELS = [{}, {"app": "a"}, {"app": "b"}, {"app": "a", "tier": "x"}]
 NUMBERS = [80, 8080, 9090]
 
-mutual = st.one_of(st.none(), st.sampled_from(MODES).map(security.MutualTLS))
+mutual = st.one_of(
+    st.none(), st.sampled_from(MODES).map(security.MutualTLS), st.just(security.MutualTLS(unread=("mod",)))
+)
+BAD = ("x", "0", "70000")
 
 
 @st.composite
 def policies(draw, namespace=None):
     labels = draw(st.sampled_from([None, *LABELS]))
-    ports = draw(st.dictionaries(st.sampled_from(["80", "8080", "x", "0", "70000"]), mutual.filter(bool), max_size=3))
+    unread = draw(st.sampled_from([(), (), ("ports",), ("portLevelMtls",)]))
+    wrong = draw(st.sampled_from([(), (), (), ("matchLabel",)]))
+    ports = draw(st.dictionaries(st.sampled_from(["80", "8080", *BAD]), mutual.filter(bool), max_size=3))
     spec = security.PeerAuthenticationSpec(
-        selector=None if labels is None else security.WorkloadSelector(match_labels=labels),
+        selector=None if labels is None else security.WorkloadSelector(match_labels=labels, unread=wrong),
         mtls=draw(mutual),
         port_level_mtls=ports,
+        unread=unread,
     )
     created = draw(st.sampled_from([None, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]))
     where = namespace or draw(st.sampled_from(["shop", ROOT, "other"]))
@@ -34,11 +40,13 @@ def policies(draw, namespace=None):
 
 
 def said(mutual_tls):
+    if mutual_tls is not None and mutual_tls.unread:
+        return "STRICT"
     return None if mutual_tls is None or mutual_tls.mode in (None, "UNSET") else mutual_tls.mode
 
 
 def naive(default, given_policies, namespace, labels, port):
-    """By the words of Istio's reference, one question after the other."""
+    """By the words of Istio's reference, one question after the other; what cannot be read is STRICT."""
     ordered = sorted(
         given_policies,
         key=lambda p: (p.metadata.creation_timestamp or "", p.metadata.namespace, p.metadata.name),
@@ -50,12 +58,22 @@ def naive(default, given_policies, namespace, labels, port):
     def first(where, chosen):
         return next((p for p in ordered if p.metadata.namespace == where and chosen(p)), None)
 
+    def stray(policy):
+        whom = policy.spec.selector
+        return bool(whom.unread) if whom is not None else "ports" in policy.spec.unread
+
+    if first(ROOT, stray) or first(namespace, stray):
+        return "STRICT"
     workload = None
     if namespace != ROOT:
         workload = first(namespace, lambda p: selector(p) and selector(p).items() <= labels.items())
+    if workload and (workload.spec.unread or set(BAD) & set(workload.spec.port_level_mtls)):
+        return "STRICT"
     if workload and (mode := said(workload.spec.port_level_mtls.get(str(port)))):
         return mode
     for policy in (workload, first(namespace, lambda p: not selector(p)), first(ROOT, lambda p: not selector(p))):
+        if policy and policy.spec.unread:
+            return "STRICT"
         if policy and (mode := said(policy.spec.mtls)):
             return mode
     return default

@@ -367,7 +367,7 @@ def test_versions_and_foreign_kinds(tmp_path):
         ("networking.k8s.io/v1", "NetworkPolicy", "is not enforced"),
         ("networking.k8s.io/v1", "Ingress", "routes nothing"),
         ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy", "is not enforced"),
-        ("networking.istio.io/v1", "VirtualService", "routes nothing"),
+        ("networking.istio.io/v1", "ServiceEntry", "routes nothing"),
         ("policy.linkerd.io/v1beta3", "HTTPRoute", "routes nothing"),
         ("policy.linkerd.io/v1alpha1", "AuthorizationPolicy", "is not enforced"),
         ("cilium.io/v2", "CiliumNetworkPolicy", "is not enforced"),

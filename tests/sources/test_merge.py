@@ -81,3 +81,32 @@ def test_a_folder_that_cannot_be_read_keeps_what_is_below_it(tmp_path):
     assert held(now) == {"one": "first"}, "what a folder that can be read no longer has goes"
     assert [(each.code, each.file) for each in now.findings] == [("RT0009", str(inner))]
     assert held(merge(now, manifests.load([inner, other]))) == {"one": "first"}
+
+
+POLICY = """apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p}
+spec: {rules: [{from: [{source: {principals: [FIELD]}}]}]}
+"""
+GOOD, TYPO, OTHER_TYPO = POLICY, POLICY.replace("principals", "princpals"), POLICY.replace("spec", "sepc")
+
+
+def policies(loaded):
+    return [(each.is_closed, bool(each.object.spec.rules)) for each in loaded.objects]
+
+
+def test_a_policy_that_can_be_read_stays_before_one_that_cannot(tmp_path):
+    loaded = steps(tmp_path, [GOOD], [TYPO], [OTHER_TYPO])
+    assert policies(loaded) == [(False, True)]
+    (found,) = loaded.findings
+    assert (found.code, found.message.endswith("; its last good state stays")) == ("RT0433", True)
+    assert policies(steps(tmp_path, [GOOD], [TYPO], [CUT])) == [(False, True)]
+
+
+def test_one_that_never_could_be_read_is_the_latest_that_was_written(tmp_path):
+    loaded = steps(tmp_path, [TYPO], [OTHER_TYPO])
+    assert policies(loaded) == [(True, False)]
+    assert "its last good state" not in loaded.findings[0].message
+    assert policies(steps(tmp_path, [TYPO], [CUT])) == [(True, True)]
+    assert policies(steps(tmp_path, [TYPO], [GOOD])) == [(False, True)]
+    assert not [each for each in steps(tmp_path, [TYPO], [ONE]).objects if each.is_closed], "what is removed goes"

@@ -4,6 +4,7 @@ import pytest
 import xds_streams as streams
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.service.discovery.v3 import discovery_pb2
+from google.rpc import status_pb2
 
 from retic import xds
 from retic.xds import delta, kinds, request
@@ -159,6 +160,19 @@ def test_responses_are_closed_at_a_size(pair):
         pair.change(CDS, f"c{number}", b"x" * (delta.SIZE // 2))
     responses = ask(pair, CDS)
     assert [len(one.resources) for one in responses] == [2, 2, 1]
+
+
+def test_listeners_wait_for_the_answer_to_those_before(pair):
+    for number in range(5):
+        pair.change(LDS, f"l{number}", b"x" * (delta.AFTER_ANOTHER // 2))
+    (first,) = ask(pair, LDS)
+    assert len(first.resources) == 2
+    pair.change(RDS, "r", b"1")
+    assert [one.type_url for one in ask(pair, RDS, resource_names_subscribe=["r"])] == [RDS], "nothing else waits"
+    (second,) = ask(pair, LDS, response_nonce=first.nonce)
+    refusal = status_pb2.Status(code=3, message="no")
+    rest = ask(pair, LDS, response_nonce=second.nonce, error_detail=refusal)
+    assert rest, "a refusal is an answer"
 
 
 def test_types_come_in_order_and_unknown_ones_last():

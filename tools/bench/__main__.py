@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 from tools.bench import (
+    costs,
     document,
     engine,
     features,
@@ -33,6 +34,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "scan": scan.run,
     "paths": paths.run,
     "policies": policies.run,
+    "costs": costs.run,
 }
 ON_REQUEST: dict[str, Measurement] = {"features": features.run}
 DOCUMENT = places.ROOT / "docs" / "benchmarks.md"

@@ -23,47 +23,57 @@ _SPARE_SECONDS = 30.0
 
 
 class Path(msgspec.Struct, frozen=True):
-    """One way from a client to a server: where the client is, the server's address, the proxies between."""
+    """One way from a client to a server: where the client is, the server's address, the proxies between, and other
+    processes that work for the requests."""
 
     name: str
     client: places.Place
     address: str
     proxies: tuple[int, ...]
+    others: tuple[int, ...] = ()
 
     def url(self, protocol: ports.Protocol, *, scheme: str = "http") -> str:
         return f"{scheme}://{self.address}:{protocol.port}/"
 
 
 class Load(msgspec.Struct, frozen=True):
-    """One run: requests per second, processor µs of all proxies per request, percentiles in ms."""
+    """One run: requests per second, processor µs of all proxies per request, percentiles in ms; `others_us` as `cpu_us`
+    of the path's other processes."""
 
     rate: float
     cpu_us: float
     p50: float
     p99: float
+    others_us: float = 0.0
 
 
 def saturate(path: Path, protocol: ports.Protocol, seconds: int) -> Load:
     """As many requests as the path carries. RuntimeError when any failed."""
-    meter = cpu.Meter(path.proxies)
+    meter = cpu.Meter((*path.proxies, *path.others))
     if protocol is ports.Protocol.HTTP2 and shutil.which("h2load"):
         asked = _h2load(path, protocol, seconds)
     elif protocol is not ports.Protocol.HTTP2 and shutil.which("wrk"):
         asked = _wrk(path, protocol, seconds)
     else:
         asked = _own(path, protocol, seconds, rate=0.0)[0]
-    spent = sum(meter.used().values())
-    return Load(rate=asked / seconds, cpu_us=spent / asked * 1e6, p50=0.0, p99=0.0)
+    cpu_us, others_us = _spent(meter, path, asked)
+    return Load(rate=asked / seconds, cpu_us=cpu_us, p50=0.0, p99=0.0, others_us=others_us)
 
 
 def steady(path: Path, protocol: ports.Protocol, seconds: int) -> Load:
     """`RATE` requests a second, at random times. RuntimeError when any failed."""
-    meter = cpu.Meter(path.proxies)
+    meter = cpu.Meter((*path.proxies, *path.others))
     answered, percentiles = _own(path, protocol, seconds, rate=RATE)
-    spent = sum(meter.used().values())
     # The proxies also worked for the warm-up's requests, which are not in the count.
-    whole = answered * (seconds + _WARM_UP) / seconds
-    return Load(answered / seconds, spent / whole * 1e6, percentiles["p50"], percentiles["p99"])
+    cpu_us, others_us = _spent(meter, path, answered * (seconds + _WARM_UP) / seconds)
+    return Load(answered / seconds, cpu_us, percentiles["p50"], percentiles["p99"], others_us)
+
+
+def _spent(meter: cpu.Meter, path: Path, requests: float) -> tuple[float, float]:
+    """µs for each request: of the proxies, and of the others."""
+    used = meter.used()
+    proxies, others = (sum(used[pid] for pid in pids) for pids in (path.proxies, path.others))
+    return proxies / requests * 1e6, others / requests * 1e6
 
 
 def tools() -> dict[str, str]:

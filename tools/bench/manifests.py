@@ -67,6 +67,16 @@ def service(name: str, app: str, *protocols: ports.Protocol) -> Object:
     }
 
 
+def marker(name: str) -> Object:
+    """A Service of nobody: who sees it has the manifests that it came with."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"clusterIP": "None", "ports": [{"port": 1}]},
+    }
+
+
 def split(name: str, weights: dict[str, int]) -> Object:
     """An HTTPRoute that divides a Service's requests among other Services."""
     port = ports.Protocol.HTTP1.port

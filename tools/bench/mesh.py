@@ -1,17 +1,21 @@
 """Retic as its users start it, and the places, addresses and Envoys in it."""
 
+import asyncio
 import contextlib
 import json
 import os
 import pathlib
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tools.bench import generators, manifests, places
 
+from retic.control import client, model
 from retic.local import state
-from retic.testing import running
+from retic.node import admin
+from retic.testing import running, wait
 
 NEAR, FAR = "Retic, near", "Retic, far"
 
@@ -23,6 +27,7 @@ class Mesh:
         self._up = up
         self.file = file
         self._folder = state.folder(up.name)
+        self._edits = 0
 
     def pods(self) -> dict[tuple[str, str], places.Place]:
         """Where each pod is, by namespace and name."""
@@ -32,6 +37,10 @@ class Mesh:
             for one in found
         }
 
+    def ready(self) -> set[tuple[str, str]]:
+        """Namespace and name of each pod that is ready."""
+        return {(one["namespace"], one["name"]) for one in self._ps()["pods"] if one["ready"]}
+
     def services(self) -> dict[str, str]:
         """The address of each Service of the namespace `default`."""
         return {one["name"]: one["address"] for one in self._ps()["services"] if one["namespace"] == "default"}
@@ -39,6 +48,57 @@ class Mesh:
     def envoys(self) -> dict[str, int]:
         """The pid of each node's Envoy, by the node's name."""
         return {one["name"]: one["pid"] for one in self._ps()["processes"] if one["role"] == "envoy"}
+
+    def others(self, node: str) -> tuple[int, ...]:
+        """The pids of what works for a node's Envoy: its agent and the control plane."""
+        processes = self._ps()["processes"]
+        wanted = (("control", "control"), ("agent", node))
+        return tuple(one["pid"] for one in processes if (one["role"], one["name"]) in wanted)
+
+    def edit(self, objects: Sequence[manifests.Object]) -> None:
+        """Replace the manifests, and wait until every proxy has them. RuntimeError when one does not."""
+        self._edits += 1
+        name = f"edit-{self._edits}"
+        manifests.write(self.file, [*objects, manifests.marker(name)])
+        wait.until(lambda: name in {one["name"] for one in self._ps()["services"]}, "the edit", 20)
+        self.settled()
+
+    def settled(self) -> None:
+        """Wait until every proxy has what it was sent. RuntimeError when one does not."""
+        done = client.ask(self._folder / "control.sock", model.AskConverged(30.0), seconds=40.0)
+        if not done["ready"]:
+            raise RuntimeError(f"proxies are behind: {done['reasons']}")
+
+    def faults(self) -> list[str]:
+        """What is wrong with the manifests, a line each."""
+        found = client.ask(self._folder / "control.sock", model.AskFindings())
+        return [f"{one['object']}: {one['code']} {one['message']}" for one in found]
+
+    def allocated(self, node: str) -> int:
+        """Bytes that a node's Envoy has allocated and not given back: no binary, nothing that is free."""
+        said = asyncio.run(admin.get(self._folder / "agents" / node / "admin.sock", "/memory"))
+        return int(json.loads(said)["allocated"])
+
+    @contextlib.contextmanager
+    def reported(self, node: str = "node-1") -> Iterator[None]:
+        """Every request of the node's pods is reported to its agent, and read here. RuntimeError when none was."""
+        seen = threading.Event()
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(str(self._folder / "agents" / node / "reports.sock"))
+            sock.sendall(b'{"follow":{}}\n')
+            if b'"following"' not in sock.recv(1 << 10):
+                raise RuntimeError("the agent does not report")
+            sock.settimeout(None)
+            reader = threading.Thread(target=_read, args=(sock, seen))
+            reader.start()
+            try:
+                yield
+                if not seen.wait(5):
+                    raise RuntimeError("no request was reported")
+            finally:
+                sock.shutdown(socket.SHUT_RDWR)
+                reader.join()
 
     def paths(self) -> list[generators.Path]:
         """From the pod `client` to the servers `near`, on its own node, and `far`, on another."""
@@ -60,6 +120,12 @@ class Mesh:
             sock.sendall(json.dumps(request).encode() + b"\n")
             answer: dict[str, Any] = json.loads(sock.makefile("rb").readline())
             return answer
+
+
+def _read(sock: socket.socket, seen: threading.Event) -> None:
+    with contextlib.suppress(OSError):
+        while sock.recv(1 << 20):
+            seen.set()
 
 
 @contextlib.contextmanager

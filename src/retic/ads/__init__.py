@@ -8,6 +8,7 @@ It sees neither Kubernetes objects nor Envoy's messages: resources are bytes wit
 A stream keeps names, versions and nonces, never bytes. See `server.Server`.
 """
 
+from retic.ads.convergence import BOUNDS, Convergence
 from retic.ads.counters import Counters
 from retic.ads.event import Cleared, Connected, Disconnected, Event, Nack
 from retic.ads.peer import Identify, UnidentifiedError, by_certificate
@@ -15,9 +16,11 @@ from retic.ads.server import SERVICE, Server
 from retic.ads.stream import Progress
 
 __all__ = [
+    "BOUNDS",
     "SERVICE",
     "Cleared",
     "Connected",
+    "Convergence",
     "Counters",
     "Disconnected",
     "Event",

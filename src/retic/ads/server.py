@@ -9,8 +9,8 @@ import grpc.aio
 import structlog
 
 from retic import graph, xds
+from retic.ads import convergence, event, peer, source, stream
 from retic.ads import counters as counting
-from retic.ads import event, peer, source, stream
 from retic.xds import delta, request, sotw, state
 
 log = structlog.get_logger(__name__)
@@ -55,6 +55,7 @@ class Server:
         self._streams: dict[stream.Stream, None] = {}
         self._news = asyncio.Event()
         self.counters = counting.Counters()
+        self.convergence = convergence.Convergence()
 
     def handlers(self) -> "tuple[grpc.GenericRpcHandler[bytes, bytes]]":
         """For `grpc.aio.server().add_generic_rpc_handlers`. Requests and responses are bytes."""
@@ -110,6 +111,10 @@ class Server:
     def _connected(self) -> Iterator[stream.Stream]:
         return (one for one in self._streams if one.client is not None)
 
+    def _moved(self, one: stream.Stream) -> None:
+        self.convergence.tell(one, idle=one.idle)
+        self._tick()
+
     def _tick(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
@@ -139,13 +144,14 @@ class Server:
     async def _run(self, call: stream.Call, protocol: state.Server) -> None:
         one = stream.Stream(
             call, self._identify(call), origin=self._source, protocol=protocol,
-            counters=self.counters, on_event=self._on_event, news=self._tick,
+            counters=self.counters, on_event=self._on_event, news=lambda: self._moved(one),
         )  # fmt: skip
         self._streams[one] = None
         try:
             await one.run()
         finally:
             del self._streams[one]
+            self.convergence.tell(one, idle=True)
 
     async def _refuse(self, call: stream.Call, code: grpc.StatusCode, message: str) -> None:
         self.counters.refused += 1

@@ -12,17 +12,19 @@ import msgspec
 
 from retic import ads, graph
 from retic import findings as report
-from retic.answers import questions
+from retic.answers import agents, questions, responses
 from retic.control import admin, model, service
 from retic.control import config as settings
 from retic.envoy import counters
 from retic.explain import places
 from retic.explain import why as explain
 from retic.explain.request import answer as explained
+from retic.explain.response import told
 from retic.findings import catalogue
 from retic.mesh import gateways, tables
 from retic.objects import pods
 from retic.sources import certificates, store
+from retic.telemetry import readings
 
 
 class Refusals:
@@ -129,6 +131,22 @@ class Answers:
                 stats.append(await admin.read(self._config.folder / "agents" / agent / "admin.sock", "stats"))
         return self._questions.policies(counters.read(stats))
 
+    async def numbers(self, namespace: str) -> Sequence[model.Numbers]:
+        """From the admin sockets, of all at once."""
+        there = {ref.name if ref.kind == "Namespace" else ref.namespace for ref in self._kept.objects}
+        if namespace and namespace not in there:
+            names = ", ".join(sorted(each for each in there if each))
+            raise service.Refused(f"no namespace {namespace}: there are {names}")
+        known = admin.proxies(self._config.folder)
+        found = await asyncio.gather(*map(self._numbers, known))
+        return [model.Numbers(known[agent], text) for agent, text in zip(known, found, strict=True) if text]
+
+    async def _numbers(self, agent: str) -> str:
+        try:
+            return await admin.page(self._config.folder / "agents" / agent / "admin.sock", readings.PATH)
+        except OSError:
+            return ""
+
     async def version(self) -> model.Version:
         """The control plane's own version, and what the Envoys say of theirs."""
         found = set()
@@ -179,6 +197,20 @@ class Answers:
     async def request(self, asked: explained.Asked) -> explained.Answer:
         """What becomes of a request."""
         return self._questions.request(asked)
+
+    async def response(self, wanted: str) -> told.Told:
+        """What became of the request whose answer had this id, by what the agents have kept."""
+        try:
+            return await self._responses().find(wanted)
+        except responses.Unknown as error:
+            raise service.Refused(str(error)) from error
+
+    async def failed(self, asked: model.AskFailed) -> told.Listed:
+        """The newest that failed."""
+        return await self._responses().failed(asked)
+
+    def _responses(self) -> responses.Responses:
+        return agents.responses_of(self._config.folder, self._questions.world)
 
     async def root(self) -> model.Root:
         """How far a rotation of the root is."""

@@ -29,7 +29,7 @@ def listed(db: graph.Graph, kept: store.Store, counts: counters.Counts | None) -
             continue
         meaning = db.ask(policies.of, tables.Key(ref.namespace, ref.name))
         if meaning is not None:
-            answer.append(_shown(ref, meaning.value, scopes[ref], counts, kept))
+            answer.append(_shown(ref, meaning, scopes[ref], counts, kept))
     return tuple(answer)
 
 
@@ -67,13 +67,14 @@ def _owners(db: graph.Graph, kept: store.Store) -> Iterator[tuple[str, bool, tup
 
 
 def _shown(
-    ref: findings.Ref, value: policy.Policy, scope: _Scope, counts: counters.Counts | None, kept: store.Store
+    ref: findings.Ref, meaning: policies.Meaning, scope: _Scope, counts: counters.Counts | None, kept: store.Store
 ) -> model.Policy:
-    place = kept.positions.get(ref)
+    place, value = kept.positions.get(ref), meaning.value
     shown = model.Policy(
         ref.namespace, ref.name, value.action.value, value.dry_run, value.provider,
         len(scope.pods), len(scope.gateways),
         file=place.file if place else "", line=place.line if place else 0,
+        closed=value.closed, unread=meaning.unread,
     )  # fmt: skip
     if counts is None:
         return shown

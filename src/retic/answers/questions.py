@@ -60,8 +60,11 @@ class Questions:
 
     def request(self, asked: explained.Asked) -> explained.Answer:
         """What becomes of a request. Raises explain.request.answer.Unclear."""
-        here = world.World(self._db, self._kept.objects, self._kept.positions, running=True)
-        return deciding.decide(here, asked).answer
+        return deciding.decide(self.world(), asked).answer
+
+    def world(self) -> world.World:
+        """The mesh as it is now."""
+        return world.World(self._db, self._kept.objects, self._kept.positions, running=True)
 
     def of_client(self, client: str, type_url: str, resource: str) -> explain.Why:
         """A resource as one client has it."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from retic.cli import ca, explain_words
+from retic.cli import ca, response_words, traffic_words
 
 DEFAULT = "retic"
 
@@ -22,7 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(ca.app)
-app.add_typer(explain_words.app)
+app.add_typer(response_words.explain)
+app.add_typer(traffic_words.app)
 _state = {"debug": bool(os.environ.get("RETIC_DEBUG"))}
 
 
@@ -118,6 +119,14 @@ def up(
     ] = "cluster.local",
     trust_domain_alias: ca.Aliases = None,
     trusted_root: ca.Trusted = None,
+    redis: Annotated[
+        str,
+        typer.Option("--redis", metavar="URL", help="Count global rate limits there; without it, in memory."),
+    ] = "",
+    redis_credentials: Annotated[
+        pathlib.Path | None,
+        typer.Option("--redis-credentials", metavar="FILE", help="A file with PASSWORD or USER:PASSWORD of Redis."),
+    ] = None,
 ) -> None:
     """Run manifests as a mesh: nodes, pods, proxies.
 
@@ -131,6 +140,7 @@ def up(
       retic up -f manifests/ --nodes 2 --detach --timeout 60
       retic up -f shop.yaml --ca-cert ca-cert.pem --ca-key ca-key.pem --ca-root root-cert.pem
       retic up -f shop.yaml --trust-domain shop.example --trust-domain-alias cluster.local
+      retic up -f shop.yaml --redis unix:///run/redis/redis.sock
     """
     from retic.cli import trust
     from retic.cli import up as command
@@ -138,7 +148,8 @@ def up(
     told = trust.Options(
         ca_cert, ca_key, ca_root, trust_domain, tuple(trust_domain_alias or ()), tuple(trusted_root or ())
     )
-    command.run(file, command.Options(name, nodes, lifetime, told), detach=detach, timeout=timeout)
+    wanted = command.Options(name, nodes, lifetime, told, redis, redis_credentials)
+    command.run(file, wanted, detach=detach, timeout=timeout)
 
 
 @app.command()

@@ -27,6 +27,8 @@ def run(options: which.Options, chosen: ps.Choice, *, as_json: bool) -> None:
         show.json(found)
     else:
         _table(found)
+        for one in found:
+            _unread(one)
     ps_cluster.notes(unseen)
 
 
@@ -59,6 +61,13 @@ def _table(found: Iterable[model.Policy]) -> None:
     if not rows:
         print("no authorization policies", flush=True)
     show.table("", (*first, *counted), rows)
+
+
+def _unread(one: model.Policy) -> None:
+    if one.unread or one.closed:
+        follows = "it refuses every call to whom it is for" if one.closed else "that counts against the caller"
+        where = ", ".join(one.unread) or "its target"
+        print(f"{one.namespace}/{one.name}: {where} cannot be read: {follows}", flush=True)
 
 
 def _counts(one: model.Policy) -> tuple[int | None, ...]:

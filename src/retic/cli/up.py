@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from retic.cli import failure, ps, running, show, trust
+from retic.cli import counting, failure, ps, running, show, trust
 from retic.control import client, model
+from retic.control import config as settings
 
 if TYPE_CHECKING:
-    from retic.control import config as settings
     from retic.local import outer
     from retic.sources import model as sources
 
@@ -27,21 +27,31 @@ class Options(msgspec.Struct, frozen=True):
     nodes: int
     lifetime: int
     trust: trust.Options
+    redis: str = ""
+    credentials: pathlib.Path | None = None
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What of it the control plane is told: fields of its `Config`."""
+
+    authority: settings.Authority | None
+    accepted: settings.Accepted
+    counting: settings.Counting
 
 
 def run(files: Sequence[pathlib.Path], options: Options, *, detach: bool, timeout: float) -> None:
     """Run the mesh, in the foreground until it is ended, or detached until it is ready. Raises Failure."""
     running.need_linux()
     name = options.name
-    own = trust.checked(options.trust)
+    told = _Told(*trust.checked(options.trust), counting.checked(options.redis, options.credentials))
     loaded = check(files)
     if detach:
         try:
-            _detached(_start(files, options, own, detach=True), name, timeout)
+            _detached(_start(files, options, told, detach=True), name, timeout)
         except KeyboardInterrupt:
             raise failure.Failure(f"interrupted; {_goes_on(name)}", code=failure.INTERRUPTED) from None
         return
-    mesh = _start(files, options, own, detach=False)
+    mesh = _start(files, options, told, detach=False)
     from retic.cli import foreground
 
     foreground.run(mesh, running.folder(name), timeout, shown=loaded.findings)
@@ -78,13 +88,13 @@ def check(files: Sequence[pathlib.Path]) -> "sources.Loaded":
 def _start(
     files: Sequence[pathlib.Path],
     options: Options,
-    own: "tuple[settings.Authority | None, settings.Accepted]",
+    told: _Told,
     *,
     detach: bool,
 ) -> "outer.Mesh":
     from retic.local import outer, state
 
-    name, (authority, accepted) = options.name, own
+    name = options.name
     try:
         config = state.Config(
             name=name,
@@ -93,7 +103,7 @@ def _start(
             state=str(state.folder(name)),
             lifetime=options.lifetime,
             trust_domain=options.trust.domain,
-            control={"authority": msgspec.to_builtins(authority), "accepted": msgspec.to_builtins(accepted)},
+            control=msgspec.to_builtins(told),
         )
         return outer.start(config, detach=detach)
     except state.InUseError:

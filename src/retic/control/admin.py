@@ -54,6 +54,11 @@ async def read(path: pathlib.Path, section: str) -> Any:
     return await asyncio.to_thread(_read, path, section)
 
 
+async def page(path: pathlib.Path, target: str) -> str:
+    """One page of the admin interface as text. OSError when Envoy does not answer."""
+    return await asyncio.to_thread(_text, path, target)
+
+
 async def version(path: pathlib.Path) -> str:
     """The release of the Envoy behind the socket, such as 1.40.0. OSError when it does not answer."""
     build = (await asyncio.to_thread(_get, path, "/server_info"))["version"]
@@ -72,6 +77,17 @@ def _read(path: pathlib.Path, section: str) -> Any:
 
 
 def _get(path: pathlib.Path, page: str) -> Any:
+    try:
+        return msgspec.json.decode(_bytes(path, page))
+    except msgspec.DecodeError as error:
+        raise OSError(f"Envoy answered {page} with something unreadable") from error
+
+
+def _text(path: pathlib.Path, page: str) -> str:
+    return _bytes(path, page).decode(errors="replace")
+
+
+def _bytes(path: pathlib.Path, page: str) -> bytes:
     connection = _Connection(path)
     try:
         connection.request("GET", page)
@@ -79,8 +95,8 @@ def _get(path: pathlib.Path, page: str) -> Any:
         body = response.read()
         if response.status != http.client.OK:
             raise OSError(f"Envoy answered {page} with {response.status}")
-        return msgspec.json.decode(body)
-    except (http.client.HTTPException, msgspec.DecodeError) as error:
+        return body
+    except http.client.HTTPException as error:
         raise OSError(f"Envoy answered {page} with something unreadable") from error
     finally:
         connection.close()

@@ -19,7 +19,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """One installation. CIDRs as text; networks that are empty are found in the cluster's objects.
 
     `lifetime` of workload certificates is in seconds; the gateways' amounts are Kubernetes' quantities. `pod` and
-    `address` are this replica's own, `namespace` the installation's: from the pod's environment.
+    `address` are this replica's own, `namespace` the installation's: from the pod's environment. Global
+    rate limits are counted at the address `redis`, in memory if it is ""; `redis_secret` has its user and password.
     """
 
     image: str
@@ -40,6 +41,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     gateway_memory: str = "128Mi"
     gateway_memory_limit: str = "1Gi"
     service_type: str = "LoadBalancer"
+    redis: str = ""
+    redis_secret: str = ""
     pod: str = ""
     address: str = ""
     namespace: str = "retic-system"

@@ -7,7 +7,7 @@ import msgspec
 
 from retic.control.model import Accepted, TrustedRoot
 
-__all__ = ["Accepted", "Authority", "Config", "TrustedRoot", "load"]
+__all__ = ["Accepted", "Authority", "Config", "Counting", "TrustedRoot", "load"]
 
 
 class Authority(msgspec.Struct, frozen=True):
@@ -18,12 +18,21 @@ class Authority(msgspec.Struct, frozen=True):
     roots: str = ""
 
 
+class Counting(msgspec.Struct, frozen=True):
+    """Where global rate limits are counted: the address of a Redis, "" for in memory, and the file or folder with its
+    user and password (`retic.counting.place`)."""
+
+    redis: str = ""
+    credentials: str = ""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All paths absolute, addresses host:port, CIDRs as text.
 
     `listen` serves discovery and signing to clients with a certificate, `enrol` enrolment to those without
     one yet. `lifetime` of workload certificates is in seconds. `enrolment` and `mode`: see `mesh.network.Settings`.
     `authority` None: one of the mesh's own is made. `accepted` is what the mesh begins with.
+    `metrics` is where Prometheus reads, "": nowhere.
     """
 
     folder: pathlib.Path
@@ -38,6 +47,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mode: Literal["STRICT", "PERMISSIVE"] = "STRICT"
     authority: Authority | None = None
     accepted: Accepted = Accepted()
+    counting: Counting = Counting()
+    metrics: str = ""
 
 
 def load(file: pathlib.Path) -> Config:

@@ -38,6 +38,20 @@ class AskExplain(_Request, frozen=True, tag="explain"):
     asked: answer.Asked
 
 
+class AskResponse(_Request, frozen=True, tag="response"):
+    """What became of the request whose answer had this id."""
+
+    id: str
+
+
+class AskFailed(_Request, frozen=True, tag="failed"):
+    """The newest requests that failed, so many; of a caller such as deploy/web and a namespace, "" for all."""
+
+    last: int
+    source: str = ""
+    namespace: str = ""
+
+
 class AskConverged(_Request, frozen=True, tag="converged"):
     """Wait, up to so many seconds, until every proxy has acknowledged its configuration."""
 
@@ -53,6 +67,12 @@ class AskProxy(_Request, frozen=True, tag="proxy"):
 
 class AskPolicies(_Request, frozen=True, tag="policies"):
     """Authorization policies, for whom each is, and what those that only count have counted."""
+
+
+class AskNumbers(_Request, frozen=True, tag="numbers"):
+    """What every Envoy has counted of requests and connections; `namespace` is one of the mesh's, or "": all."""
+
+    namespace: str = ""
 
 
 class AskRoot(_Request, frozen=True, tag="root"):
@@ -84,9 +104,17 @@ class AskAccepted(_Request, frozen=True, tag="accepted"):
 
 
 Request = (
-    AskPolicies | AskPs | AskVersion | AskFindings | AskFollow | AskWhy | AskExplain | AskConverged | AskProxy
-    | AskRoot | AskRotate | AskAccepted
+    AskPolicies | AskPs | AskVersion | AskFindings | AskFollow | AskWhy | AskExplain | AskResponse | AskFailed
+    | AskConverged | AskProxy | AskRoot | AskRotate | AskAccepted | AskNumbers
 )
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """One Envoy's, as its Prometheus page; `proxy` is the name that a user knows it by."""
+
+    proxy: str
+    text: str
+
 
 SECTIONS = ("listeners", "routes", "clusters", "endpoints", "secrets", "stats")
 
@@ -211,6 +239,7 @@ class Policy(msgspec.Struct, frozen=True):
 
     `matched`: what an AUDIT or CUSTOM policy matched, or a DENY policy on trial; `would_allow` and `would_deny`: what
     an ALLOW policy on trial would have let pass or refused. `file` and `line` are "" and 0 where it is in no file.
+    `unread`: the fields that cannot be read; where these are more than parts of rules, `closed`: it denies everything.
     """
 
     namespace: str
@@ -225,6 +254,8 @@ class Policy(msgspec.Struct, frozen=True):
     would_deny: int | None = None
     file: str = ""
     line: int = 0
+    closed: bool = False
+    unread: tuple[str, ...] = ()
 
 
 class Root(msgspec.Struct, frozen=True):

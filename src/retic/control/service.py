@@ -8,6 +8,7 @@ from retic import findings as report
 from retic.control import admin, model
 from retic.explain import why
 from retic.explain.request import answer as explained
+from retic.explain.response import told
 
 
 class Refused(Exception):  # noqa: N818
@@ -45,6 +46,14 @@ class Queries(Protocol):
         """Raises explain.request.answer.Unclear for a question that names nothing."""
         ...
 
+    async def response(self, wanted: str) -> told.Told:
+        """Raises Refused when no agent has it."""
+        ...
+
+    async def failed(self, asked: model.AskFailed) -> told.Listed:
+        """Raises explain.request.answer.Unclear for a caller who is not there."""
+        ...
+
     async def root(self) -> model.Root:
         """Raises Refused when there is none yet."""
         ...
@@ -55,6 +64,10 @@ class Queries(Protocol):
 
     async def accepted(self, change: model.Accepted | None) -> model.Accepted:
         """Raises Refused, and changes nothing, when the change cannot be made."""
+        ...
+
+    async def numbers(self, namespace: str) -> Sequence[model.Numbers]:
+        """Of all Envoys that answer. Raises Refused for a namespace that there is not."""
         ...
 
     async def converged(self, seconds: float) -> model.Converged:
@@ -74,8 +87,8 @@ class Service:
         match request:
             case model.AskPs():
                 return await self._queries.ps()
-            case model.AskPolicies():
-                return tuple(await self._queries.policies())
+            case model.AskPolicies() | model.AskNumbers():
+                return await self._counted(request)
             case model.AskVersion():
                 return await self._queries.version()
             case model.AskFindings():
@@ -87,17 +100,31 @@ class Service:
                     return await self._queries.why(resource)
                 except why.Unknown as error:
                     raise Refused(str(error)) from error
-            case model.AskExplain(asked=asked):
-                try:
-                    return await self._queries.request(asked)
-                except explained.Unclear as error:
-                    raise Refused(str(error)) from error
+            case model.AskExplain() | model.AskResponse() | model.AskFailed():
+                return await self._explain(request)
             case model.AskProxy(proxy=proxy, section=section):
                 return await self._proxy(proxy, section)
             case model.AskFollow():
                 raise Refused("a stream is no single answer")
             case model.AskRoot() | model.AskRotate() | model.AskAccepted():
                 return await self._trust(request)
+
+    async def _explain(self, request: model.AskExplain | model.AskResponse | model.AskFailed) -> Any:
+        try:
+            match request:
+                case model.AskExplain(asked=asked):
+                    return await self._queries.request(asked)
+                case model.AskResponse(id=wanted):
+                    return await self._queries.response(wanted)
+                case model.AskFailed():
+                    return await self._queries.failed(request)
+        except explained.Unclear as error:
+            raise Refused(str(error)) from error
+
+    async def _counted(self, request: model.AskPolicies | model.AskNumbers) -> Any:
+        if isinstance(request, model.AskPolicies):
+            return tuple(await self._queries.policies())
+        return tuple(await self._queries.numbers(request.namespace))
 
     async def _trust(self, request: model.AskRoot | model.AskRotate | model.AskAccepted) -> Any:
         match request:

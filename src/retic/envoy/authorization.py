@@ -11,12 +11,13 @@ from envoy.config.rbac.v3 import rbac_pb2
 
 from retic.envoy import dispatch, rules_rbac
 from retic.mesh import plain_requests, policy
+from retic.telemetry import words
 
 Action = policy.Action
 RBAC = rbac_pb2.RBAC
 
 # Names of RBAC policies that are no user's.
-UNREADABLE, OTHER_PORTS, PROBES, ELSE = "unreadable ", "other ports", "probes", " (no probe)"
+UNREADABLE, OTHER_PORTS, PROBES, ELSE = words.UNREADABLE, "other ports", "probes", words.NO_PROBE
 
 _ACTIONS = {Action.CUSTOM: RBAC.DENY, Action.DENY: RBAC.DENY, Action.ALLOW: RBAC.ALLOW, Action.AUDIT: RBAC.LOG}
 

@@ -9,39 +9,53 @@ from collections.abc import Iterable
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, socket_option_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
-from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2
 from envoy.extensions.local_address_selectors.filter_state_override.v3 import config_pb2
 from envoy.extensions.matching.common_inputs.transport_socket.v3 import transport_socket_inputs_pb2 as inputs
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
 from xds.core.v3 import extension_pb2 as xds_extension_pb2
 
-from retic.envoy import limits, names, packing, riders, tls
-from retic.mesh import peer, service
+from retic.envoy import balancing, limits, names, packing, pools, riders, tls
+from retic.mesh import destination, peer, service
 
-_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _SOL_SOCKET, _SO_MARK = 1, 36
 MTLS_MATCH = {"retic": True}
+_NO_POLICY = destination.Policy()
 
 
 def mesh_service(
-    name: str, endpoints: str, protocol: service.Protocol, identities: Iterable[str], strangers: bool
+    name: str,
+    endpoints: str,
+    protocol: service.Protocol,
+    identities: Iterable[str],
+    strangers: bool,
+    policy: destination.Policy = _NO_POLICY,
 ) -> cluster_pb2.Cluster:
-    """A Service's port: endpoints by EDS under the name `endpoints`, least request.
+    """A Service's port: endpoints by EDS under the name `endpoints`, by `policy`.
 
     `identities` are the SPIFFE IDs of the accounts behind it; `strangers` says that some endpoints are, or may
-    come to be, outside the mesh, reached in plaintext.
+    come to be, outside the mesh, reached in plaintext unless the policy has all encrypted.
     """
     cluster = _base(name)
     cluster.type = cluster_pb2.Cluster.EDS
     cluster.eds_cluster_config.CopyFrom(
         cluster_pb2.Cluster.EdsClusterConfig(eds_config=tls.ads(), service_name=endpoints)
     )
-    policy = cluster.load_balancing_policy.policies.add()
-    policy.typed_extension_config.CopyFrom(packing.typed("least_request", least_request_pb2.LeastRequest()))
-    _transport(cluster, tuple(identities), strangers)
-    _http(cluster, protocol)
+    balancing.apply(cluster, policy.balancer)
+    cluster.outlier_detection.CopyFrom(limits.ejection())
+    cluster.common_lb_config.healthy_panic_threshold.value = limits.PANIC_PERCENT
+    known, plain = tuple(identities), strangers and not policy.is_encrypted
+    _transport(cluster, known, plain)
+    speak(cluster, protocol, _idle(bool(known), plain))
+    pools.apply(cluster, policy)
     return cluster
+
+
+def _idle(secured: bool, strangers: bool) -> float:
+    """How long a connection may be idle where some endpoints are `secured`, and some, or all, `strangers`."""
+    if secured:
+        return limits.IDLE_MIXED_SECONDS if strangers else limits.IDLE_SECONDS
+    return limits.IDLE_SERVER_SECONDS
 
 
 def authorizer(
@@ -54,10 +68,9 @@ def authorizer(
     cluster.eds_cluster_config.CopyFrom(
         cluster_pb2.Cluster.EdsClusterConfig(eds_config=tls.ads(), service_name=endpoints)
     )
-    policy = cluster.load_balancing_policy.policies.add()
-    policy.typed_extension_config.CopyFrom(packing.typed("least_request", least_request_pb2.LeastRequest()))
+    balancing.apply(cluster, None)
     cluster.transport_socket.CopyFrom(tls.upstream(identities, own))
-    _http(cluster, service.Protocol.HTTP2 if http2 else service.Protocol.HTTP1)
+    speak(cluster, service.Protocol.HTTP2 if http2 else service.Protocol.HTTP1, limits.IDLE_SECONDS)
     return cluster
 
 
@@ -94,8 +107,9 @@ def address(name: str, identities: Iterable[str], taken: peer.Taken = _EVERY_POR
 
     Ports of which callers are told to use plaintext are told apart by the port that the caller's proxy saw.
     """
-    cluster = _original_destination(name, limits.UPSTREAM_MARK)
     known = tuple(identities)
+    plain = not known or not taken.whole.secured or any(not each.terms.secured for each in taken.ports)
+    cluster = _original_destination(name, limits.UPSTREAM_MARK, _idle(bool(known), plain))
     differing = [each.port for each in taken.ports if each.terms.secured is not taken.whole.secured]
     if known and differing:
         _by_port(cluster, known, taken.whole.secured, differing)
@@ -129,28 +143,34 @@ def _socket(secured: bool) -> xds_extension_pb2.TypedExtensionConfig:
 
 def application() -> cluster_pb2.Cluster:
     """From the proxy to the pod's own application, at the address and port that the caller meant."""
-    return _original_destination(names.APPLICATION, limits.APPLICATION_MARK)
+    return _application(names.APPLICATION, service.Protocol.AUTO)
 
 
 def application_tls() -> cluster_pb2.Cluster:
     """As `application`, by the application's own TLS: for probes by HTTPS."""
-    cluster = _original_destination(names.APPLICATION_TLS, limits.APPLICATION_MARK, service.Protocol.HTTP1)
+    cluster = _application(names.APPLICATION_TLS, service.Protocol.HTTP1)
     cluster.transport_socket.CopyFrom(tls.application())
+    return cluster
+
+
+def _application(name: str, protocol: service.Protocol) -> cluster_pb2.Cluster:
+    cluster = _original_destination(name, limits.APPLICATION_MARK, limits.IDLE_SERVER_SECONDS, protocol)
+    cluster.circuit_breakers.CopyFrom(limits.circuit_breakers(application=True))
     return cluster
 
 
 def passthrough() -> cluster_pb2.Cluster:
     """To destinations outside the mesh's networks, as they are."""
-    return _original_destination(names.PASSTHROUGH, limits.UPSTREAM_MARK)
+    return _original_destination(names.PASSTHROUGH, limits.UPSTREAM_MARK, limits.IDLE_SERVER_SECONDS)
 
 
 def _original_destination(
-    name: str, mark: int, protocol: service.Protocol = service.Protocol.AUTO
+    name: str, mark: int, idle: float, protocol: service.Protocol = service.Protocol.AUTO
 ) -> cluster_pb2.Cluster:
     cluster = _base(name, mark)
     cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
     cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
-    _http(cluster, protocol)
+    speak(cluster, protocol, idle)
     return cluster
 
 
@@ -161,6 +181,7 @@ def _base(name: str, mark: int = limits.UPSTREAM_MARK) -> cluster_pb2.Cluster:
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=limits.READ_BUFFER_BYTES),
         circuit_breakers=limits.circuit_breakers(),
     )
+    cluster.upstream_connection_options.tcp_keepalive.CopyFrom(limits.keep_alive())
     bind = cluster.upstream_bind_config
     bind.source_address.CopyFrom(address_pb2.SocketAddress(address="0.0.0.0", port_value=0))
     bind.socket_options.append(_mark(mark))
@@ -189,15 +210,17 @@ def _mark(mark: int) -> socket_option_pb2.SocketOption:
     )
 
 
-def _http(cluster: cluster_pb2.Cluster, protocol: service.Protocol) -> None:
+def speak(cluster: cluster_pb2.Cluster, protocol: service.Protocol, idle: float) -> None:
+    """What is spoken to the cluster, and for how many seconds a connection without requests is kept; nothing for
+    OPAQUE."""
     if protocol is not service.Protocol.OPAQUE:
-        cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(_http_options(protocol))
+        cluster.typed_extension_protocol_options[pools.HTTP_OPTIONS].CopyFrom(_http_options(protocol, idle))
 
 
-@functools.lru_cache(maxsize=8)
-def _http_options(protocol: service.Protocol) -> any_pb2.Any:
+@functools.lru_cache(maxsize=16)
+def _http_options(protocol: service.Protocol, idle: float) -> any_pb2.Any:
     options = http_protocol_options_pb2.HttpProtocolOptions()
-    options.common_http_protocol_options.idle_timeout.CopyFrom(limits.seconds(limits.IDLE_SECONDS))
+    options.common_http_protocol_options.idle_timeout.CopyFrom(limits.seconds(idle))
     h2 = protocol_pb2.Http2ProtocolOptions(allow_connect=True)
     if protocol is service.Protocol.HTTP2:
         options.explicit_http_config.http2_protocol_options.CopyFrom(h2)

@@ -11,7 +11,7 @@ from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import filters, limits, managers, names, packing, riders, tls
+from retic.envoy import filters, limits, logs, managers, names, packing, riders, tls
 from retic.mesh import gateways
 
 
@@ -24,6 +24,7 @@ def listener(
         name=names.gateway(key.namespace, key.name, key.port),
         address=address_pb2.Address(socket_address=where),
         stat_prefix="gateway",
+        socket_options=limits.keep_alive_options(),
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=limits.READ_BUFFER_BYTES),
     )
     for each in served:
@@ -51,7 +52,8 @@ def listener(
 
 def _filters(key: gateways.PortKey, identity: str, routes: str) -> list[listener_components_pb2.Filter]:
     slots = [names.gateway_slot(each, key.namespace, key.name) for each in filters.AT_GATEWAYS]
+    who = logs.Who(f"{key.namespace}/{key.name}", identity)
     return [
-        riders.remember({riders.Rider.IDENTITY: identity}),
-        managers.as_filter(managers.gateway(routes, slots)),
+        riders.remember({riders.Rider.IDENTITY: identity, riders.Rider.WORKLOAD: who.workload}),
+        managers.as_filter(managers.gateway(routes, slots, who)),
     ]

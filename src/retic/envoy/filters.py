@@ -20,8 +20,25 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
-from retic.envoy import authorization, counters, dispatch, external, gate, limits, names, packing, several, tls, tokens
-from retic.mesh import authorizers, peer, policy, probes, token
+from retic.envoy import (
+    authorization,
+    cors,
+    counted,
+    counters,
+    deciding,
+    external,
+    faults,
+    gate,
+    limits,
+    names,
+    packing,
+    rate_limits,
+    sessions,
+    several,
+    tls,
+    tokens,
+)
+from retic.mesh import authorizers, limit, peer, policy, probes, token
 
 
 class Slot(enum.StrEnum):
@@ -77,8 +94,23 @@ def plaintext(pod_uid: str) -> list[hcm_pb2.HttpFilter]:
 def outbound() -> list[hcm_pb2.HttpFilter]:
     """What a request passes when it leaves a pod."""
     return [
-        # Just before the router: only a request that will be sent loads its cluster.
+        # First: a preflight is answered even where faults are tried.
+        cors.resting(),
+        # Before a cluster is loaded: who meets a fault may never need it.
+        faults.resting(),
+        # Behind whatever refuses: who is refused has no session.
+        sessions.idle(),
+        *sending(counted=True),
+    ]
+
+
+def sending(*, counted: bool = False) -> list[hcm_pb2.HttpFilter]:
+    """The end of every chain that leads to another's cluster. `counted`: limits of routes may hold there."""
+    return [
+        # Before what limits routes: only a request that may be sent loads its cluster.
         _on_demand(),
+        # Behind it: while its cluster is not there, Envoy asks about no request.
+        *([rate_limits.standing()] if counted else []),
         _router(),
     ]
 
@@ -144,10 +176,14 @@ def deny_network(slot: Slot) -> network_rbac_pb2.RBAC:
 
 
 def requests(
-    slot: str, whose: str, policies: Iterable[policy.Policy]
+    slot: str,
+    whose: str,
+    policies: Iterable[policy.Policy],
+    counting: Iterable[extension_pb2.TypedExtensionConfig] = (),
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.AUTHORIZATION of a pod or a gateway: what requests pass. `whose` begins the counters of dry runs."""
-    return several.filled(slot, [_http_stage(stage, whose) for stage in authorization.stages(policies, http=True)])
+    # Limits last: a request that is refused counts for none, and the last may wait.
+    return deciding.by_stages(slot, (), authorization.stages(policies, http=True), whose, tuple(counting))
 
 
 def asked_requests(
@@ -191,7 +227,7 @@ def connections(
     made = network_rbac_pb2.RBAC(stat_prefix=f"{slot}.")
     for stage in authorization.stages(policies, http=False):
         if stage.action is _OF_TCP[slot]:
-            _take(made, stage)
+            deciding.take(made, stage)
             _count_connections(made, stage, pod_uid)
     return packing.typed(names.filter_slot(slot, pod_uid), made)
 
@@ -220,35 +256,6 @@ def asked_connections(
     return packing.typed(name, made if asking is None else asking)
 
 
-def _http_stage(stage: authorization.Stage, pod_uid: str) -> extension_pb2.TypedExtensionConfig:
-    name, table, whole = stage.action.lower(), stage.table, stage.enforced
-    if table is None or whole is None:
-        return _all_of(stage, pod_uid)
-
-    def some(met: Iterable[str]) -> extension_pb2.TypedExtensionConfig:
-        made = http_rbac_pb2.RBAC(rules_stat_prefix=f"{name}.", rules=dispatch.part(whole, met))
-        return packing.typed(name, made)
-
-    ways = {text: some(met) for text, met in table.ways.items()}
-    return several.by_beginning(name, dispatch.looks_at(table.by), ways, some(table.rest))
-
-
-def _all_of(stage: authorization.Stage, pod_uid: str) -> extension_pb2.TypedExtensionConfig:
-    made = http_rbac_pb2.RBAC(rules_stat_prefix=f"{stage.action.lower()}.")
-    _take(made, stage)
-    if stage.dry is not None:
-        made.shadow_rules_stat_prefix = counters.dry(pod_uid, stage)
-    made.track_per_rule_stats = stage.dry is not None or stage.action is policy.Action.AUDIT
-    return packing.typed(stage.action.lower(), made)
-
-
-def _take(made: http_rbac_pb2.RBAC | network_rbac_pb2.RBAC, stage: authorization.Stage) -> None:
-    if stage.enforced is not None:
-        made.rules.CopyFrom(stage.enforced)
-    if stage.dry is not None:
-        made.shadow_rules.CopyFrom(stage.dry)
-
-
 class Plaintext(msgspec.Struct, frozen=True):
     """What plaintext may do at a pod: everything at ports that take it, else what a kubelet at one of `sources` (IPv4
     addresses) does for the probes and hooks in the pod's spec."""
@@ -259,7 +266,7 @@ class Plaintext(msgspec.Struct, frozen=True):
 
 
 def plaintext_requests(
-    pod_uid: str, what: Plaintext, policies: Iterable[policy.Policy] = ()
+    pod_uid: str, what: Plaintext, policies: Iterable[policy.Policy] = (), limited: Iterable[limit.Limit] = ()
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.PLAINTEXT_HTTP. Of a probe: that port, GET, and that request target to the letter; or gRPC's health
     check. Where everything is allowed, what would be refused otherwise is counted, and policies decide of what is no
@@ -269,8 +276,14 @@ def plaintext_requests(
     _by_mode(mode, pod_uid, what, _from(what.sources, _probes(what)))
     if _nowhere(what.taken, _taken):
         return packing.typed(name, mode)
-    stages = [_http_stage(stage, pod_uid) for stage in authorization.stages(policies, http=True, exempt=_exempt(what))]
-    return several.filled(name, [packing.typed("mode", mode), *stages])
+    stages = authorization.stages(policies, http=True, exempt=_exempt(what))
+    counting = rate_limits.of_requests(limited, rate_limits.Where.UNKNOWN, pod_uid, _uncounted(what))
+    return deciding.by_stages(name, (packing.typed("mode", mode),), stages, pod_uid, tuple(counting))
+
+
+def _uncounted(what: Plaintext) -> counted.Exempt:
+    gets = [(get.port, "GET", get.target) for get in what.probed.gets]
+    return counted.Exempt(what.sources, (*gets, *((port, "POST", _HEALTH) for port in what.probed.grpc)))
 
 
 def _exempt(what: Plaintext) -> authorization.Exempt:
@@ -380,8 +393,11 @@ def _without(name: str) -> rbac_pb2.Permission:
     return rbac_pb2.Permission(not_rule=rbac_pb2.Permission(header=said))
 
 
+_HEALTH = "/grpc.health.v1.Health/Check"
+
+
 def _health(port: int) -> rbac_pb2.Permission:
-    return _all(_port(port), _header(":method", "POST"), _header(":path", "/grpc.health.v1.Health/Check"))
+    return _all(_port(port), _header(":method", "POST"), _header(":path", _HEALTH))
 
 
 def _all(*rules: rbac_pb2.Permission) -> rbac_pb2.Permission:

@@ -19,11 +19,11 @@ from google.protobuf import any_pb2
 from retic.envoy import authorization, packing
 from retic.mesh import network
 from retic.mesh.policy import Action
+from retic.telemetry import words
 
 TYPE = "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config"
 _MESSAGE = "filters.network.set_filter_state.v3.Config"
-REFUSED = "255.255.255.255:1"
-"""Where no TCP connection can be made to: the kernel says so without sending anything."""
+REFUSED = words.NOWHERE
 MOST_LETTERS = 90_000  # Envoy parses expressions of 100,000
 
 _KEY = "envoy.network.transport_socket.original_dst_address"

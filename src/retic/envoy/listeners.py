@@ -18,7 +18,7 @@ from google.protobuf import wrappers_pb2
 from google.protobuf.message import Message
 from xds.type.matcher.v3 import matcher_pb2
 
-from retic.envoy import arrivals, filters, limits, managers, names, one_name, packing, riders, tls
+from retic.envoy import arrivals, filters, limits, logs, managers, names, one_name, packing, riders, tls
 from retic.mesh import network, service
 
 _LOCAL = "%DOWNSTREAM_LOCAL_ADDRESS%"
@@ -39,8 +39,8 @@ def outbound(pod: service.Workload, settings: network.Settings) -> listener_pb2.
     listener.listener_filters.append(_listener_filter("http_inspector", http_inspector_pb2.HttpInspector()))
     listener.listener_filters_timeout.CopyFrom(limits.seconds(limits.SNIFF_SECONDS))
     listener.continue_on_listener_filters_timeout = True
-    listener.filter_chains.append(_http(pod.namespace, who))
-    listener.filter_chains.extend(_tcp(pod.namespace, who))
+    listener.filter_chains.append(_http(pod, settings, who))
+    listener.filter_chains.extend(_tcp(pod, who))
     listener.filter_chain_matcher.CopyFrom(_by_network(settings, look=True))
     return listener
 
@@ -49,9 +49,9 @@ def opaque(pod: service.Workload, settings: network.Settings) -> listener_pb2.Li
     """Where connections arrive that nobody looks into."""
     who = _riders(pod, settings)
     listener = _listener(names.opaque(pod.uid), limits.OPAQUE_PORT, pod, settings)
-    listener.filter_chains.extend(_tcp(pod.namespace, who))
+    listener.filter_chains.extend(_tcp(pod, who))
     listener.filter_chain_matcher.CopyFrom(_by_network(settings, look=False))
-    listener.default_filter_chain.CopyFrom(_passthrough(who))
+    listener.default_filter_chain.CopyFrom(_passthrough(pod, who))
     return listener
 
 
@@ -70,12 +70,12 @@ def inbound(
     listener.listener_filters_timeout.CopyFrom(limits.seconds(limits.SILENT_SECONDS))
     listener.continue_on_listener_filters_timeout = True
     https = tuple(sorted({get.port for get in may.probed.gets if get.tls}))
-    listener.filter_chains.extend([*_ours(pod, settings), *_plaintext(pod.uid)])
+    listener.filter_chains.extend([*_ours(pod, settings), *_plaintext(pod, settings)])
     if https:
         identity = network.identity(settings.trust_domain, pod.namespace, pod.account)
-        manager = managers.as_filter(managers.plaintext(pod.uid, names.APPLICATION_TLS))
+        manager = managers.as_filter(managers.plaintext(_who(pod, settings), names.APPLICATION_TLS))
         listener.filter_chains.append(
-            Chain(name=arrivals.PROBES_TLS, transport_socket=tls.probed(identity), filters=[_here(), manager])
+            Chain(name=arrivals.PROBES_TLS, transport_socket=tls.probed(identity), filters=[_here(pod), manager])
         )
     probes = arrivals.Probes(
         sources=may.sources,
@@ -86,23 +86,33 @@ def inbound(
     return listener
 
 
-def _here() -> Filter:
-    return riders.remember({riders.Rider.NAMESPACE: _OWN_NAMESPACE})
+def _here(pod: service.Workload) -> Filter:
+    return riders.remember({riders.Rider.NAMESPACE: _OWN_NAMESPACE, **_known(pod)})
+
+
+def _known(pod: service.Workload) -> Riders:
+    return {riders.Rider.WORKLOAD: f"{pod.namespace}/{pod.workload}", riders.Rider.POD: pod.uid}
+
+
+def _who(pod: service.Workload, settings: network.Settings) -> logs.Who:
+    principal = network.identity(settings.trust_domain, pod.namespace, pod.account)
+    return logs.Who(f"{pod.namespace}/{pod.workload}", principal, pod.uid)
 
 
 def _ours(pod: service.Workload, settings: network.Settings) -> list[Chain]:
     """For our own mTLS."""
-    socket = tls.downstream(network.identity(settings.trust_domain, pod.namespace, pod.account))
+    who = _who(pod, settings)
+    socket = tls.downstream(who.principal)
     return [
         Chain(
             name=arrivals.HTTP,
             transport_socket=socket,
-            filters=[one_name.only(), _here(), managers.as_filter(managers.inbound(pod.uid))],
+            filters=[one_name.only(), _here(pod), managers.as_filter(managers.inbound(who))],
         ),
         Chain(
             name=arrivals.TCP,
             transport_socket=socket,
-            filters=[one_name.only(), _here(), *_authorization(pod.uid), _to_application()],
+            filters=[one_name.only(), _here(pod), *_authorization(pod.uid), _to_application()],
         ),
     ]
 
@@ -114,13 +124,14 @@ def _authorization(pod_uid: str) -> list[Filter]:
     return [filters.network_slot(slot, pod_uid) for slot in slots]
 
 
-def _plaintext(pod_uid: str) -> list[Chain]:
+def _plaintext(pod: service.Workload, settings: network.Settings) -> list[Chain]:
     """For all else, where the table leads to them."""
-    manager = managers.as_filter(managers.plaintext(pod_uid, names.APPLICATION))
-    allowed = filters.network_slot(filters.Slot.PLAINTEXT, pod_uid)
+    who = _who(pod, settings)
+    manager = managers.as_filter(managers.plaintext(who, names.APPLICATION))
+    allowed = [filters.network_slot(filters.Slot.PLAINTEXT, pod.uid), *_authorization(pod.uid)]
     return [
-        Chain(name=arrivals.PLAINTEXT_HTTP, filters=[_here(), manager]),
-        Chain(name=arrivals.PLAINTEXT_TCP, filters=[_here(), allowed, *_authorization(pod_uid), _at_once()]),
+        Chain(name=arrivals.PLAINTEXT_HTTP, filters=[_here(pod), manager]),
+        Chain(name=arrivals.PLAINTEXT_TCP, filters=[_here(pod), *allowed, _at_once()]),
     ]
 
 
@@ -128,6 +139,7 @@ def _riders(pod: service.Workload, settings: network.Settings) -> Riders:
     return {
         riders.Rider.NAMESPACE: _OWN_NAMESPACE,
         riders.Rider.IDENTITY: network.identity(settings.trust_domain, pod.namespace, pod.account),
+        **_known(pod),
     }
 
 
@@ -139,11 +151,14 @@ def _listener(
         port_value=port,
         network_namespace_filepath=f"{settings.netns_folder}/{pod.uid}",
     )
+    side = logs.Side.INBOUND if port == limits.INBOUND_PORT else logs.Side.OUTBOUND
     return listener_pb2.Listener(
         name=name,
+        access_log=logs.tcp(side, _who(pod, settings)),
         address=address_pb2.Address(socket_address=where),
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=limits.READ_BUFFER_BYTES),
         stat_prefix=name.partition("/")[0],
+        socket_options=limits.keep_alive_options(),
         listener_filters=[_listener_filter("original_dst", original_dst_pb2.OriginalDst())],
     )
 
@@ -154,22 +169,26 @@ def _listener_filter(name: str, config: Message) -> listener_components_pb2.List
     )
 
 
-def _http(namespace: str, who: Riders) -> Chain:
-    manager = managers.as_filter(managers.outbound(namespace))
+def _http(pod: service.Workload, settings: network.Settings, who: Riders) -> Chain:
+    manager = managers.as_filter(managers.outbound(pod.namespace, _who(pod, settings)))
     return Chain(name=arrivals.HTTP, filters=[riders.remember({**who, riders.Rider.PORT: _LOCAL_PORT}), manager])
 
 
-def _tcp(namespace: str, who: Riders) -> list[Chain]:
-    to_service = {riders.Rider.CLUSTER: names.virtual(namespace, _LOCAL)}
+def _tcp(pod: service.Workload, who: Riders) -> list[Chain]:
+    to_service = {riders.Rider.CLUSTER: names.virtual(pod.namespace, _LOCAL)}
     to_pod = {
-        riders.Rider.CLUSTER: names.address(namespace, _LOCAL_WITHOUT_PORT), riders.Rider.PORT: _LOCAL_PORT,
+        riders.Rider.CLUSTER: names.address(pod.namespace, _LOCAL_WITHOUT_PORT), riders.Rider.PORT: _LOCAL_PORT,
     }  # fmt: skip
     return [
         Chain(
             name=name,
-            filters=[riders.remember({**who, riders.Rider.PROTOCOL: tls.ALPN_TCP, **where}), _on_demand()],
+            filters=[riders.remember({**who, riders.Rider.PROTOCOL: tls.ALPN_TCP, **where}), _on_demand(attempts)],
         )
-        for name, where in ((arrivals.TO_SERVICE, to_service), (arrivals.TO_POD, to_pod))
+        for name, where, attempts in (
+            (arrivals.TO_SERVICE, to_service, limits.CONNECT_ATTEMPTS),
+            # Of one pod there is no other endpoint.
+            (arrivals.TO_POD, to_pod, 1),
+        )
     ]
 
 
@@ -178,15 +197,16 @@ def _by_network(settings: network.Settings, *, look: bool) -> matcher_pb2.Matche
     return arrivals.outbound(pods, services, look=look)
 
 
-def _passthrough(who: Riders) -> Chain:
-    here = {riders.Rider.NAMESPACE: who[riders.Rider.NAMESPACE]}
+def _passthrough(pod: service.Workload, who: Riders) -> Chain:
+    here = {riders.Rider.NAMESPACE: who[riders.Rider.NAMESPACE], **_known(pod)}
     proxy = tcp_proxy_pb2.TcpProxy(stat_prefix="passthrough", cluster=names.PASSTHROUGH)
     return Chain(name="passthrough", filters=[riders.remember(here), _proxy(proxy)])
 
 
-def _on_demand() -> Filter:
+def _on_demand(attempts: int) -> Filter:
     # `cluster` is only what would be used if the filter state were missing: it exists nowhere.
     proxy = tcp_proxy_pb2.TcpProxy(stat_prefix="outbound", cluster="none")
+    proxy.max_connect_attempts.value = attempts
     proxy.on_demand.odcds_config.CopyFrom(tls.ads())
     proxy.on_demand.timeout.CopyFrom(limits.seconds(limits.ON_DEMAND_SECONDS))
     return _proxy(proxy)

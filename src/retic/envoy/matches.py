@@ -2,11 +2,14 @@
 
 import re
 
+import msgspec
 from envoy.config.route.v3 import route_components_pb2
-from envoy.type.matcher.v3 import regex_pb2, string_pb2
+from envoy.type.matcher.v3 import filter_state_pb2, regex_pb2, string_pb2
 
+from retic.envoy import riders
 from retic.mesh import route
 
+_MOST_PODS = 150  # uids of 36 letters, in an expression of 10,000 instructions
 RouteMatch = route_components_pb2.RouteMatch
 
 
@@ -22,11 +25,30 @@ def of(match: route.Match) -> RouteMatch:
     if match.method:
         answer.headers.append(_header(route.Condition(":method", match.method)))
     answer.headers.extend(_header(c) for c in match.headers)
-    answer.query_parameters.extend(
-        route_components_pb2.QueryParameterMatcher(name=c.name, string_match=_string(c)) for c in match.query
-    )
+    answer.query_parameters.extend(_parameter(c) for c in match.query)
     if match.grpc:
         answer.grpc.SetInParent()
+    if match.sources is not None:
+        answer.filter_state.append(_pods(match.sources))
+    return answer
+
+
+def apart(match: route.Match) -> list[route.Match]:
+    """The match as several where it is for more pods than one expression can name."""
+    found = match.sources or ()
+    if len(found) <= _MOST_PODS:
+        return [match]
+    parts = [found[i : i + _MOST_PODS] for i in range(0, len(found), _MOST_PODS)]
+    return [msgspec.structs.replace(match, sources=part) for part in parts]
+
+
+def _pods(uids: tuple[str, ...]) -> filter_state_pb2.FilterStateMatcher:
+    """Which pod sends is known by the network namespace that its connection came in by."""
+    answer = filter_state_pb2.FilterStateMatcher(key=riders.Rider.NAMESPACE.key)
+    if len(uids) == 1:
+        answer.string_match.suffix = f"/{uids[0]}"
+    else:
+        answer.string_match.safe_regex.CopyFrom(regex(f".*/({'|'.join(map(re.escape, uids))})" if uids else "-/-"))
     return answer
 
 
@@ -36,21 +58,44 @@ def _path(answer: RouteMatch, path: route.Path) -> None:
             answer.path = path.value
         case route.PathKind.REGEX:
             answer.safe_regex.CopyFrom(regex(path.value))
+        case route.PathKind.START:
+            answer.prefix = path.value
         case route.PathKind.PREFIX:
             if path.value == "/":
                 answer.prefix = "/"
             else:
                 answer.path_separated_prefix = path.value
+    if path.any_case:
+        answer.case_sensitive.value = False
 
 
 def _header(condition: route.Condition) -> route_components_pb2.HeaderMatcher:
-    return route_components_pb2.HeaderMatcher(name=condition.name, string_match=_string(condition))
+    answer = route_components_pb2.HeaderMatcher(name=condition.name, invert_match=condition.negated)
+    if condition.how is route.How.PRESENT:
+        answer.present_match = True
+    else:
+        answer.string_match.CopyFrom(text(condition))
+        # Without this a header that is not there would be neither.
+        answer.treat_missing_header_as_empty = condition.negated
+    return answer
 
 
-def _string(condition: route.Condition) -> string_pb2.StringMatcher:
-    if condition.regex:
-        return string_pb2.StringMatcher(safe_regex=regex(condition.value))
-    return string_pb2.StringMatcher(exact=condition.value)
+def _parameter(condition: route.Condition) -> route_components_pb2.QueryParameterMatcher:
+    if condition.how is route.How.PRESENT:
+        return route_components_pb2.QueryParameterMatcher(name=condition.name, present_match=True)
+    return route_components_pb2.QueryParameterMatcher(name=condition.name, string_match=text(condition))
+
+
+def text(condition: route.Condition) -> string_pb2.StringMatcher:
+    """How a condition compares a text; one that wants no value takes them all."""
+    match condition.how:
+        case route.How.EXACT:
+            return string_pb2.StringMatcher(exact=condition.value)
+        case route.How.PREFIX if condition.value:
+            return string_pb2.StringMatcher(prefix=condition.value)
+        case route.How.REGEX:
+            return string_pb2.StringMatcher(safe_regex=regex(condition.value))
+    return string_pb2.StringMatcher(safe_regex=regex(".*"))
 
 
 def for_connect(entry: route_components_pb2.Route) -> route_components_pb2.Route:

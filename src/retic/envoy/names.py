@@ -39,7 +39,11 @@ class Kind(enum.StrEnum):
     APPLICATION = "application"
     APPLICATION_TLS = "application-tls"
     PASSTHROUGH = "passthrough"
+    MIRROR = "mirror"
+    MIRRORS = "mirrors"
     ENDPOINTS = "endpoints"
+    VIEW = "view"
+    NODE_ENDPOINTS = "node-endpoints"
     TLS = "tls"
     FILTER = "filter"
     GATEWAY_FILTER = "gateway-filter"
@@ -63,7 +67,11 @@ TYPE_URL = {
     Kind.APPLICATION: CLUSTER,
     Kind.APPLICATION_TLS: CLUSTER,
     Kind.PASSTHROUGH: CLUSTER,
+    Kind.MIRROR: CLUSTER,
+    Kind.MIRRORS: LISTENER,
     Kind.ENDPOINTS: ENDPOINTS,
+    Kind.VIEW: ENDPOINTS,
+    Kind.NODE_ENDPOINTS: ENDPOINTS,
     Kind.TLS: SECRET,
     Kind.FILTER: FILTER,
     Kind.GATEWAY_FILTER: FILTER,
@@ -88,13 +96,20 @@ _PARTS = {
     Kind.APPLICATION: 0,
     Kind.APPLICATION_TLS: 0,
     Kind.PASSTHROUGH: 0,
+    Kind.MIRROR: 0,
+    Kind.MIRRORS: 0,
     Kind.ENDPOINTS: 3,
+    Kind.VIEW: 4,
+    Kind.NODE_ENDPOINTS: 3,
     Kind.TLS: 2,
     Kind.FILTER: 2,
     Kind.GATEWAY_FILTER: 3,
     Kind.DESTINATIONS: 0,
     Kind.PODS: 0,
 }
+
+# Of these one more part may follow: a subset's name.
+_WITH_SUBSETS = frozenset({Kind.SERVICE, Kind.GRPC, Kind.VIEW})
 
 _VIEWS = frozenset({Kind.ROUTES, Kind.VIRTUAL, Kind.ADDRESS, Kind.SERVICE, Kind.GRPC, Kind.AUTHORIZER})
 
@@ -131,7 +146,8 @@ def parse(name: str) -> Name | None:
         kind = Kind(first)
     except ValueError:
         return None
-    if len(parts) != _PARTS[kind] or not all(parts):
+    most = _PARTS[kind] + (kind in _WITH_SUBSETS)
+    if not _PARTS[kind] <= len(parts) <= most or not all(parts):
         return None
     return Name(kind, tuple(parts))
 
@@ -181,14 +197,23 @@ def address(client_namespace: str, destination: str) -> str:
     return str(Name(Kind.ADDRESS, (client_namespace, destination)))
 
 
-def service(client_namespace: str, namespace: str, name: str, port: int) -> str:
-    """The cluster of a Service's port, as routes name it."""
-    return str(Name(Kind.SERVICE, (client_namespace, namespace, name, str(port))))
+def service(client_namespace: str, namespace: str, name: str, port: int, subset: str = "") -> str:
+    """The cluster of a Service's port, or of a subset of it, as routes name it."""
+    return str(Name(Kind.SERVICE, _parts(client_namespace, namespace, name, port, subset)))
 
 
-def grpc(client_namespace: str, namespace: str, name: str, port: int) -> str:
+def grpc(client_namespace: str, namespace: str, name: str, port: int, subset: str = "") -> str:
     """As `service`, spoken to in HTTP/2 whatever the port says: what GRPCRoutes name."""
-    return str(Name(Kind.GRPC, (client_namespace, namespace, name, str(port))))
+    return str(Name(Kind.GRPC, _parts(client_namespace, namespace, name, port, subset)))
+
+
+def view(client_namespace: str, namespace: str, name: str, port: int, subset: str = "") -> str:
+    """The endpoints of a Service's port, or of a subset of it, as the callers of one namespace call them."""
+    return str(Name(Kind.VIEW, _parts(client_namespace, namespace, name, port, subset)))
+
+
+def _parts(client: str, namespace: str, name: str, port: int, subset: str) -> tuple[str, ...]:
+    return (client, namespace, name, str(port), *((subset,) if subset else ()))
 
 
 def authorizer(namespace: str, account: str, provider: str) -> str:
@@ -199,6 +224,11 @@ def authorizer(namespace: str, account: str, provider: str) -> str:
 def endpoints(namespace: str, name: str, port: int) -> str:
     """The endpoints of a Service's port."""
     return str(Name(Kind.ENDPOINTS, (namespace, name, str(port))))
+
+
+def node_endpoints(namespace: str, name: str, port: int) -> str:
+    """The same for callers of one node, where the Service says that nodes matter."""
+    return str(Name(Kind.NODE_ENDPOINTS, (namespace, name, str(port))))
 
 
 def tls(namespace: str, name: str) -> str:
@@ -216,8 +246,12 @@ def gateway_slot(slot: str, namespace: str, gateway: str) -> str:
     return str(Name(Kind.GATEWAY_FILTER, (slot, namespace, gateway)))
 
 
+AGENT = "agent"
+"""The cluster of the proxy's own agent, which its bootstrap has (`retic.node.bootstrap.AGENT`)."""
 APPLICATION = str(Name(Kind.APPLICATION))
 APPLICATION_TLS = str(Name(Kind.APPLICATION_TLS))
 PASSTHROUGH = str(Name(Kind.PASSTHROUGH))
+MIRROR = str(Name(Kind.MIRROR))
+MIRRORS = str(Name(Kind.MIRRORS))
 DESTINATIONS = str(Name(Kind.DESTINATIONS))
 PODS = str(Name(Kind.PODS))

@@ -1,8 +1,9 @@
 """From the name of an xDS resource to its bytes: the one pure function that the control plane is.
 
-`scope` says which clients share an answer: listeners, secrets and what agents want themselves belong to one
-client, endpoints to one zone. What is as a namespace sees it is asked for by each client on its own and answered
-from what all nodes, or all gateways, share: only to a node that has a pod of the namespace, and to gateways in it.
+`scope` says which clients share an answer: listeners, secrets and what agents want themselves belong to one client,
+endpoints to one zone, or to one client where its node matters. What is as a namespace sees it is asked for by each
+client on its own and answered from what all nodes, or all gateways, share: only to a node that has a pod of the
+namespace, and to gateways in it.
 
 A name that means nothing to a client gives None, which is sent as a removal at once; for clusters, "does not
 exist" is a cluster without endpoints, because a removal would let every later request wait for the whole on-demand
@@ -18,11 +19,28 @@ from google.protobuf.message import Message
 from xds.type.v3 import typed_struct_pb2
 
 from retic import graph, xds
-from retic.envoy import clusters, endpoints, entrance, external, filters, listeners, names, routes, secrets
+from retic.envoy import (
+    affinity,
+    clusters,
+    endpoints,
+    entrance,
+    external,
+    filters,
+    listeners,
+    logs,
+    mirrors,
+    names,
+    rate_limits,
+    routes,
+    secrets,
+)
 from retic.mesh import (
     authorizers,
     declared,
+    destinations,
     gateways,
+    limit,
+    limits,
     network,
     nodes,
     peers,
@@ -60,13 +78,17 @@ _GATEWAYS = "gateways"  # no client's id: those have a slash
 
 # Who shares what namespaces see: all nodes, and whoever asks for no client's sake; and all gateways.
 _SHARED = ("", _GATEWAYS)
-_OF_NODES = (names.APPLICATION, names.APPLICATION_TLS, names.PASSTHROUGH)
+_OF_NODES = (names.APPLICATION, names.APPLICATION_TLS, names.PASSTHROUGH, names.MIRROR)
+_OF_GATEWAYS = (names.MIRROR,)
 _PER_CLIENT = {names.LISTENER, names.SECRET, names.OPAQUE, names.FILTER}
+_OF_NODE = Kind.NODE_ENDPOINTS + "/"
 _OF_GATEWAY = (Kind.GATEWAY_ROUTES + "/", Kind.LISTENER_ROUTES + "/")
 
 
 def scope(type_url: str, name: str, client: xds.Client) -> Key:
     """The key under which this client's resource is made."""
+    if name.startswith(_OF_NODE):
+        return Key(type_url, name, client.id, client.zone)
     if type_url in _PER_CLIENT or name.startswith(_OF_GATEWAY):
         return Key(type_url, name, client.id)
     if type_url == names.ENDPOINTS:
@@ -121,17 +143,16 @@ def wanted(db: graph.Db, key: Names) -> frozenset[str]:
     """The names that a client has without asking: its listeners, and the clusters that every proxy needs."""
     role, _, rest = key.client.partition("/")
     if key.type_url == names.CLUSTER:
-        return frozenset(_OF_NODES if role == "node" else ())
+        return frozenset(_OF_NODES if role == "node" else _OF_GATEWAYS)
     if key.type_url != names.LISTENER:
         return frozenset()
     if role == "node":
         pods = db.ask(workloads.on_node, rest)
-        return frozenset(
-            f(pod.uid) for pod in pods for f in (names.outbound, names.opaque, names.inbound)
-        )
+        of = (names.outbound, names.opaque, names.inbound)
+        return frozenset([names.MIRRORS, *(f(pod.uid) for pod in pods for f in of)])
     namespace, _, name = rest.partition("/")
     found = db.ask(gateways.resolved, tables.Key(namespace, name))
-    return frozenset(names.gateway(namespace, name, x.port) for x in found.listeners)
+    return frozenset([names.MIRRORS, *(names.gateway(namespace, name, x.port) for x in found.listeners)])
 
 
 def _pod(db: graph.Db, uid: str, key: Key) -> service.Workload | None:
@@ -172,9 +193,12 @@ def _slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
         return _ask_slot(db, pod, slot, str(name))
     applying = db.ask(policies.applying, tables.Key(pod.namespace, pod.name))
     if slot is filters.Slot.PLAINTEXT_HTTP:
-        return filters.plaintext_requests(pod.uid, _plaintext(db, pod), applying)
+        limited = db.ask(limits.applying, tables.Key(pod.namespace, pod.name))
+        return filters.plaintext_requests(pod.uid, _plaintext(db, pod), applying, limited)
     if slot is filters.Slot.AUTHORIZATION:
-        return filters.requests(str(name), pod.uid, applying)
+        limited = db.ask(limits.applying, tables.Key(pod.namespace, pod.name))
+        counting = rate_limits.of_requests(limited, rate_limits.Where.ARRIVING, pod.uid)
+        return filters.requests(str(name), pod.uid, applying, counting)
     return filters.connections(slot, pod.uid, applying)
 
 
@@ -196,7 +220,9 @@ def _gateway_slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     who, questions = _asking_gateway(db, owner)
     if slot == filters.Slot.ASK:
         return filters.asked_requests(str(name), who, questions, db.ask(tokens.at_gateway, owner), routed=True)
-    return filters.requests(str(name), who.whose, db.ask(policies.at_gateway, owner))
+    local = [each for each in db.ask(limits.at_gateway, owner) if each.scope is limit.Scope.LOCAL]
+    counting = rate_limits.of_requests(local, rate_limits.Where.UNKNOWN, who.whose)
+    return filters.requests(str(name), who.whose, db.ask(policies.at_gateway, owner), counting)
 
 
 def _asking(db: graph.Db, pod: service.Workload) -> tuple[external.Asker, authorizers.Questions]:
@@ -231,7 +257,9 @@ def _routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     client = name.parts[0]
     found = [db.ask(routing.table, k) for k in db.ask(routing.routed, client)]
     settings = db.ask(workloads.settings, tables.ONE)
-    return routes.outbound(client, [t for t in found if t is not None], settings)
+    there = [t for t in found if t is not None]
+    made = routes.outbound(client, there, settings)
+    return rate_limits.on_routes(made, limits.followed(db, there), rate_limits.Where.LEAVING, client)
 
 
 def _gateway_routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -240,7 +268,12 @@ def _gateway_routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     if hosts is None:
         return None
     implied = int(port) == (443 if name.kind is Kind.LISTENER_ROUTES else 80)
-    return routes.gateway(str(name), namespace, hosts.tables, 0 if implied else int(port), hosts.elsewhere)
+    made = routes.gateway(str(name), namespace, hosts.tables, 0 if implied else int(port), hosts.elsewhere)
+    whole = db.ask(limits.at_gateway, tables.Key(namespace, gateway))
+    # Asked about where the cluster is there; before, in the slot, Envoy would let a first request pass.
+    asked = [each for each in whole if each.scope is limit.Scope.GLOBAL]
+    given = (*asked, *limits.followed(db, hosts.tables))
+    return rate_limits.on_routes(made, given, rate_limits.Where.UNKNOWN, f"{namespace}/{gateway}/{port}")
 
 
 def _hosts(db: graph.Db, name: names.Name) -> gateways.Isolated | None:
@@ -260,11 +293,16 @@ def _virtual(db: graph.Db, name: names.Name, key: Key) -> Message | None:
 
 
 def _service(db: graph.Db, name: names.Name, key: Key) -> Message | None:
-    _, namespace, service_name, number = name.parts
-    port = services.PortKey(namespace, service_name, int(number) if number.isdigit() else 0)
+    port = _port(name)
     if db.ask(services.port, port) is None:
         return clusters.nowhere(str(name))
     return _cluster(db, name, port, key)
+
+
+def _port(name: names.Name) -> services.PortKey:
+    """The Service's port in a name of client, namespace, Service, port, and perhaps a subset."""
+    _, namespace, service_name, number = name.parts[:4]
+    return services.PortKey(namespace, service_name, int(number) if number.isdigit() else 0)
 
 
 def _authorizer(db: graph.Db, name: names.Name, key: Key) -> Message:
@@ -294,6 +332,10 @@ def _protocol(port: service.Port | None, name: names.Name, key: Key) -> service.
 
 
 def _cluster(db: graph.Db, name: names.Name, where: services.PortKey, key: Key) -> Message:
+    view = destinations.View(name.parts[0], where, name.parts[4] if len(name.parts) > 4 else "")
+    policy = db.ask(destinations.policy, view)
+    if policy is None:  # there is no such subset
+        return clusters.nowhere(str(name))
     port = db.ask(services.port, where)
     behind = db.ask(services.backers, where)
     settings = db.ask(workloads.settings, tables.ONE)
@@ -301,8 +343,20 @@ def _cluster(db: graph.Db, name: names.Name, where: services.PortKey, key: Key) 
     if not identities and not behind.strangers:
         # Nobody is behind it yet: nobody may answer for it until an identity is known.
         identities = [network.identity(settings.trust_domain, "-", "nobody")]
-    target = names.endpoints(where.namespace, where.name, where.port)
-    return clusters.mesh_service(str(name), target, _protocol(port, name, key), identities, behind.strangers)
+    wish = db.ask(services.balancing, where.service)
+    # A gateway is on no node: to the cluster's other nodes it is a caller from outside.
+    near = wish.reach is not service.Reach.ZONE_FIRST and key.client != _GATEWAYS
+    target = (names.node_endpoints if near else names.endpoints)(where.namespace, where.name, where.port)
+    if db.ask(destinations.is_own, view):
+        target = names.view(view.client, where.namespace, where.name, where.port, view.subset)
+    protocol = _protocol(port, name, key)
+    if policy.pool is not None and policy.pool.is_client_protocol and name.kind is not Kind.GRPC:
+        protocol = service.Protocol.OPAQUE if protocol is service.Protocol.OPAQUE else service.Protocol.AUTO
+    made = clusters.mesh_service(str(name), target, protocol, identities, behind.strangers, policy)
+    if wish.sticky and policy.balancer is None:
+        affinity.by_address(made)
+    made.metadata.MergeFrom(logs.service(where.namespace, where.name))
+    return made
 
 
 def _address(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -322,7 +376,19 @@ def _endpoints(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     namespace, service_name, number = name.parts
     port = services.PortKey(namespace, service_name, int(number) if number.isdigit() else 0)
     found = db.ask(services.endpoints, port)
-    return endpoints.assignment(str(name), service.usable(found), key.zone)
+    if name.kind is Kind.ENDPOINTS:
+        return endpoints.assignment(str(name), service.usable(found), key.zone)
+    role, _, node = key.client.partition("/")
+    if role != "node":
+        return None
+    reach = db.ask(services.balancing, port.service).reach
+    near = service.usable(service.within(found, reach, node))
+    return endpoints.assignment(str(name), near, key.zone, node)
+
+
+def _view(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    view = destinations.View(name.parts[0], _port(name), name.parts[4] if len(name.parts) > 4 else "")
+    return endpoints.grouped(str(name), db.ask(destinations.endpoints, destinations.Seen(view, key.zone)))
 
 
 def _tls(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -394,7 +460,11 @@ _BUILDERS = {
     Kind.APPLICATION: lambda db, name, key: clusters.application(),
     Kind.APPLICATION_TLS: lambda db, name, key: clusters.application_tls(),
     Kind.PASSTHROUGH: lambda db, name, key: clusters.passthrough(),
+    Kind.MIRROR: lambda db, name, key: mirrors.cluster(),
+    Kind.MIRRORS: lambda db, name, key: mirrors.listener(pods=key.client.startswith("node/")),
     Kind.ENDPOINTS: _endpoints,
+    Kind.VIEW: _view,
+    Kind.NODE_ENDPOINTS: _endpoints,
     Kind.TLS: _tls,
     Kind.FILTER: _slot,
     Kind.GATEWAY_FILTER: _gateway_slot,
@@ -405,25 +475,12 @@ _BUILDERS = {
 
 @graph.query
 def companions(db: graph.Db, key: Key) -> tuple[tuple[str, str], ...]:
-    """What must reach a client before this resource, unasked: the clusters of mirrors and of external authorizers,
-    which no request waits for."""
+    """What must reach a client before this resource, unasked: the clusters of external authorizers, which no
+    request waits for."""
     name = names.parse(key.name)
     if name is not None and name.kind in (Kind.FILTER, Kind.GATEWAY_FILTER):
         return _authorizers(db, name, key)
-    if name is None or name.kind not in (Kind.ROUTES, Kind.GATEWAY_ROUTES, Kind.LISTENER_ROUTES):
-        return ()
-    client = name.parts[0]
-    if name.kind is Kind.ROUTES:
-        if key.client not in _SHARED and not _may_see(db, key.client, client):
-            return ()
-        found = [db.ask(routing.table, k) for k in db.ask(routing.routed, client)]
-    else:
-        hosts = _hosts(db, name)
-        found = list(hosts.tables) if hosts else []
-    mirrors = {m for t in found if t is not None for rule in t.rules for m, _ in rule.mirrors}
-    return tuple(
-        sorted((names.CLUSTER, names.service(client, m.namespace, m.name, m.port)) for m in mirrors)
-    )
+    return ()
 
 
 def _authorizers(db: graph.Db, name: names.Name, key: Key) -> tuple[tuple[str, str], ...]:

@@ -14,6 +14,7 @@ from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
 
 from retic.envoy import packing
+from retic.telemetry import words
 
 # Factories whose objects hash into the pool's key.
 HASHABLE = frozenset({"envoy.hashable_string"})
@@ -28,6 +29,9 @@ class Rider(enum.Enum):
     PROTOCOL = ("envoy.network.application_protocols", "envoy.network.application_protocols", True)
     # The port that was called: a pod's address is one cluster for all ports, and some of them may take plaintext only.
     PORT = ("retic.port", "envoy.hashable_string", True)
+    # Whose connection it is, for what is counted and reported of it (`logs`).
+    WORKLOAD = (words.WORKLOAD_STATE, "envoy.string", False)
+    POD = (words.POD_STATE, "envoy.string", False)
     # Read by the TCP proxy itself, never by a pool.
     CLUSTER = ("envoy.tcp_proxy.cluster", "envoy.tcp_proxy.cluster", False)
 
@@ -42,11 +46,12 @@ def remember(values: dict[Rider, str]) -> listener_components_pb2.Filter:
 
     Each value is a format string of Envoy's access log language.
     """
-    config = set_filter_state_pb2.Config(on_new_connection=[_value(r, text) for r, text in values.items()])
+    config = set_filter_state_pb2.Config(on_new_connection=[value(r, text) for r, text in values.items()])
     return listener_components_pb2.Filter(name="retic.riders", typed_config=packing.pack(config))
 
 
-def _value(rider: Rider, text: str) -> value_pb2.FilterStateValue:
+def value(rider: Rider, text: str) -> value_pb2.FilterStateValue:
+    """What sets the rider to the format string `text`, of a connection or of a request."""
     source = value_pb2.FilterStateValue.SharedWithUpstream
     line = substitution_format_string_pb2.SubstitutionFormatString()
     line.text_format_source.inline_string = text

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterable
 
+import msgspec
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
-from envoy.type.v3 import percent_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import limits, matches, names
-from retic.mesh import route
+from retic.envoy import cors, faults, limits, matches, mirrors, names, replies, retrying, sessions, shares
+from retic.mesh import limit, route
 
 Entry = route_components_pb2.Route
-_MILLION = 1_000_000
 _CODES = {
     301: route_components_pb2.RedirectAction.MOVED_PERMANENTLY,
     302: route_components_pb2.RedirectAction.FOUND,
@@ -27,35 +26,61 @@ def entries(rule: route.Rule, client: str, port: int = 0) -> list[Entry]:
 
     `port` is the listener's, where a redirect to another host must keep it; 0 where it goes without saying.
     """
+    return [entry for match in matches.apart(rule.match) for entry in _entries(_with(rule, match), client, port)]
+
+
+def _with(rule: route.Rule, match: route.Match) -> route.Rule:
+    return rule if match is rule.match else msgspec.structs.replace(rule, match=match)
+
+
+def _entries(rule: route.Rule, client: str, port: int) -> list[Entry]:
     if rule.redirect is not None and not rule.broken:
         return _redirects(rule, rule.redirect, port)
+    if rule.answer is not None and not rule.broken:
+        return [_answer(rule, rule.answer)]
     good = [b for b in rule.backends if b.port]
     total = sum(b.weight for b in rule.backends)
     lost = total - sum(b.weight for b in good)
     if rule.broken or not good:
         return [_refusal(rule)]
-    answer = [_share(_refusal(rule), lost / total)] if lost else []
+    answer = [_share(_refusal(rule), 100 * lost / total)] if lost else []
     return [*answer, _forward(rule, good, client)]
 
 
 def _entry(rule: route.Rule) -> Entry:
-    # The name leads from Envoy's logs back to the object, its rule and its line.
+    entry = Entry(name=named(rule), match=matches.of(rule.match))
+    if rule.cors is not None:
+        entry.typed_per_filter_config[cors.NAME].CopyFrom(cors.of(rule.cors))
+    if rule.fault is not None:
+        entry.typed_per_filter_config[faults.NAME].CopyFrom(faults.of(rule.fault))
+    return entry
+
+
+def named(rule: route.Rule | limit.Followed) -> str:
+    """The name of a rule's entries: it leads from Envoy's logs back to the object, its rule and its line."""
     origin = rule.origin
-    name = f"{origin.kind}/{origin.namespace}/{origin.name}/{rule.number}"
-    return Entry(name=name, match=matches.of(rule.match))
+    return f"{origin.kind}/{origin.namespace}/{origin.name}/{rule.number}"
 
 
 def _refusal(rule: route.Rule) -> Entry:
     entry = _entry(rule)
-    entry.direct_response.status = 500
+    entry.direct_response.status = rule.unable
+    replies.refusal(entry)
+    return entry
+
+
+def _answer(rule: route.Rule, answer: route.Answer) -> Entry:
+    entry = _entry(rule)
+    entry.direct_response.status = answer.status
+    if answer.body:
+        entry.direct_response.body.inline_bytes = answer.body
+    entry.response_headers_to_add.extend(_added(rule.response))
+    entry.response_headers_to_remove.extend(rule.response.remove)
     return entry
 
 
 def _share(entry: Entry, share: float) -> Entry:
-    fraction = percent_pb2.FractionalPercent(
-        numerator=round(share * _MILLION), denominator=percent_pb2.FractionalPercent.MILLION
-    )
-    entry.match.runtime_fraction.default_value.CopyFrom(fraction)
+    entry.match.runtime_fraction.default_value.CopyFrom(shares.fraction(share))
     return entry
 
 
@@ -64,12 +89,15 @@ def _forward(rule: route.Rule, backends: list[route.Backend], client: str) -> En
     action = entry.route
     _clusters(action, backends, client, grpc=rule.match.grpc)
     action.timeout.CopyFrom(limits.seconds(rule.timeout or 0))
+    if rule.retries is not None:
+        action.retry_policy.CopyFrom(retrying.asked(rule.retries))
+    if rule.session is not None:
+        entry.typed_per_filter_config[sessions.NAME].CopyFrom(sessions.of(rule.session))
     if rule.rewrite is not None:
         _rewrite(action, rule)
     for mirror, share in rule.mirrors:
-        policy = action.request_mirror_policies.add(cluster=_cluster(mirror, client))
-        policy.runtime_fraction.default_value.numerator = round(share / 100 * _MILLION)
-        policy.runtime_fraction.default_value.denominator = percent_pb2.FractionalPercent.MILLION
+        to = _cluster(mirror, client, grpc=rule.match.grpc)
+        action.request_mirror_policies.append(mirrors.policy(to, share))
     entry.request_headers_to_add.extend(_added(rule.request))
     entry.request_headers_to_remove.extend(rule.request.remove)
     entry.response_headers_to_add.extend(_added(rule.response))
@@ -79,7 +107,7 @@ def _forward(rule: route.Rule, backends: list[route.Backend], client: str) -> En
 
 def _cluster(backend: route.Backend, client: str, *, grpc: bool = False) -> str:
     name = names.grpc if grpc else names.service
-    return name(client, backend.namespace, backend.name, backend.port)
+    return name(client, backend.namespace, backend.name, backend.port, backend.subset)
 
 
 def _clusters(
@@ -123,11 +151,17 @@ def _rewrite(action: route_components_pb2.RouteAction, rule: route.Rule) -> None
     if rule.rewrite.host:
         action.host_rewrite_literal = rule.rewrite.host
     if rule.rewrite.path is not None:
-        action.regex_rewrite.CopyFrom(_path(rule.rewrite.path, rule.match.path))
+        change = rule.rewrite.path
+        if change.prefix and not change.joined:
+            action.prefix_rewrite = change.value
+        else:
+            action.regex_rewrite.CopyFrom(_path(change, rule.match.path))
 
 
 def _path(change: route.PathChange, matched: route.Path) -> regex_pb2.RegexMatchAndSubstitute:
     """The new path by substitution, which leaves the query alone and joins slashes correctly."""
+    if change.pattern:
+        return regex_pb2.RegexMatchAndSubstitute(pattern=matches.regex(change.pattern), substitution=change.value)
     text = change.value.replace("\\", "\\\\")
     if not change.prefix:
         return regex_pb2.RegexMatchAndSubstitute(pattern=matches.regex("^[^?]*"), substitution=text)
@@ -146,6 +180,8 @@ def _quoted(text: str) -> str:
 
 def _redirects(rule: route.Rule, redirect: route.Redirect, listener_port: int) -> list[Entry]:
     """Usually one entry. Well-known ports are not written into a location (HTTPRequestRedirectFilter.port)."""
+    if redirect.bare:
+        return [_redirect(rule, redirect, redirect.port or 0)]
     known = {"http": 80, "https": 443}.get(redirect.scheme or "")
     port = redirect.port or known
     if port is None:

@@ -1,7 +1,8 @@
 """Every finding's code, severity and title, in one table that the reference page is generated from.
 
 Ranges: RT00xx manifest form; RT01xx Kubernetes objects; RT02xx routes; RT03xx gateways; RT04xx security;
-RT05xx what local mode cannot do; RT06xx the control plane and its proxies.
+RT05xx what local mode cannot do, from RT0521 sessions and balancing, from RT0541 VirtualServices, from RT0571 rate
+limits; RT06xx the control plane and its proxies; RT07xx traffic policies.
 """
 
 import msgspec
@@ -108,6 +109,7 @@ _add("RT0425", _W, "a PeerAuthentication that selects no pod")
 _add("RT0426", _W, "a PeerAuthentication instead of which an older one counts")
 _add("RT0431", _E, "files of the mesh's own authority that cannot be used")
 _add("RT0432", _E, "roots of another trust domain that cannot be used")
+_add("RT0433", _E, "a field that a policy does not have")
 _add("RT0451", _E, "a CUSTOM policy whose provider does not exist")
 _add("RT0452", _E, "an AuthorizationProvider whose Service cannot be asked")
 _add("RT0453", _W, "a CUSTOM policy that means connections, about which its provider cannot be asked")
@@ -119,11 +121,51 @@ _add("RT0503", _W, "a field that local mode does not carry out")
 _add("RT0505", _W, "a gateway's port is taken or not allowed on this machine")
 _add("RT0506", _E, "a pod for which no node is left")
 _add("RT0507", _I, "a field that local mode does not carry out, with no change of traffic")
+# Sessions and balancing (retic.mesh)
+_add("RT0521", _W, "a session that lasts longer than its route says")
+_add("RT0522", _W, "a session of a rule with several backends")
+_add("RT0523", _I, "a session affinity that lasts longer than its Service says")
+# VirtualServices (retic.mesh)
+_add("RT0541", _E, "a destination in a VirtualService whose subset does not exist")
+_add("RT0542", _E, "a destination in a VirtualService that is no Service of the cluster")
+_add("RT0543", _E, "a delegate of a VirtualService that cannot be followed")
+_add("RT0544", _W, "a delegate's route in conflict with the route that delegates")
+_add("RT0545", _W, "a fault in a VirtualService that no request meets")
+_add("RT0546", _W, "a path in a VirtualService that no request has")
+_add("RT0547", _W, "a value in a VirtualService that does nothing, or less than it says")
+_add("RT0548", _W, "a field of a VirtualService that Retic does not carry out")
+_add("RT0549", _W, "a CORS policy that lets every site act as its visitors")
+_add("RT0550", _W, "a host of a VirtualService by which nothing is routed")
+_add("RT0551", _E, "a Gateway that does not exist or does not take the VirtualService")
+_add("RT0552", _W, "a VirtualService instead of which a route of the Gateway API holds")
+_add("RT0553", _W, "a VirtualService instead of which another one holds")
+_add("RT0554", _E, "a section of a VirtualService that has no effect")
+_add("RT0555", _W, "a route of a VirtualService that no request comes to")
+_add("RT0556", _W, "a VirtualService without hosts that nobody delegates to")
+_add("RT0557", _W, "labels of callers in a VirtualService that are matched at a Gateway")
+_add("RT0558", _I, "a VirtualService that decides for every caller of another namespace's Service")
+# Rate limits (retic.mesh; the store: retic.wiring)
+_add("RT0571", _W, "a RateLimit for something that does not exist")
+_add("RT0572", _W, "a limit by identity where callers have none")
+_add("RT0573", _W, "a limit that refuses nothing")
+_add("RT0574", _W, "a field of a limit that does nothing")
+_add("RT0575", _E, "a global limit that cannot be counted")
 # Control plane and proxies
 _add("RT0601", _E, "a proxy refused a resource")
 _add("RT0602", _W, "a status that another controller writes too")
 _add("RT0603", _E, "the authority's Secret cannot be used")
 _add("RT0610", _E, "a kind that the API server does not allow Retic to read")
+# Traffic policies (retic.mesh)
+_add("RT0701", _E, "a DestinationRule for a host that is no Service")
+_add("RT0702", _W, "a DestinationRule instead of which an older one counts")
+_add("RT0703", _W, "a DestinationRule that holds for nobody, or not where its author may think")
+_add("RT0704", _E, "a DestinationRule for some pods of its callers' namespace only")
+_add("RT0705", _W, "a port in a DestinationRule that its Service does not have")
+_add("RT0706", _W, "a subset that no pod is in")
+_add("RT0707", _W, "a field of a DestinationRule that Retic does not carry out")
+_add("RT0708", _E, "a DestinationRule that asks for other TLS than the mesh's")
+_add("RT0709", _W, "a number in a DestinationRule beyond what a proxy is given")
+_add("RT0710", _E, "a locality in a DestinationRule that the mesh does not tell apart")
 
 
 def finding(fault: findings.Fault, file: str, line: int) -> findings.Finding:

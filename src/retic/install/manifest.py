@@ -23,6 +23,7 @@ def entries() -> tuple[Entry, ...]:
         Entry("namespace", base.namespace()),
         Entry("priority", base.priority()),
         Entry("definitions", definitions.authorization_provider()),
+        Entry("definitions", definitions.rate_limit()),
         Entry("accounts", base.account(names.CONTROLLER, "controller")),
         Entry("accounts", base.account(names.NODE, "node")),
         *(Entry("rights", tree) for tree in rights.objects_of()),

@@ -47,3 +47,6 @@ def labels(component: str) -> dict[str, str]:
 def selector(component: str) -> dict[str, str]:
     """The labels that a part's pods are found by; they never change."""
     return {"app.kubernetes.io/name": "retic", "app.kubernetes.io/component": component}
+
+REDIS_FOLDER = "/etc/retic-redis"
+"""Where the controller finds the Secret with the user and password of Redis."""

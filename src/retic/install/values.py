@@ -137,6 +137,32 @@ class Gateway(_Part, frozen=True):
     )
 
 
+class Redis(_Part, frozen=True):
+    """Where global rate limits are counted for all replicas of the control plane."""
+
+    address: Annotated[
+        str,
+        _says(
+            "redis://HOST:PORT/DATABASE, or rediss:// with TLS. Empty: each replica of the controller counts by "
+            "itself, in memory.",
+            pattern=r"^((redis|rediss)://[^@\s]+)?$",
+        ),
+    ] = ""
+    secret: Annotated[
+        str,
+        _says(
+            "A Secret of retic-system with its password (key password), user (username) and, for rediss, the roots of "
+            "its certificate (ca.crt), each as far as there is one."
+        ),
+    ] = ""
+
+
+class RateLimits(_Part, frozen=True):
+    """Global rate limits."""
+
+    redis: Annotated[Redis, _says("Where they are counted.")] = Redis()
+
+
 class Values(_Part, frozen=True):
     """Everything that can be set."""
 
@@ -204,6 +230,7 @@ class Values(_Part, frozen=True):
     node: Annotated[Node, _says("The node agent.")] = Node()
     cni: Annotated[Cni, _says("Where the nodes' network plugins are.")] = Cni()
     gateway: Annotated[Gateway, _says("The Envoys made for Gateway objects.")] = Gateway()
+    rate_limits: Annotated[RateLimits, _says("Global rate limits.")] = RateLimits()
 
 
 class Setting(msgspec.Struct, frozen=True):

@@ -20,8 +20,10 @@ from retic.sources import manifest_file, model
 
 Json = dict[str, Any]
 
-_SECURITY = frozenset({"AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"})
-KINDS = frozenset({"GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", "ReferenceGrant"}) | _SECURITY
+_ISTIO = frozenset({
+    "AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication", "DestinationRule", "VirtualService",
+})  # fmt: skip
+KINDS = frozenset({"GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", "ReferenceGrant"}) | _ISTIO
 """The kinds that are judged."""
 
 REFUSED: Mapping[str, str] = {
@@ -34,8 +36,10 @@ REFUSED: Mapping[str, str] = {
     "RT0402": "a value that cannot be compared makes a policy refuse too much",
     "RT0403": "an attribute that does not exist makes a policy refuse too much",
     "RT0404": "without somebody to ask, all that the policy is for would be refused",
+    "RT0405": "who does not say clearly for whom a policy is has it against everybody, or for nobody",
+    "RT0433": "a field that no policy has makes it refuse too much",
     "RT0421": "without a selector, what it says of ports would do nothing",
-    "RT0422": "what it says of a port that is none would do nothing",
+    "RT0422": "what it says of a port that is none makes it refuse too much, or would do nothing",
     "RT0424": "in the mesh's own namespace a policy with a selector is for nobody",
     "RT0411": "without keys that can be used, an issuer's tokens would be refused",
     "RT0412": "a private key in an object is known to whoever may read it",
@@ -86,6 +90,10 @@ def _found(mesh: graph.Graph, value: Json) -> tuple[findings.Finding, ...]:
 def _ours(mesh: graph.Graph, value: Json) -> bool:
     """Whether it concerns Retic: a Gateway of another class, a route of other parents only, or a policy of a namespace
     that is not enrolled, is not ours."""
+    if value["kind"] in _ISTIO:
+        namespace = value.get("metadata", {}).get("namespace", "")
+        root = mesh.ask(workloads.settings, tables.ONE).system_namespace
+        return bool(namespace == root or mesh.ask(workloads.enrolled, namespace))
     try:
         made = objects.decode(value)
     except (msgspec.ValidationError, KeyError):
@@ -99,9 +107,6 @@ def _ours(mesh: graph.Graph, value: Json) -> bool:
             return among.ask(gateways.ours, getattr(made, "spec").gateway_class_name)  # noqa: B009
         case "HTTPRoute" | "GRPCRoute":
             return bool(among.ask(verdicts.parents, ref))
-    if ref.kind in _SECURITY:
-        root = among.ask(workloads.settings, tables.ONE).system_namespace
-        return ref.namespace == root or among.ask(workloads.enrolled, ref.namespace)
     return True
 
 

@@ -18,7 +18,7 @@ BUNDLE = "gateway.networking.k8s.io/bundle-version"
 FIRST, LAST = (1, 1), (1, 6)
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.")
 
-# Names of sigs.k8s.io/gateway-api/pkg/features, sorted. Absent is what is not carried out: mirrors, CORS, retries,
+# Names of sigs.k8s.io/gateway-api/pkg/features, sorted. Absent is what is not carried out: CORS, retries,
 # client certificates, BackendTLSPolicy, ListenerSet, TLSRoute, TCPRoute, UDPRoute.
 FEATURES = (
     "GRPCRoute",
@@ -46,6 +46,9 @@ FEATURES = (
     "HTTPRoutePathRewrite",
     "HTTPRoutePortRedirect",
     "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestMultipleMirrors",
+    "HTTPRouteRequestPercentageMirror",
     "HTTPRouteRequestTimeout",
     "HTTPRouteResponseHeaderModification",
     "HTTPRouteSchemeRedirect",

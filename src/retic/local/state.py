@@ -43,6 +43,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     `entry`: the module that runs as the first process of the mesh's namespaces. `grace`: seconds that an end
     may take before everything is killed. `lifetime`: seconds that workloads' certificates hold.
     `trust_domain`: the first part of every SPIFFE id. `control`: what else control.json says, for the control plane.
+    `metrics_port`: where Prometheus reads, on the host's 127.0.0.1; a free port when that one is taken.
     `environment`: what the mesh's processes are given on top of the caller's environment.
     """
 
@@ -57,6 +58,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     trust_domain: str = "cluster.local"
     control: dict[str, Any] = {}
+    metrics_port: int = 15012
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,12 @@
 """Faults of meaning, object by object: what is well formed and yet does not do what its author expects."""
 
+from collections.abc import Callable
+
 from retic import findings, graph
 from retic.mesh import (
     faults_authorizers,
+    faults_destination,
+    faults_limits,
     faults_peer,
     faults_tcp,
     fields,
@@ -16,16 +20,28 @@ from retic.mesh import (
     services,
     tables,
     tokens,
+    virtual_faults,
 )
 from retic.objects import gateway, routes
 
 Faults = tuple[findings.Fault, ...]
+
+# Kinds whose faults are found by themselves.
+_OF_KIND: dict[str, Callable[[graph.Db, findings.Ref], Faults]] = {
+    "PeerAuthentication": faults_peer.of,
+    "DestinationRule": faults_destination.of,
+    "AuthorizationProvider": lambda db, ref: db.ask(faults_authorizers.of, ref.name),
+    "RateLimit": lambda db, ref: db.ask(faults_limits.of, tables.Key(ref.namespace, ref.name)),
+    "VirtualService": lambda db, ref: db.ask(virtual_faults.of, tables.Key(ref.namespace, ref.name)),
+}
 
 
 @graph.query
 def of(db: graph.Db, ref: findings.Ref) -> Faults:
     """The faults of one object; none for kinds that the mesh has no opinion on."""
     key = tables.Key(ref.namespace, ref.name)
+    if ref.kind in _OF_KIND:
+        return _OF_KIND[ref.kind](db, ref)
     match ref.kind:
         case "HTTPRoute" | "GRPCRoute":
             return db.ask(rules.of, ref).faults + _parents(db, ref)
@@ -45,10 +61,6 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
             return _policy(db, ref, key)
         case "RequestAuthentication":
             return tokens.faults(db, key)
-        case "PeerAuthentication":
-            return faults_peer.of(db, ref)
-        case "AuthorizationProvider":
-            return db.ask(faults_authorizers.of, ref.name)
         case "Node":
             return tuple(labels.node(db, ref))
     return ()

@@ -17,6 +17,8 @@ def of(db: graph.Db, ref: findings.Ref) -> tuple[Fault, ...]:
     found = db.get(tables.PEER_AUTHENTICATIONS, key)
     if found is None:
         return ()
+    if security.is_scope_unread(found):
+        return ()
     spec = found.spec
     wide = spec.selector is None or not spec.selector.match_labels
     if not wide and ref.namespace == db.ask(workloads.settings, tables.ONE).system_namespace:
@@ -47,10 +49,11 @@ def _ports(ref: findings.Ref, spec: security.PeerAuthenticationSpec, wide: bool)
             "portLevelMtls counts only together with a selector: it does nothing here",
             "write spec.selector.matchLabels with labels of the pods that have these ports",
         )
+    follows = "it does nothing" if wide else "the pods take the mesh's TLS only (STRICT) at every port"
     for text in spec.port_level_mtls:
         if peers.port(text) is None:
             yield Fault(
-                "RT0422", ref, f"spec.portLevelMtls[{text}]", f"{text!r} is no port's number: it does nothing",
+                "RT0422", ref, f"spec.portLevelMtls[{text}]", f"{text!r} is no port's number: {follows}",
                 "write the number of the pod's own port (its containerPort), 1 to 65535",
             )
 

@@ -29,8 +29,7 @@ def of(db: graph.Db, ref: findings.Ref) -> Iterator[findings.Fault]:
     asking = [rule for rule in meaning.value.rules if any(row_of_http(rule))]
     if not asking:
         return
-    scope = scopes.Scope(key, found.spec.selector, scopes.targets(found.spec))
-    places = list(_places(db, scope))
+    places = list(_places(db, scopes.of(key, found)))
     for rule in asking:
         meant = ((place, test) for place in places for test in row_of_http(rule) if _made_to(rule, test, place.port))
         first = next(meant, None)

@@ -16,6 +16,7 @@ Faults = Iterator[findings.Fault]
 
 _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 _ROUTES = ("HTTPRoute", "GRPCRoute")
+_AFFINITY_SECONDS = 10800  # core/v1, ClientIPConfig: what it is when left out
 _CONTROLLER = "endpointslice-controller.k8s.io"
 
 
@@ -39,24 +40,12 @@ def _balancing(ref: findings.Ref, spec: core.ServiceSpec) -> Faults:
             f"the Service is not reached at {', '.join(spec.external_ips)}: the mesh knows its cluster IP only",
             "call it by its name; for calls from outside write a Gateway of class retic",
         )
-    if spec.session_affinity == "ClientIP":
+    client = spec.session_affinity_config.client_ip if spec.session_affinity_config else None
+    if spec.session_affinity == "ClientIP" and client and client.timeout_seconds not in (None, _AFFINITY_SECONDS):
         yield findings.Fault(
-            "RT0110", ref, "spec.sessionAffinity",
-            "session affinity is not kept: each request, or TCP connection, may go to another ready endpoint",
-            "keep sessions where every endpoint finds them, and remove sessionAffinity",
-        )
-    if spec.internal_traffic_policy == "Local":
-        yield findings.Fault(
-            "RT0110", ref, "spec.internalTrafficPolicy",
-            "calls are not kept on the caller's node: they go to ready endpoints of every node, "
-            "those of the caller's zone first",
-            "write internalTrafficPolicy: Cluster if that will do",
-        )
-    if spec.traffic_distribution == "PreferSameNode":
-        yield findings.Fault(
-            "RT0110", ref, "spec.trafficDistribution",
-            "endpoints of the caller's node are not preferred, only those of its zone",
-            "write trafficDistribution: PreferSameZone, which is what happens",
+            "RT0523", ref, "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+            "the time is not counted: an address keeps its endpoint as long as the endpoints stay the same",
+            "remove timeoutSeconds",
         )
 
 

@@ -1,10 +1,12 @@
 """Gateways: their listeners, the certificates they use, and the rules of each host on each port."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from retic import findings, graph
-from retic.mesh import fields, grants, hosts, route, routing, rules, tables
-from retic.objects import gateway, routes
+from retic.mesh import fields, grants, hosts, route, routing, rules, tables, virtual, virtual_rules
+from retic.objects import gateway, routes, virtual_services
 
 _GROUP = "gateway.networking.k8s.io"
 _TLS = "kubernetes.io/tls"
@@ -192,7 +194,8 @@ def _unusable(
 def admits(db: graph.Db, listener: Listener, own: str, ref: findings.Ref) -> bool:
     """Whether the listener takes a route of this kind from this namespace (AllowedRoutes)."""
     kinds = listener.allowed.kinds
-    if kinds and all(k.kind != ref.kind or (k.group or _GROUP) != _GROUP for k in kinds):
+    group = virtual_services.GROUP if ref.kind == "VirtualService" else _GROUP
+    if kinds and all(k.kind != ref.kind or (k.group or _GROUP) != group for k in kinds):
         return False
     wanted = listener.allowed.namespaces or gateway.RouteNamespaces()
     match wanted.from_ or "Same":
@@ -287,11 +290,56 @@ def tables_of(db: graph.Db, key: PortKey) -> tuple[route.Table, ...]:
         if mine is not None and mine.hostname == hosts.owner(a.host, names):
             by_host.setdefault(a.host, []).append(a.ref)
     owners = {host: hosts.owner(host, names) for host in by_host}
+    others = _virtual(db, key, listeners, [host for host, refs in by_host.items() if refs])
     answer = []
-    for host in sorted(by_host):
+    for host in sorted({*by_host, *others}):
+        if host in others:
+            answer.append(route.Table((host or "*",), others[host]))
+            continue
         together = {other: refs for other, refs in by_host.items() if owners[other] == owners[host]}
         answer.append(route.Table((host or "*",), _rules_of(db, host, together)))
     return tuple(answer)
+
+
+def _virtual(
+    db: graph.Db, key: PortKey, listeners: list[Listener], taken: Iterable[str]
+) -> dict[str, tuple[route.Rule, ...]]:
+    """The hosts of VirtualServices and their rules: of one after the other, the older one first, and of no other host.
+    Hosts that a route of the Gateway API names (`taken`) are that route's."""
+    answer: dict[str, tuple[route.Rule, ...]] = {}
+    for a in db.ask(virtual_attachments, tables.Key(key.namespace, key.name)):
+        mine = next((x for x in listeners if x.name == a.listener), None)
+        if mine is None or a.host in taken or mine.hostname != hosts.owner(a.host, [x.hostname for x in listeners]):
+            continue
+        where = tables.Key(key.namespace, key.name)
+        use = virtual_rules.Use(
+            tables.Key(a.ref.namespace, a.ref.name), key.namespace, key.port, where, https=mine.https
+        )
+        made = db.ask(virtual_rules.of, use)
+        if made.applies:
+            answer[a.host] = (*answer.get(a.host, ()), *made.rules)
+    return answer
+
+
+@graph.query
+def virtual_attachments(db: graph.Db, key: tables.Key) -> tuple[Attachment, ...]:
+    """Which VirtualService serves which host on which listener of the Gateway, the older one first."""
+    found = db.ask(resolved, key)
+    parent = findings.Ref("Gateway", key.namespace, key.name)
+    those = []
+    for name in db.find(tables.VIRTUAL_SERVICES_BY_GATEWAY, parent):
+        value = db.get(tables.VIRTUAL_SERVICES, name)
+        if value is not None and value.spec.http:
+            those.append((virtual.order(value, name), name, value))
+    answer: list[Attachment] = []
+    for _, name, value in sorted(those, key=lambda each: each[0]):
+        ref = virtual.ref(name)
+        wanted = tuple("" if host == "*" else host.removesuffix(".") for host in value.spec.hosts)
+        for listener in found.listeners:
+            if admits(db, listener, key.namespace, ref):
+                common = hosts.common(listener.hostname, wanted)
+                answer.extend(Attachment(ref, listener.name, host) for host in common)
+    return tuple(dict.fromkeys(answer))
 
 
 def _rules_of(db: graph.Db, host: str, by_host: dict[str, list[findings.Ref]]) -> tuple[route.Rule, ...]:

@@ -1,7 +1,16 @@
-"""Nodes: from which addresses their kubelets look at pods."""
+"""Nodes: from which addresses their kubelets look at pods, and in which zones they are."""
 
 from retic import graph
 from retic.mesh import network, tables
+
+ZONE = "topology.kubernetes.io/zone"
+
+
+@graph.query
+def zone(db: graph.Db, node: str) -> str:
+    """The zone that a Node's label names, "" for none."""
+    found = db.get(tables.NODES, tables.Key("", node))
+    return found.metadata.labels.get(ZONE, "") if found is not None else ""
 
 
 @graph.query

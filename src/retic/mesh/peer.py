@@ -28,12 +28,16 @@ class PortMode(msgspec.Struct, frozen=True, order=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """A PeerAuthentication: `labels` () is for everybody of its scope, `mode` None inherits."""
+    """A PeerAuthentication: `labels` () is for everybody of its scope, `mode` None inherits.
+
+    `stray`: for whom it is could not be read, so that it may be for anybody of its namespace, whatever others say.
+    """
 
     origin: findings.Ref
     labels: tuple[tuple[str, str], ...] = ()
     mode: Mode | None = None
     ports: tuple[PortMode, ...] = ()
+    stray: bool = False
 
     def selects(self, labels: dict[str, str]) -> bool:
         """Whether the labels are those that it asks for."""
@@ -74,6 +78,9 @@ class Layers(msgspec.Struct, frozen=True):
 
 def compose(default: Mode, layers: Layers, labels: dict[str, str]) -> Modes:
     """The modes of a pod with these labels. In the mesh's own namespace selectors have no meaning (Istio)."""
+    stray = next((rule for rule in (*layers.mesh, *layers.namespace) if rule.stray), None)
+    if stray is not None:
+        return Modes(Decided(Mode.STRICT, stray.origin))
     whole = Decided(default)
     wide = [next((rule for rule in rules if not rule.labels), None) for rules in (layers.mesh, layers.namespace)]
     own = next((rule for rule in layers.namespace if rule.labels and rule.selects(labels)), None)

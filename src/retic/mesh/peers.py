@@ -1,7 +1,8 @@
 """The modes of pods: which PeerAuthentications there are, and what a pod's ports take now (`taken`).
 
 While a change of modes is on its way (`tables.FORMER`), what was before it still counts: whoever has not heard of it
-is not refused, and callers change to or from plaintext only when everybody takes both.
+is not refused, and callers change to or from plaintext only when everybody takes both. What of a policy cannot be read
+is STRICT.
 """
 
 import itertools
@@ -27,17 +28,20 @@ def age(key: tables.Key, found: security.PeerAuthentication) -> tuple[str, table
 
 
 def _rule(key: tables.Key, found: security.PeerAuthentication) -> peer.Rule:
-    spec = found.spec
+    spec, ref = found.spec, findings.Ref("PeerAuthentication", key.namespace, key.name)
+    if security.is_scope_unread(found):
+        return peer.Rule(ref, mode=peer.Mode.STRICT, stray=True)
+    labels = tuple(sorted(spec.selector.match_labels.items())) if spec.selector else ()
     ports = [(port(text), said) for text, said in sorted(spec.port_level_mtls.items())]
-    return peer.Rule(
-        origin=findings.Ref("PeerAuthentication", key.namespace, key.name),
-        labels=tuple(sorted(spec.selector.match_labels.items())) if spec.selector else (),
-        mode=_mode(spec.mtls),
-        ports=tuple(peer.PortMode(number, _mode(said)) for number, said in ports if number is not None),
-    )
+    if found.unread or spec.unread or (labels and any(number is None for number, _ in ports)):
+        return peer.Rule(ref, labels, peer.Mode.STRICT)
+    at_ports = tuple(peer.PortMode(number, _mode(said)) for number, said in ports if number is not None)
+    return peer.Rule(ref, labels, _mode(spec.mtls), at_ports)
 
 
 def _mode(said: security.MutualTLS | None) -> peer.Mode | None:
+    if said is not None and said.unread:
+        return peer.Mode.STRICT
     return peer.Mode(said.mode) if said is not None and said.mode not in (None, "UNSET") else None
 
 

@@ -104,6 +104,7 @@ class Policy(msgspec.Struct, frozen=True):
     `ports`: the workload's ports that it is for, () for all. `dry_run`: counted and not enforced. `provider`: whom
     a CUSTOM policy asks. On TCP, and where a pattern is NOTHING, a test that cannot be decided is decided against the
     caller: a rule of an ALLOW policy with such a test never holds; in other policies the test is taken to hold.
+    `closed`: the policy as a whole could not be read, and denies everything instead.
     """
 
     origin: findings.Ref
@@ -112,3 +113,4 @@ class Policy(msgspec.Struct, frozen=True):
     ports: tuple[int, ...] = ()
     dry_run: bool = False
     provider: str = ""
+    closed: bool = False

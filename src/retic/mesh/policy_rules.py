@@ -1,6 +1,7 @@
 """One rule of an AuthorizationPolicy as `mesh.policy` values, with the faults found on the way.
 
-A value that cannot be understood becomes a pattern that never matches; what follows of it is `policy.Policy`'s.
+A value that cannot be understood becomes a pattern that never matches, and so does a field that could not be read;
+what follows of it is `policy.Policy`'s.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable
 from retic import findings
 from retic.mesh import patterns, plain_paths, policy
 from retic.mesh.policy import How, Pattern, Subject, Test
-from retic.objects import security
+from retic.objects import guarded, security
 
 _NAMED = re.compile(r"request\.(headers|auth\.claims)((?:\[[^\[\]]+\])+)")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2
@@ -50,15 +51,22 @@ class Reading:
         return policy.Rule(
             number,
             tuple(
-                self._source(each.source or security.Source(), f"{path}.from[{i}].source")
+                (
+                    *_unread(each, f"{path}.from[{i}]"),
+                    *self._source(each.source or security.Source(), f"{path}.from[{i}].source"),
+                )
                 for i, each in enumerate(rule.from_)
             ),
             tuple(
-                self._operation(each.operation or security.Operation(), f"{path}.to[{i}].operation")
+                (
+                    *_unread(each, f"{path}.to[{i}]"),
+                    *self._operation(each.operation or security.Operation(), f"{path}.to[{i}].operation"),
+                )
                 for i, each in enumerate(rule.to)
             ),
-            tuple(
-                test for i, each in enumerate(rule.when) for test in self._condition(each, f"{path}.when[{i}]")
+            (
+                *_unread(rule, path),
+                *(test for i, each in enumerate(rule.when) for test in self._condition(each, f"{path}.when[{i}]")),
             ),
         )
 
@@ -72,7 +80,7 @@ class Reading:
             (Subject.SOURCE_ADDRESS, "ipBlocks", of.ip_blocks, of.not_ip_blocks, patterns.block),
             (Subject.REMOTE_ADDRESS, "remoteIpBlocks", of.remote_ip_blocks, of.not_remote_ip_blocks, patterns.block),
         )  # fmt: skip
-        return tuple(test for row in who for test in self._both(*row, path=path))
+        return (*_unread(of, path), *(test for row in who for test in self._both(*row, path=path)))
 
     def _operation(self, of: security.Operation, path: str) -> policy.Tests:
         what = (
@@ -81,7 +89,7 @@ class Reading:
             (Subject.METHOD, "methods", of.methods, of.not_methods, patterns.text),
             (Subject.PATH, "paths", of.paths, of.not_paths, self._path),
         )
-        return tuple(test for row in what for test in self._both(*row, path=path))
+        return (*_unread(of, path), *(test for row in what for test in self._both(*row, path=path)))
 
     def _both(
         self, subject: Subject, name: str, yes: tuple[str, ...], no: tuple[str, ...], read: Read, *, path: str
@@ -113,15 +121,21 @@ class Reading:
         return Test(subject, tuple(dict.fromkeys(found)), negated, name, field, trusted)
 
     def _condition(self, of: security.Condition, path: str) -> list[Test]:
+        unread = _unread(of, path)
+        if not of.key or (unread and not of.values and not of.not_values):
+            return unread or [_undecided(f"{path}.key")]
+        return [*unread, *self._attribute_tests(of, path)]
+
+    def _attribute_tests(self, of: security.Condition, path: str) -> list[Test]:
         known = self._attribute(of.key)
         if known is None:
             self._fault(
                 "RT0403", f"{path}.key", f"there is no attribute {of.key!r}", f"use one of {', '.join(_KEYS)}"
             )
-            return [Test(Subject.HEADER, (Pattern(How.NOTHING),), field=f"{path}.key")]
+            return [_undecided(f"{path}.key")]
         if not of.values and not of.not_values:
             # It says nothing of the attribute (RT0401): against the caller, as what cannot be compared.
-            return [Test(Subject.HEADER, (Pattern(How.NOTHING),), field=path)]
+            return [_undecided(path)]
         subject, name, read = known
         return [
             *([self._test(subject, of.values, read, f"{path}.values", name=name)] if of.values else ()),
@@ -190,6 +204,14 @@ class Reading:
 
     def _fault(self, code: str, path: str, message: str, fix: str) -> None:
         self.faults.append(findings.Fault(code, self._ref, path, message, fix))
+
+
+def _undecided(field: str) -> Test:
+    return Test(Subject.HEADER, (Pattern(How.NOTHING),), field=field)
+
+
+def _unread(of: guarded.Part, path: str) -> list[Test]:
+    return [_undecided(guarded.below(path, name)) for name in of.unread]
 
 
 def _short(value: str) -> str:

@@ -1,7 +1,8 @@
 """Routes whose parent is a Service: what a client namespace's requests to a virtual address meet.
 
 A route in the Service's own namespace is the producer's and holds for every client; a route elsewhere is
-that namespace's own, and there it takes the producer's place (Gateway API, GEP-1426).
+that namespace's own, and there it takes the producer's place (Gateway API, GEP-1426). Where there is none of them, a
+VirtualService may hold (`virtual`).
 """
 
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from retic import findings, graph
-from retic.mesh import route, rules, service, services, tables
+from retic.mesh import route, rules, service, services, tables, virtual, virtual_rules
 from retic.objects import routes
 
 
@@ -57,6 +58,22 @@ def table(db: graph.Db, key: ClientPort) -> route.Table | None:
     port = db.ask(services.port, key.port)
     if found is None or port is None or not found.address or port.protocol is service.Protocol.OPAQUE:
         return None
+    chosen = deciding(db, key)
+    domains = (f"{found.address}:{port.number}",)
+    if chosen:
+        return route.Table(domains, rules.ordered([(db.ask(rules.of, ref), ref) for ref in chosen]))
+    holding = db.ask(virtual.holding, virtual.Called(key.client, key.port))
+    if holding is None:
+        return None
+    made = db.ask(virtual_rules.of, virtual_rules.Use(holding, key.client, port.number))
+    return route.Table(domains, made.rules) if made.applies else None
+
+
+def deciding(db: graph.Db, key: ClientPort) -> list[findings.Ref]:
+    """The routes of the Gateway API that decide about calls to the port: a client's own, else the producer's."""
+    port = db.ask(services.port, key.port)
+    if port is None:
+        return []
     parent = findings.Ref("Service", key.port.namespace, key.port.name)
     refs = [
         ref
@@ -68,11 +85,7 @@ def table(db: graph.Db, key: ClientPort) -> route.Table | None:
         )
     ]
     own = [ref for ref in refs if ref.namespace == key.client]
-    chosen = own or [ref for ref in refs if ref.namespace == key.port.namespace]
-    if not chosen:
-        return None
-    merged = rules.ordered([(db.ask(rules.of, ref), ref) for ref in chosen])
-    return route.Table((f"{found.address}:{port.number}",), merged)
+    return own or [ref for ref in refs if ref.namespace == key.port.namespace]
 
 
 @graph.query
@@ -84,6 +97,10 @@ def routed(db: graph.Db, client: str) -> tuple[ClientPort, ...]:
         grpc = _refs("GRPCRoute", db.find(tables.GRPC_ROUTES_BY_CONSUMER, consumer))
         for ref in http + grpc:
             answer.update(_ports(db, client, ref))
+    for port in db.ask(virtual.seen, client):
+        key = ClientPort(client, port)
+        if db.ask(table, key) is not None:
+            answer.add(key)
     return tuple(sorted(answer))
 
 

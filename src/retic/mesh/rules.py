@@ -3,7 +3,7 @@
 import msgspec
 
 from retic import findings, graph
-from retic.mesh import route, tables, translation
+from retic.mesh import persistence, route, tables, translation
 from retic.objects import routes
 
 
@@ -46,32 +46,22 @@ def _called(ref: findings.Ref, value: routes.HTTPRoute | routes.GRPCRoute) -> fr
 def _http(
     db: graph.Db, notes: translation.Notes, rule: routes.HTTPRouteRule, number: int
 ) -> list[route.Rule]:
-    path = f"spec.rules[{number}]"
     base = _base(db, notes, rule, number)
     timeouts = rule.timeouts or routes.HTTPRouteTimeouts()
     request = translation.seconds(timeouts.request)
     each = translation.seconds(timeouts.backend_request)
-    limit = request if not each else min(request or each, each)
-    refused = _refused(notes, path, retry=rule.retry, sessionPersistence=rule.session_persistence)
-    base = msgspec.structs.replace(base, timeout=limit, broken=base.broken or refused)
+    retries = persistence.retries(rule.retry, each)
+    if each and (retries is None or not retries.attempts):
+        # One attempt is all of the request.
+        request = min(request or each, each)
+    base = msgspec.structs.replace(base, timeout=request, retries=retries)
     answer = []
     for i, m in enumerate(rule.matches):
-        match = _http_match(notes, m, f"{path}.matches[{i}]")
+        match = http_match(notes, m, f"spec.rules[{number}].matches[{i}]")
         if match is None:
             continue
-        answer.append(_fitted(notes, base, match, path))
+        answer.append(_fitted(notes, base, match, f"spec.rules[{number}]"))
     return answer
-
-
-def _refused(notes: translation.Notes, path: str, **asked: object) -> bool:
-    """Whether the rule asks for something that would have to be left out; `asked` by Kubernetes names."""
-    there = [name for name, value in asked.items() if value is not None]
-    for name in there:
-        notes.add(
-            "RT0205", f"{path}.{name}", f"Retic does not carry out {name} yet", f"remove {name}; until "
-            "then the rule answers 500",
-        )
-    return bool(there)
 
 
 def _fitted(notes: translation.Notes, base: route.Rule, match: route.Match, path: str) -> route.Rule:
@@ -105,6 +95,7 @@ def _base(
         redirect=done.redirect,
         rewrite=done.rewrite,
         mirrors=done.mirrors,
+        session=persistence.session(notes, rule.session_persistence, len(to), number),
         broken=done.broken,
     )
 
@@ -116,7 +107,8 @@ _PATHS = {
 }
 
 
-def _http_match(notes: translation.Notes, m: routes.HTTPRouteMatch, path: str) -> route.Match | None:
+def http_match(notes: translation.Notes, m: routes.HTTPRouteMatch, path: str) -> route.Match | None:
+    """What a match of an HTTPRoute means; None, and a fault, for one that cannot be used."""
     where = m.path or routes.HTTPPathMatch()
     kind = _PATHS[where.type or "PathPrefix"]
     value = where.value or "/"
@@ -136,8 +128,6 @@ def _grpc(
     db: graph.Db, notes: translation.Notes, rule: routes.GRPCRouteRule, number: int
 ) -> list[route.Rule]:
     base = _base(db, notes, rule, number)
-    refused = _refused(notes, f"spec.rules[{number}]", sessionPersistence=rule.session_persistence)
-    base = msgspec.structs.replace(base, broken=base.broken or refused)
     answer = []
     for i, m in enumerate(rule.matches or (routes.GRPCRouteMatch(),)):
         path = f"spec.rules[{number}].matches[{i}]"

@@ -12,6 +12,11 @@ from retic.objects import gateway, security
 CORE = (None, "", "core")
 """Ways to write the group of Services."""
 
+TARGETS = (("Service", ""), ("Gateway", gateway.GROUP), ("GatewayClass", gateway.GROUP))
+"""Kinds and groups of what can be a target."""
+
+_ELSEWHERE = ("ServiceEntry", "networking.istio.io")
+
 
 class Scope(msgspec.Struct, frozen=True):
     """What a policy of that name says about whom it is for."""
@@ -19,6 +24,30 @@ class Scope(msgspec.Struct, frozen=True):
     name: tables.Key
     selector: security.WorkloadSelector | None
     targets: tuple[security.TargetReference, ...]
+
+
+def of(
+    name: tables.Key, found: security.AuthorizationPolicy | security.RequestAuthentication
+) -> Scope:
+    """For whom the object of that name is. Everybody of its namespace where that cannot be read."""
+    if is_unread(found):
+        return Scope(name, None, ())
+    return Scope(name, found.spec.selector, targets(found.spec))
+
+
+def is_unread(found: security.AuthorizationPolicy | security.RequestAuthentication) -> bool:
+    """Whether for whom it is cannot be read: by its form, or because there is no such kind of target."""
+    return security.is_scope_unread(found) or any(map(is_misnamed, targets(found.spec)))
+
+
+def is_misnamed(target: security.TargetReference) -> bool:
+    """Whether it names a kind that is no target anywhere: nobody knows what was meant."""
+    return kind(target) not in (*TARGETS, _ELSEWHERE)
+
+
+def kind(target: security.TargetReference) -> tuple[str, str]:
+    """Kind and group, that of Services being ""."""
+    return target.kind, "" if target.group in CORE else target.group or ""
 
 
 def targets(

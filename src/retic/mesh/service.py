@@ -43,7 +43,7 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
     """Where a Service's port can be reached.
 
     `account` and `namespace` are those of the pod there, "" where no pod has the address. `secured` says that it
-    takes the mesh's TLS, any other is reached in plaintext.
+    takes the mesh's TLS, any other is reached in plaintext. `node` is "" where none is known.
     """
 
     address: str
@@ -53,6 +53,27 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
     namespace: str
     secured: bool
     state: State = State.READY
+    node: str = ""
+
+
+class Reach(enum.Enum):
+    """Whose endpoints a caller is led to: of its zone first; of its node first, then its zone; or of its node only."""
+
+    ZONE_FIRST = "zone first"
+    NODE_FIRST = "node first"
+    NODE_ONLY = "node only"
+
+
+class Balancing(msgspec.Struct, frozen=True):
+    """How a Service wants its callers led: `sticky`, each address to an endpoint of its own."""
+
+    reach: Reach = Reach.ZONE_FIRST
+    sticky: bool = False
+
+
+def within(endpoints: tuple[Endpoint, ...], reach: Reach, node: str) -> tuple[Endpoint, ...]:
+    """The endpoints that callers of the node may get, whatever their state."""
+    return tuple(e for e in endpoints if reach is not Reach.NODE_ONLY or e.node == node)
 
 
 def usable(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
@@ -78,7 +99,8 @@ class Role(enum.Enum):
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """A pod as the mesh sees it. `captured`: its node's proxy takes the connections that are made to it."""
+    """A pod as the mesh sees it. `captured`: its node's proxy takes the connections that are made to it. `workload`
+    is the name of what it is a pod of (`owners`)."""
 
     uid: str
     namespace: str
@@ -88,6 +110,7 @@ class Workload(msgspec.Struct, frozen=True):
     account: str
     role: Role
     captured: bool = True
+    workload: str = ""
 
     @property
     def secured(self) -> bool:

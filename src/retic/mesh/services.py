@@ -93,6 +93,21 @@ def port(db: graph.Db, key: PortKey) -> service.Port | None:
 
 
 @graph.query
+def balancing(db: graph.Db, key: tables.Key) -> service.Balancing:
+    """How a Service wants its callers led (core/v1, ServiceSpec): internalTrafficPolicy goes before
+    trafficDistribution, as in kube-proxy."""
+    found = db.get(tables.SERVICES, key)
+    if found is None:
+        return service.Balancing()
+    reach = service.Reach.ZONE_FIRST
+    if found.spec.internal_traffic_policy == "Local":
+        reach = service.Reach.NODE_ONLY
+    elif found.spec.traffic_distribution == "PreferSameNode":
+        reach = service.Reach.NODE_FIRST
+    return service.Balancing(reach, found.spec.session_affinity == "ClientIP")
+
+
+@graph.query
 def behind(db: graph.Db, destination: str) -> PortKey | None:
     """The Service port at `address:port`."""
     address, _, number = destination.rpartition(":")
@@ -132,11 +147,11 @@ def _number(piece: discovery.EndpointSlice, name: str) -> int | None:
 
 def _endpoint(db: graph.Db, address: str, number: int, said: discovery.Endpoint) -> service.Endpoint:
     who = db.ask(workloads.at, address)
-    zone, state = said.zone or "", _state(said.conditions)
+    zone, state, node = said.zone or "", _state(said.conditions), said.node_name or ""
     if who is None or who.role is service.Role.GATEWAY:
-        return service.Endpoint(address, number, zone, "", "", secured=False, state=state)
+        return service.Endpoint(address, number, zone, "", "", secured=False, state=state, node=node)
     secured = who.secured and db.ask(peers.taken, tables.Key(who.namespace, who.name)).at(number).secured
-    return service.Endpoint(address, number, zone, who.account, who.namespace, secured, state)
+    return service.Endpoint(address, number, zone, who.account, who.namespace, secured, state, node)
 
 
 def _state(conditions: discovery.EndpointConditions) -> service.State:

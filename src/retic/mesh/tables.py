@@ -10,7 +10,19 @@ import msgspec
 
 from retic import findings, graph, objects
 from retic.mesh import network
-from retic.objects import authorizers, core, discovery, gateway, meta, pods, routes, security
+from retic.objects import (
+    authorizers,
+    core,
+    destination,
+    discovery,
+    gateway,
+    limits,
+    meta,
+    pods,
+    routes,
+    security,
+    virtual_services,
+)
 
 ROLE_ANNOTATION = "retic.dev/role"
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
@@ -80,6 +92,7 @@ POLICIES = graph.table("authorizationpolicies", Key, security.AuthorizationPolic
 PEER_AUTHENTICATIONS = graph.table("peerauthentications", Key, security.PeerAuthentication)
 REQUEST_AUTHENTICATIONS = graph.table("requestauthentications", Key, security.RequestAuthentication)
 KEY_SETS = graph.table("keysets", Uri, KeySet)
+VIRTUAL_SERVICES = graph.table("virtualservices", Key, virtual_services.VirtualService)
 
 
 
@@ -95,7 +108,11 @@ class Former(msgspec.Struct, frozen=True):
 
 
 FORMER = graph.table("former peerauthentications", Key, Former)
+DESTINATION_RULES = graph.table("destinationrules", Key, destination.DestinationRule)
 PROVIDERS = graph.table("authorizationproviders", Key, authorizers.AuthorizationProvider)
+LIMITS = graph.table("ratelimits", Key, limits.RateLimit)
+COUNTING = graph.table("counting", One, str)
+"""Why global limits cannot be counted at the moment; "" or no row while they can."""
 
 TABLES: dict[str, graph.Table[Key, objects.Object]] = {
     "Pod": PODS,  # type: ignore[dict-item]
@@ -113,7 +130,10 @@ TABLES: dict[str, graph.Table[Key, objects.Object]] = {
     "AuthorizationPolicy": POLICIES,  # type: ignore[dict-item]
     "PeerAuthentication": PEER_AUTHENTICATIONS,  # type: ignore[dict-item]
     "RequestAuthentication": REQUEST_AUTHENTICATIONS,  # type: ignore[dict-item]
+    "DestinationRule": DESTINATION_RULES,  # type: ignore[dict-item]
+    "VirtualService": VIRTUAL_SERVICES,  # type: ignore[dict-item]
     "AuthorizationProvider": PROVIDERS,  # type: ignore[dict-item]
+    "RateLimit": LIMITS,  # type: ignore[dict-item]
 }
 
 
@@ -150,6 +170,10 @@ def _service_namespace(key: Key, _: core.Service) -> Iterable[str]:
     return [key.namespace]
 
 
+def _every(_: Key, value: core.Service) -> Iterable[One]:
+    return [ONE]
+
+
 def _slice_service(_: Key, piece: discovery.EndpointSlice) -> Iterable[Key]:
     name = piece.metadata.labels.get(SERVICE_LABEL)
     return [Key(piece.metadata.namespace, name)] if name else []
@@ -183,6 +207,7 @@ SERVICES_BY_NAMESPACE = graph.index(SERVICES, _service_namespace, name="services
 SLICES_BY_SERVICE = graph.index(SLICES, _slice_service)
 HTTP_ROUTES_BY_PARENT = graph.index(HTTP_ROUTES, _parents, name="httproutes.by_parent")
 GRPC_ROUTES_BY_PARENT = graph.index(GRPC_ROUTES, _parents, name="grpcroutes.by_parent")
+LIMITS_BY_NAMESPACE = graph.index(LIMITS, _namespace, name="ratelimits.by_namespace")
 POLICIES_BY_NAMESPACE = graph.index(POLICIES, _namespace, name="authorizationpolicies.by_namespace")
 PEER_AUTHENTICATIONS_BY_NAMESPACE = graph.index(
     PEER_AUTHENTICATIONS, _namespace, name="peerauthentications.by_namespace"
@@ -215,6 +240,60 @@ HTTP_ROUTES_BY_CONSUMER = graph.index(HTTP_ROUTES, _mesh_routed, name="httproute
 GRPC_ROUTES_BY_CONSUMER = graph.index(GRPC_ROUTES, _mesh_routed, name="grpcroutes.by_consumer")
 
 
+MESH = "mesh"
+"""What a VirtualService names in `gateways` for calls between pods."""
+
+
+def virtual_host(namespace: str, host: str) -> str:
+    """A VirtualService's host as one key: lower case, without a dot at the end. A short name is that of a Service of
+    its own namespace, written NAME.NAMESPACE."""
+    name = host.lower().removesuffix(".")
+    return name if "." in name or name == "*" else f"{name}.{namespace}"
+
+
+def virtual_gateway(namespace: str, name: str) -> findings.Ref:
+    """The Gateway that a VirtualService names as NAME or NAMESPACE/NAME."""
+    where, slash, rest = name.partition("/")
+    return findings.Ref("Gateway", where, rest) if slash else findings.Ref("Gateway", namespace, name)
+
+
+def _virtual_hosts(key: Key, value: virtual_services.VirtualService) -> Iterable[str]:
+    """Of those that hold for calls between pods."""
+    if MESH in (value.spec.gateways or (MESH,)):
+        yield from dict.fromkeys(virtual_host(key.namespace, host) for host in value.spec.hosts)
+
+
+def _virtual_gateways(key: Key, value: virtual_services.VirtualService) -> Iterable[findings.Ref]:
+    for name in dict.fromkeys(value.spec.gateways):
+        if name != MESH and value.spec.hosts:
+            yield virtual_gateway(key.namespace, name)
+
+
+def _virtual_exported(key: Key, value: virtual_services.VirtualService) -> Iterable[str]:
+    """The namespaces whose calls it holds for, "" for all of them."""
+    if value.spec.hosts and MESH in (value.spec.gateways or (MESH,)):
+        yield from exported(key.namespace, value)
+
+
+def exported(namespace: str, value: virtual_services.VirtualService) -> tuple[str, ...]:
+    """The namespaces that see a VirtualService of `namespace`; ("",) for all."""
+    names = value.spec.export_to or ("*",)
+    return ("",) if "*" in names else tuple(dict.fromkeys(namespace if n == "." else n for n in names))
+
+
+def _delegates(key: Key, value: virtual_services.VirtualService) -> Iterable[Key]:
+    for route in value.spec.http:
+        if route.delegate is not None:
+            yield Key(route.delegate.namespace or key.namespace, route.delegate.name)
+
+
+VIRTUAL_SERVICES_BY_HOST = graph.index(VIRTUAL_SERVICES, _virtual_hosts, name="virtualservices.by_host")
+VIRTUAL_SERVICES_BY_GATEWAY = graph.index(VIRTUAL_SERVICES, _virtual_gateways, name="virtualservices.by_gateway")
+VIRTUAL_SERVICES_BY_EXPORT = graph.index(VIRTUAL_SERVICES, _virtual_exported, name="virtualservices.by_export")
+VIRTUAL_SERVICES_BY_DELEGATE = graph.index(VIRTUAL_SERVICES, _delegates, name="virtualservices.by_delegate")
+SERVICES_EVERY = graph.index(SERVICES, _every, name="services.every")
+
+
 _PARENTS = {"Gateway": gateway.GROUP, "Service": ""}
 
 
@@ -243,7 +322,8 @@ def changes(ref: findings.Ref, value: objects.Object | None) -> list[graph.Chang
 
 _WITH_STATUS = (
     gateway.GatewayClass, gateway.Gateway, routes.HTTPRoute, routes.GRPCRoute, security.AuthorizationPolicy,
-    security.PeerAuthentication, security.RequestAuthentication,
+    security.PeerAuthentication, security.RequestAuthentication, destination.DestinationRule,
+    virtual_services.VirtualService,
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import msgspec
 from retic import findings
 from retic.mesh import jwks, tables, token
 from retic.mesh.token import Place, Where
-from retic.objects import security
+from retic.objects import guarded, security
 
 SECONDS = 5.0
 """How long a fetch may take when a rule does not say (JWTRule, timeout)."""
@@ -45,9 +45,13 @@ class Wanted(msgspec.Struct, frozen=True, order=True):
 
 
 class Reading:
-    """Reads the rules of one object, and collects its faults and the URIs that it names."""
+    """Reads the rules of one object, and collects its faults and the URIs that it names.
 
-    def __init__(self, ref: findings.Ref, look: Look) -> None:
+    `closed`: more of the object cannot be read than parts of its rules, so that it takes no token.
+    """
+
+    def __init__(self, ref: findings.Ref, look: Look, *, closed: bool = False) -> None:
+        self._closed = closed
         self._ref = ref
         self._look = look
         self.faults: list[findings.Fault] = []
@@ -66,6 +70,8 @@ class Reading:
                     "put both into one rule; audiences, fromHeaders, fromParams and fromCookies are lists",
                 )
             answer.setdefault(made.issuer, made)
+        if self._closed and not answer:
+            return (token.Issuer(self._ref, 0, _NOBODY, "", token.DEFAULT),)
         if not given:
             self._fault(
                 "RT0418", "spec.jwtRules", "without jwtRules no token is looked at",
@@ -75,7 +81,8 @@ class Reading:
 
     def _rule(self, rule: security.JWTRule, number: int) -> token.Issuer:
         path = f"spec.jwtRules[{number}]"
-        if not rule.issuer:
+        unread = self._closed or next(guarded.paths(rule), None) is not None
+        if not rule.issuer and not unread:
             self._fault(
                 "RT0417", f"{path}.issuer", "the issuer is empty: no token is of it",
                 "write the claim `iss` of the tokens that are meant",
@@ -86,7 +93,7 @@ class Reading:
             origin=self._ref,
             number=number,
             issuer=rule.issuer or _NOBODY,
-            keys=self._keys(rule, path),
+            keys="" if unread else self._keys(rule, path),
             where=where,
             audiences=tuple(dict.fromkeys(rule.audiences)),
             forward=rule.forward_original_token is True,
@@ -97,7 +104,7 @@ class Reading:
     def _where(self, rule: security.JWTRule, path: str) -> tuple[Where, ...]:
         answer: list[Where] = []
         for i, header in enumerate(rule.from_headers):
-            if self._named(header.name, f"{path}.fromHeaders[{i}].name", "a header"):
+            if not header.unread and self._named(header.name, f"{path}.fromHeaders[{i}].name", "a header"):
                 spelled = token.spelled(header.prefix or "") if header.name.lower() == "authorization" else (
                     header.prefix or "",
                 )
@@ -125,6 +132,8 @@ class Reading:
     ) -> tuple[token.ClaimHeader, ...]:
         answer: dict[str, token.ClaimHeader] = {}
         for i, each in enumerate(rule.output_claim_to_headers):
+            if each.unread:
+                continue
             at = f"{path}.outputClaimToHeaders[{i}]"
             header = self._header(each.header, f"{at}.header", where, empty=False)
             if not all(each.claim.split(".")):

@@ -1,14 +1,19 @@
 """RequestAuthentications: what one means (`of`), which apply to a pod or a Gateway, and whose keys are to be fetched.
 
 For whom one is: as for policies (`scopes`). Where several speak of one issuer, the nearest counts: one with targetRefs
-or a selector before its namespace's, a namespace's before the mesh's, then by name.
+or a selector before its namespace's, a namespace's before the mesh's, then by name. One that does not say readably for
+whom it is goes before all others of its namespace, and takes no token.
 """
+
+import re
 
 import msgspec
 
 from retic import findings, graph
 from retic.mesh import faults_policy, scopes, tables, token, token_rules, workloads
-from retic.objects import security
+from retic.objects import guarded, security
+
+_IN_RULE = re.compile(r"spec\.jwtRules\[\d+\].")
 
 
 class Meaning(msgspec.Struct, frozen=True):
@@ -27,7 +32,8 @@ def of(db: graph.Db, key: tables.Key) -> Meaning | None:
         return None
     ref = findings.Ref("RequestAuthentication", key.namespace, key.name)
     spec = found.spec
-    reading = token_rules.Reading(ref, lambda uri: db.get(tables.KEY_SETS, tables.Uri(uri)))
+    closed = scopes.is_unread(found) or not all(map(_IN_RULE.match, guarded.paths(found)))
+    reading = token_rules.Reading(ref, lambda uri: db.get(tables.KEY_SETS, tables.Uri(uri)), closed=closed)
     issuers = reading.rules(spec.jwt_rules)
     scope = faults_policy.targets(ref, spec.selector, spec.target_ref, spec.target_refs)
     return Meaning(issuers, tuple(reading.wanted), (*reading.faults, *scope))
@@ -40,8 +46,8 @@ def applying(db: graph.Db, key: tables.Key) -> tuple[token.Issuer, ...]:
     if labels is None:
         return ()
     answer = []
-    for name, spec, meaning in _around(db, key.namespace):
-        ports = scopes.pod_ports(db, scopes.Scope(name, spec.selector, scopes.targets(spec)), key, labels)
+    for name, found, meaning in _around(db, key.namespace):
+        ports = scopes.pod_ports(db, scopes.of(name, found), key, labels)
         if ports is not None:
             answer += [msgspec.structs.replace(each, ports=ports) for each in meaning.issuers]
     return tuple(answer)
@@ -51,21 +57,25 @@ def applying(db: graph.Db, key: tables.Key) -> tuple[token.Issuer, ...]:
 def at_gateway(db: graph.Db, key: tables.Key) -> tuple[token.Issuer, ...]:
     """The issuers of a Gateway, the nearest first."""
     answer: list[token.Issuer] = []
-    for name, spec, meaning in _around(db, key.namespace):
-        if scopes.takes_gateway(db, scopes.Scope(name, spec.selector, scopes.targets(spec)), key):
+    for name, found, meaning in _around(db, key.namespace):
+        if scopes.takes_gateway(db, scopes.of(name, found), key):
             answer += meaning.issuers
     return tuple(answer)
 
 
 def _around(
     db: graph.Db, namespace: str
-) -> list[tuple[tables.Key, security.RequestAuthenticationSpec, Meaning]]:
+) -> list[tuple[tables.Key, security.RequestAuthentication, Meaning]]:
     answer = []
     for name in scopes.around(db, tables.REQUEST_AUTHENTICATIONS_BY_NAMESPACE, namespace):
         found, meaning = db.get(tables.REQUEST_AUTHENTICATIONS, name), db.ask(of, name)
         if found is not None and meaning is not None:
-            answer.append((name, found.spec, meaning))
-    return sorted(answer, key=lambda each: (each[0].namespace != namespace, not _narrow(each[1]), each[0]))
+            answer.append((name, found, meaning))
+    return sorted(answer, key=lambda each: (each[0].namespace != namespace, *_order(each[1]), each[0]))
+
+
+def _order(found: security.RequestAuthentication) -> tuple[bool, bool]:
+    return not scopes.is_unread(found), not _narrow(found.spec)
 
 
 def _narrow(spec: security.RequestAuthenticationSpec) -> bool:
@@ -89,8 +99,8 @@ def faults(db: graph.Db, key: tables.Key) -> tuple[findings.Fault, ...]:
     if meaning is None or found is None:
         return ()
     answer = list(meaning.faults)
-    for name, spec, other in _around(db, key.namespace):
-        if name.namespace != key.namespace or name >= key or _scope(spec) != _scope(found.spec):
+    for name, earlier, other in _around(db, key.namespace) if not scopes.is_unread(found) else ():
+        if name.namespace != key.namespace or name >= key or _scope(earlier.spec) != _scope(found.spec):
             continue
         before = {each.issuer: each for each in other.issuers}
         for each in meaning.issuers:

@@ -84,7 +84,7 @@ def actions(db: graph.Db, notes: Notes, filters: Filters, path: str, namespace: 
         where = f"{path}[{i}]"
         changed = _action(db, notes, item, where, namespace, answer)
         if changed is None:
-            works = ["RequestHeaderModifier", "ResponseHeaderModifier"]
+            works = ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror"]
             if isinstance(item, routes.HTTPRouteFilter):
                 works += ["RequestRedirect", "URLRewrite"]
             notes.add(
@@ -112,10 +112,6 @@ def _action(
             return replace(so_far, response=joined(so_far.response, edit(item.response_header_modifier)))
         case "RequestMirror" if item.request_mirror is not None:
             mirror = item.request_mirror
-            notes.add(
-                "RT0205", f"{path}.requestMirror", "mirrored requests are not delivered yet: Envoy sends them without "
-                "the caller's identity, and nobody accepts them so", "remove the filter; the rest of the rule works",
-            )
             to = backend(db, notes, mirror.backend_ref, 1, f"{path}.requestMirror.backendRef", namespace)
             share = 100.0 if mirror.percent is None else float(mirror.percent)
             if mirror.fraction is not None:
@@ -232,5 +228,5 @@ def conditions(
         if fault:
             notes.add("RT0207", f"{path}[{i}].value", f"RE2 does not accept {m.value!r}: {fault}", "see RE2")
             return None
-        answer.setdefault(name, route.Condition(name, m.value, regex))
+        answer.setdefault(name, route.Condition(name, m.value, route.How.REGEX if regex else route.How.EXACT))
     return tuple(answer.values())

@@ -16,7 +16,7 @@ from retic.objects import gateway, routes
 
 KINDS = ("GRPCRoute", "HTTPRoute")
 
-# What a rule asks for and cannot have. A mirror is left out alone, and its rule works.
+# What a rule asks for and cannot have.
 _UNSUPPORTED = frozenset({"RT0205", "RT0207"})
 _RULE = re.compile(r"spec\.rules\[(\d+)\]")
 
@@ -131,7 +131,7 @@ def unsupported(db: graph.Db, ref: findings.Ref) -> Unsupported:
     found = []
     for fault in db.ask(rules.of, ref).faults:
         rule = _RULE.match(fault.path)
-        if rule and fault.code in _UNSUPPORTED and not fault.path.endswith(".requestMirror"):
+        if rule and fault.code in _UNSUPPORTED:
             found.append((int(rule[1]), fault))
     return Unsupported(tuple(found), len(value.spec.rules) if value else 0)
 

@@ -6,7 +6,7 @@ connections, which its status says: others reach it by the mesh's TLS exactly th
 """
 
 from retic import graph
-from retic.mesh import network, service, tables
+from retic.mesh import network, owners, service, tables
 from retic.objects import pods
 
 _NEVER = "kube-system"
@@ -55,6 +55,7 @@ def workload(db: graph.Db, key: tables.Key) -> service.Workload | None:
         account=pod.spec.service_account_name or "default",
         role=_role(db, pod, everybody),
         captured=everybody or bool(pod.status and pod.status.conditions),
+        workload=owners.workload(key.name, pod.metadata.generate_name),
     )
 
 

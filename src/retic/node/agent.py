@@ -28,16 +28,20 @@ from retic.node import (
     pods,
     proxies,
     proxy,
+    questions,
     redirect,
     refusals,
     relay,
+    reports,
     roots,
     secrets,
     slots,
+    switches,
     tenure,
     trust,
     upstream,
 )
+from retic.telemetry import intake
 
 BUNDLE = "bundle.pem"
 _log = structlog.get_logger("retic.node")
@@ -78,12 +82,16 @@ class Agent:
             folder / "pods.json", settings.trust_domain, self._keys, cast("pods.Redirect", rules),
             settings.redirection, arrived=self._arrived, changed=self._changed, there=self._there,
         )  # fmt: skip
+        self._questions = questions.Questions(self._connect)
         self._charge: charge.Charge | None = None
         if settings.enrolment is config.Enrolment.CLUSTER:
             counted = refusals.Refusals(self._admin_sockets, self._time)
             self._charge = charge.Charge(
                 settings, self.pods, self._withdraw, self._channel, self._time, self._failed, counted.look
             )
+        self._intake = intake.Intake(_time.monotonic)
+        self._switches = switches.Switches(self._admin_sockets)
+        self._reports = reports.Reports(self._intake, self._switches, self._reporting)
         self._slots = slots.Slots(folder)
         self.proxies = proxies.Proxies(settings, self._slots, self.pods, self._make, self._moved, self._time)
 
@@ -98,7 +106,7 @@ class Agent:
         Whether the agent is to begin anew: as another `Agent`, in the same folder.
         """
         self._own.keep([self._settings.identity])
-        term = tenure.Tenure(self._settings, self._slots, self.pods, self.proxies, self._charge)
+        term = tenure.Tenure(self._settings, self._slots, self.pods, self.proxies, self._charge, self._reports)
         tasks = [
             asyncio.create_task(self._life(term, stop, leave_envoy), name="life"),
             asyncio.create_task(self._roots.run(), name="roots"),
@@ -117,9 +125,11 @@ class Agent:
             for task in tasks:
                 task.cancel()
             self.proxies.broken.cancel()
+            await self._switches.close()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.proxies.close(leave_envoy=leave_envoy.is_set())
             self._slots.close()
+            await self._questions.close()
             await self._keys.close()
             await self._own.close()
             self._cache.close()
@@ -157,9 +167,13 @@ class Agent:
         most = envoy.connections() if self._settings.role is config.Role.NODE else 0
         serving = relay.Relay(
             self._cache, self._secrets, above, connections=most, at=slot.ports, loaded=loaded,
-            taken=self._roots.look, keeps=keeps,
+            taken=self._envoy_came, keeps=keeps, more=(self._intake.service(), self._questions.handlers()),
         )
         return proxy.Proxy(slot, envoy.Envoy(self._settings, slot, self._time), serving, above, failed)
+
+    def _envoy_came(self) -> None:
+        self._roots.look()
+        self._switches.again()
 
     async def _moved(self, to: proxy.Proxy) -> None:
         await to.relay.watch(opaque.TYPE_URL, opaque.NAME, self._opaque)
@@ -227,7 +241,12 @@ class Agent:
     def _admin_sockets(self) -> list[pathlib.Path]:
         return [one.slot.socket("admin") for one in self.proxies.all()]
 
+    def _reporting(self) -> Iterable[str]:
+        """Whose requests can be reported."""
+        return [""] if self._settings.role is config.Role.GATEWAY else [pod.uid for pod in self.pods.all()]
+
     def _bundle_changed(self) -> None:
+        self._questions.renew()
         for name in secrets.ROOTS:
             self._secret_changed(name)
         for store in (self._own, self._keys):
@@ -254,6 +273,7 @@ class Agent:
         return issuer
 
     def _own_changed(self, identity: spiffe.Id) -> None:
+        self._questions.renew()
         self._key_changed(identity)
         for one in self.proxies.all():
             one.upstream.restart()

@@ -5,12 +5,22 @@ import pathlib
 from typing import Any
 
 from retic.node import config, shares
+from retic.telemetry import words
 
 _TYPE = "type.googleapis.com/envoy."
-AGENT = "agent"  # the one static cluster: the agent's discovery socket
+AGENT = "agent"  # the one static cluster: the agent's socket, for discovery and for questions about limits
 _ADS = {"ads": {}, "resource_api_version": "V3"}
 
 MOST_INSTRUCTIONS = 16384
+
+# From which share of the heap on Envoy does what (envoy.overload_actions), gentlest first. Four fifths are not here:
+# then the agent puts another Envoy in its place (docs/concepts.md).
+HEAP_ACTIONS = {
+    "shrink_heap": 0.90,  # what is free goes back to the system
+    "disable_http_keepalive": 0.92,  # connections end with their request, so that none is held idle
+    "stop_accepting_requests": 0.95,  # 503 at once; those under way go on
+    "stop_accepting_connections": 0.98,
+}
 
 # Statistics are half of a cluster's memory, so only what somebody reads is kept. By the end of the name:
 KEPT_SUFFIXES = (
@@ -20,18 +30,17 @@ KEPT_SUFFIXES = (
     "no_filter_chain_match",
     "upstream_cx_total", "upstream_cx_active", "upstream_cx_connect_fail", "upstream_cx_overflow",
     "upstream_rq_total", "upstream_rq_active", "upstream_rq_pending_overflow", "upstream_rq_retry",
+    "upstream_rq_retry_overflow", "outlier_detection.ejections_active",
     "upstream_rq_timeout", "membership_total", "membership_healthy", "ssl.handshake", "ssl.session_reused",
     "ssl.connection_error", "ssl.fail_verify_error", "ssl.fail_verify_no_cert", "ssl.fail_verify_san",
     "rbac.allowed", "rbac.denied", "deny.denied", "allow.denied", "shadow_denied", "shadow_allowed",
     "original_dst_host_invalid",
 )  # fmt: skip
-# by what it has in it (policies that only count):
-KEPT_PARTS = ("rbac.audit.policy.",)
 # and by its beginning:
 KEPT_PREFIXES = ("server.", "listener_manager.", "cluster_manager.", "control_plane.", "overload.", "retic.")
 
-# and by what is in it: single rules of policies, counted where policies only count.
-KEPT_PARTS = (".policy.",)
+# and by what is in it: single rules of policies, counted where policies only count; answers about global limits.
+KEPT_PARTS = (".policy.", ".ratelimit.")
 
 
 def make(
@@ -53,12 +62,19 @@ def make(
             },
             "dynamic_resources": _discovery(),
             "static_resources": {"clusters": [_agent(str(discovery))]},
+            # Mirrored requests come back by a listener without a socket.
+            "bootstrap_extensions": [_extension("bootstrap.internal_listener", "InternalListener")],
             "stats_config": _stats(),
+            "stats_eviction_interval": f"{settings.forget_seconds}s",
             "overload_manager": _overload(settings.heap_bytes, connections),
-            "layered_runtime": {"layers": [_bounds(), _shares()]},
+            "layered_runtime": {"layers": [_bounds(), _shares(), {"name": "agent", "admin_layer": {}}]},
         },
         indent=1,
     ).encode()
+
+
+def _extension(name: str, message: str) -> dict[str, Any]:
+    return {"name": f"envoy.{name}", "typed_config": {"@type": f"{_TYPE}extensions.{name}.v3.{message}"}}
 
 
 def _discovery() -> dict[str, Any]:
@@ -111,10 +127,15 @@ def _agent(socket: str) -> dict[str, Any]:
 
 def _stats() -> dict[str, Any]:
     patterns = [{"suffix": suffix} for suffix in KEPT_SUFFIXES]
-    patterns += [{"contains": part} for part in KEPT_PARTS]
     patterns += [{"prefix": prefix} for prefix in KEPT_PREFIXES]
     patterns += [{"contains": part} for part in KEPT_PARTS]
-    return {"stats_matcher": {"inclusion_list": {"patterns": patterns}}}
+    return {
+        "stats_matcher": {"inclusion_list": {"patterns": patterns}},
+        "histogram_bucket_settings": [
+            {"match": {"prefix": f"{words.PREFIX}.{stat}."}, "buckets": list(buckets)}
+            for stat, buckets in words.BUCKETS.items()
+        ],
+    }
 
 
 def _overload(heap: int, connections: int) -> dict[str, Any]:
@@ -136,9 +157,5 @@ def _overload(heap: int, connections: int) -> dict[str, Any]:
                 max_active_downstream_connections=connections,
             ),
         ],
-        "actions": [
-            action("shrink_heap", "fixed_heap", 0.90),
-            action("stop_accepting_requests", "fixed_heap", 0.95),
-            action("stop_accepting_connections", "fixed_heap", 0.98),
-        ],
+        "actions": [action(name, "fixed_heap", share) for name, share in HEAP_ACTIONS.items()],
     }

@@ -52,6 +52,8 @@ class Config(msgspec.Struct, frozen=True):
     plugin asks (by default `cni.sock` in `folder`), `ready_file` is there while the agent is in charge, and `cni` says
     where the plugin is installed; without it nothing is. `pod` is the uid of the agent's own pod, to which its
     certificate is bound.
+
+    What Envoy has counted of somebody is forgotten when it has not grown for `forget_seconds`, a multiple of 5.
     """
 
     id: str
@@ -80,6 +82,7 @@ class Config(msgspec.Struct, frozen=True):
     ready_file: pathlib.Path | None = None
     cni: Cni | None = None
     pod: str = ""
+    forget_seconds: int = 600
 
     @property
     def identity(self) -> spiffe.Client:
@@ -141,6 +144,8 @@ def check(config: Config) -> None:
         raise ValueError("concurrency must be at least 1")
     if min(config.drain_seconds, config.handover_seconds) < 0 or not 0 <= config.reclaim_share < 1:
         raise ValueError("drain_seconds and handover_seconds are 0 or more, reclaim_share from 0 to below 1")
+    if config.forget_seconds < 5 or config.forget_seconds % 5:
+        raise ValueError("forget_seconds is a multiple of 5, and 5 or more")
     if not config.folder.is_absolute():
         raise ValueError(f"folder must be an absolute path, not {config.folder}")
     if config.enrolment is Enrolment.CLUSTER and not config.netns_folder.is_absolute():

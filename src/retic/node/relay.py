@@ -28,12 +28,13 @@ _log = structlog.get_logger("retic.node")
 
 
 class Relay:
-    """Serves Envoy's discovery; fulfils `upstream.Listener`. The keywords are those of `session.Session`."""
+    """Serves Envoy's discovery; fulfils `upstream.Listener`. The keywords are those of `session.Session`; `more` is
+    served on the same socket."""
 
     def __init__(
         self, kept: cache.Cache, own: secrets.Secrets, above: upstream.Upstream, *, connections: int = 0,
         at: ports.Ports = ports.FIRST, loaded: Iterable[str] = (), taken: Callable[[], None] = lambda: None,
-        keeps: Callable[[str], bool] = lambda _: False,
+        keeps: Callable[[str], bool] = lambda _: False, more: "Iterable[grpc.GenericRpcHandler[Any, Any]]" = (),
     ) -> None:  # fmt: skip
         self._cache = kept
         self._secrets = own
@@ -43,6 +44,7 @@ class Relay:
         self._loaded = tuple(loaded)
         self._taken = taken
         self._keeps = keeps
+        self._more = tuple(more)
         self._session: session.Session | None = None
         self._watches: dict[str, session.Watch] = {}
         self._takers: dict[str, dict[str, Take]] = {}
@@ -67,7 +69,7 @@ class Relay:
             response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
         )
         handlers = grpc.method_handlers_generic_handler(SERVICE, {"DeltaAggregatedResources": method})
-        self._server.add_generic_rpc_handlers((handlers,))
+        self._server.add_generic_rpc_handlers((handlers, *self._more))
         before = os.umask(0o177)
         try:
             self._server.add_insecure_port(f"unix:{socket}")

@@ -12,7 +12,7 @@ import pathlib
 
 import structlog
 
-from retic.node import charge, cni, config, pods, proxies, slots, sockets, succession
+from retic.node import charge, cni, config, pods, proxies, reports, slots, sockets, succession
 
 LOOK = 0.2  # seconds between looks for a slot or an agent
 IDLE_LOOK = 1.0  # seconds between looks whether the successor is still there
@@ -28,13 +28,14 @@ class Tenure:
 
     def __init__(
         self, settings: config.Config, its_slots: slots.Slots, known: pods.Pods, its: proxies.Proxies,
-        its_charge: charge.Charge | None = None,
+        its_charge: charge.Charge | None = None, its_reports: reports.Reports | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._slots = its_slots
         self._pods = known
         self._proxies = its
         self._charge = its_charge
+        self._reports = its_reports
         self._servers: dict[pathlib.Path, tuple[asyncio.Server, int]] = {}
         self._incumbent = succession.Incumbent(known, its, self._take_back)
         self.again = False
@@ -141,6 +142,9 @@ class Tenure:
         if self._charge is None:
             await self._bind(cni_path, await cni.serve(cni_path, self._pods))
         await self._bind(own_path, await sockets.serve(own_path, self._incumbent.connected))
+        if self._reports is not None:
+            reports_path = self._settings.socket("reports")
+            await self._bind(reports_path, await self._reports.serve(reports_path))
         if self._charge is not None:
             await self._charge.begin()
 

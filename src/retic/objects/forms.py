@@ -82,6 +82,10 @@ ENV_NAME = Syntax("the name of an environment variable", r"[ -<>-~]+", "LOG_LEVE
 HEADER_NAME = Syntax(
     "a header's name (RFC 9110: a token)", r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+", "x-version", 256
 )
+SESSION_NAME = Syntax(
+    "a name for a cookie or header (letters, digits and !#$%&'*+-.^_`|~)",
+    r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+", "my-session", 128,
+)
 HOSTNAME = Syntax(
     "a host name (lower case, no port, no address, * only as the first label)", rf"(\*\.)?{_SUBDOMAIN}",
     "shop.example.com", refuse=rf"^{_IP}$",

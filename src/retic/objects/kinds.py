@@ -4,7 +4,21 @@ from typing import Any
 
 import msgspec
 
-from retic.objects import authorizers, core, discovery, forms, gateway, meta, pods, routes, security, workloads
+from retic.objects import (
+    authorizers,
+    core,
+    destination,
+    discovery,
+    forms,
+    gateway,
+    limits,
+    meta,
+    pods,
+    routes,
+    security,
+    virtual_services,
+    workloads,
+)
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -34,6 +48,8 @@ _GATEWAY = ("gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1")
 
 _SECURITY = ("security.istio.io/v1", "security.istio.io/v1beta1")
 
+_NETWORKING = ("networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")
+
 KINDS: dict[str, Kind] = {
     kind.struct.__name__: kind
     for kind in (
@@ -59,7 +75,10 @@ KINDS: dict[str, Kind] = {
         Kind(security.AuthorizationPolicy, _SECURITY),
         Kind(security.PeerAuthentication, _SECURITY),
         Kind(security.RequestAuthentication, _SECURITY),
+        Kind(destination.DestinationRule, _NETWORKING),
+        Kind(virtual_services.VirtualService, _NETWORKING),
         Kind(authorizers.AuthorizationProvider, ("retic.dev/v1alpha1",), namespaced=False),
+        Kind(limits.RateLimit, ("retic.dev/v1alpha1",)),
     )
 }
 

@@ -42,6 +42,7 @@ class Metadata(Part, frozen=True):
 
     name: str = ""
     namespace: str = ""
+    generate_name: str | None = None
     labels: forms.Labels = msgspec.field(default_factory=dict)
     annotations: Annotated[dict[str, str], forms.Entries(key=forms.LABEL_KEY)] = msgspec.field(
         default_factory=dict

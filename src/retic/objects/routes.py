@@ -1,6 +1,6 @@
 """Gateway API v1 routes: HTTPRoute and GRPCRoute, every field of the standard channel.
 
-`retry` and `session_persistence` are kept raw: they are experimental, and their fields may still change.
+Of the experimental one, `retry` (GEP-1731) and `session_persistence` (GEP-1619).
 """
 
 from typing import Annotated
@@ -146,16 +146,19 @@ class QueryParamMatch(meta.Part, frozen=True):
     type: Annotated[str | None, forms.one_of("Exact", "RegularExpression")] = None
 
 
+Method = Annotated[
+    str | None,
+    forms.one_of("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"),
+]
+
+
 class HTTPRouteMatch(meta.Part, frozen=True):
     """All conditions of one match hold together."""
 
     path: HTTPPathMatch | None = None
     headers: tuple[HeaderMatch, ...] = ()
     query_params: tuple[QueryParamMatch, ...] = ()
-    method: Annotated[
-        str | None,
-        forms.one_of("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"),
-    ] = None
+    method: Method = None
 
 
 class HTTPBackendRef(meta.Part, frozen=True):
@@ -177,6 +180,30 @@ class HTTPRouteTimeouts(meta.Part, frozen=True):
     backend_request: forms.Duration | None = None
 
 
+class HTTPRouteRetry(meta.Part, frozen=True):
+    """How often a request is sent again: `attempts` times after the first. 1 and no codes when left out."""
+
+    codes: tuple[Annotated[int, forms.Range(400, 599)], ...] = ()
+    attempts: Annotated[int | None, forms.Range(0, 2**31 - 1)] = None
+    backoff: forms.Duration | None = None
+
+
+class CookieConfig(meta.Part, frozen=True):
+    """Whether a session's cookie ends with the browser's session or, Permanent, with its time."""
+
+    lifetime_type: Annotated[str | None, forms.one_of("Session", "Permanent")] = None
+
+
+class SessionPersistence(meta.Part, frozen=True):
+    """Requests of one session go to one endpoint; Cookie when left out."""
+
+    session_name: Annotated[str | None, forms.SESSION_NAME] = None
+    absolute_timeout: forms.Duration | None = None
+    idle_timeout: forms.Duration | None = None
+    type: Annotated[str | None, forms.one_of("Cookie", "Header")] = None
+    cookie_config: CookieConfig | None = None
+
+
 class HTTPRouteRule(meta.Part, frozen=True):
     """One rule: any of `matches`, then `filters`, then one of `backend_refs`."""
 
@@ -185,8 +212,8 @@ class HTTPRouteRule(meta.Part, frozen=True):
     filters: tuple[HTTPRouteFilter, ...] = ()
     backend_refs: tuple[HTTPBackendRef, ...] = ()
     timeouts: HTTPRouteTimeouts | None = None
-    retry: forms.Raw | None = None
-    session_persistence: forms.Raw | None = None
+    retry: HTTPRouteRetry | None = None
+    session_persistence: SessionPersistence | None = None
 
 
 class HTTPRouteSpec(meta.Part, frozen=True):
@@ -251,7 +278,7 @@ class GRPCRouteRule(meta.Part, frozen=True):
     matches: tuple[GRPCRouteMatch, ...] = ()
     filters: tuple[GRPCRouteFilter, ...] = ()
     backend_refs: tuple[GRPCBackendRef, ...] = ()
-    session_persistence: forms.Raw | None = None
+    session_persistence: SessionPersistence | None = None
 
 
 class GRPCRouteSpec(meta.Part, frozen=True):

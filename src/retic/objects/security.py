@@ -1,24 +1,25 @@
 """Istio's security.istio.io/v1: AuthorizationPolicy, PeerAuthentication, RequestAuthentication.
 
-Field by field as the API's reference has them; a field that is absent constrains nothing.
+Field by field as the API's reference has them; a field that is absent constrains nothing, and one that could not be
+read is known (`guarded`).
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
-from retic.objects import forms, meta
+from retic.objects import forms, guarded
 
 GROUP = "security.istio.io"
 
 
-class WorkloadSelector(meta.Part, frozen=True):
+class WorkloadSelector(guarded.Part, frozen=True):
     """Labels that a pod must all have (istio.type.v1beta1.WorkloadSelector); none selects every pod."""
 
     match_labels: forms.Labels = msgspec.field(default_factory=dict)
 
 
-class TargetReference(meta.Part, frozen=True):
+class TargetReference(guarded.Part, frozen=True):
     """What a policy is for instead of pods: a Service, a Gateway or a GatewayClass (PolicyTargetReference)."""
 
     kind: str
@@ -27,9 +28,10 @@ class TargetReference(meta.Part, frozen=True):
     namespace: str | None = None
 
 
-class Source(meta.Part, frozen=True):
+class Source(guarded.Part, frozen=True):
     """Who calls. Entries of one field are alternatives, fields must all hold (AuthorizationPolicy, Source)."""
 
+    filled: ClassVar[bool] = True
     principals: tuple[str, ...] = ()
     not_principals: tuple[str, ...] = ()
     request_principals: tuple[str, ...] = ()
@@ -44,9 +46,10 @@ class Source(meta.Part, frozen=True):
     not_remote_ip_blocks: tuple[str, ...] = msgspec.field(default=(), name="notRemoteIpBlocks")
 
 
-class Operation(meta.Part, frozen=True):
+class Operation(guarded.Part, frozen=True):
     """What is called. Entries of one field are alternatives, fields must all hold (Operation)."""
 
+    filled: ClassVar[bool] = True
     hosts: tuple[str, ...] = ()
     not_hosts: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
@@ -57,41 +60,45 @@ class Operation(meta.Part, frozen=True):
     not_paths: tuple[str, ...] = ()
 
 
-class From(meta.Part, frozen=True):
+class From(guarded.Part, frozen=True):
     """One entry of a rule's `from`."""
 
+    filled: ClassVar[bool] = True
     source: Source | None = None
 
 
-class To(meta.Part, frozen=True):
+class To(guarded.Part, frozen=True):
     """One entry of a rule's `to`."""
 
+    filled: ClassVar[bool] = True
     operation: Operation | None = None
 
 
-class Condition(meta.Part, frozen=True):
+class Condition(guarded.Part, frozen=True):
     """One entry of a rule's `when`: an attribute that must, or must not, have one of some values."""
 
+    filled: ClassVar[bool] = True
     key: str
     values: tuple[str, ...] = ()
     not_values: tuple[str, ...] = ()
 
 
-class AuthorizationRule(meta.Part, frozen=True):
+class AuthorizationRule(guarded.Part, frozen=True):
     """Holds when one of `from`, one of `to` and all of `when` do; what is left out holds."""
 
+    filled: ClassVar[bool] = True
     from_: tuple[From, ...] = ()
     to: tuple[To, ...] = ()
     when: tuple[Condition, ...] = ()
 
 
-class ExtensionProvider(meta.Part, frozen=True):
+class ExtensionProvider(guarded.Part, frozen=True):
     """The name of the external authorizer that a CUSTOM policy asks."""
 
     name: str
 
 
-class AuthorizationPolicySpec(meta.Part, frozen=True):
+class AuthorizationPolicySpec(guarded.Part, frozen=True):
     """`rules` None or () match nothing, one empty rule matches everything; `action` absent is ALLOW."""
 
     selector: WorkloadSelector | None = None
@@ -102,7 +109,7 @@ class AuthorizationPolicySpec(meta.Part, frozen=True):
     provider: ExtensionProvider | None = None
 
 
-class AuthorizationPolicy(meta.Object, frozen=True):
+class AuthorizationPolicy(guarded.Object, frozen=True):
     """Who may call whom. Without a spec it allows nothing (ALLOW without rules)."""
 
     spec: AuthorizationPolicySpec = AuthorizationPolicySpec()
@@ -112,13 +119,13 @@ class AuthorizationPolicy(meta.Object, frozen=True):
 _Mode = Annotated[str | None, forms.one_of("UNSET", "DISABLE", "PERMISSIVE", "STRICT")]
 
 
-class MutualTLS(meta.Part, frozen=True):
+class MutualTLS(guarded.Part, frozen=True):
     """What a port takes; absent and UNSET are the mode of the scope around."""
 
     mode: _Mode = None
 
 
-class PeerAuthenticationSpec(meta.Part, frozen=True):
+class PeerAuthenticationSpec(guarded.Part, frozen=True):
     """`port_level_mtls` is by the pod's own port (text), and counts only together with a selector."""
 
     selector: WorkloadSelector | None = None
@@ -126,28 +133,28 @@ class PeerAuthenticationSpec(meta.Part, frozen=True):
     port_level_mtls: dict[str, MutualTLS] = msgspec.field(default_factory=dict)
 
 
-class PeerAuthentication(meta.Object, frozen=True):
+class PeerAuthentication(guarded.Object, frozen=True):
     """Whether pods take plaintext, the mesh's TLS, or both."""
 
     spec: PeerAuthenticationSpec = PeerAuthenticationSpec()
     status: forms.Raw | None = None
 
 
-class JWTHeader(meta.Part, frozen=True):
+class JWTHeader(guarded.Part, frozen=True):
     """A header that a token is taken from, and what stands before it there."""
 
     name: str
     prefix: str | None = None
 
 
-class ClaimToHeader(meta.Part, frozen=True):
+class ClaimToHeader(guarded.Part, frozen=True):
     """A claim that is given on in a header; the header is set by the proxy and by nobody else."""
 
     header: str
     claim: str
 
 
-class JWTRule(meta.Part, frozen=True):
+class JWTRule(guarded.Part, frozen=True):
     """An issuer whose tokens are taken, its keys (`jwks`, or `jwks_uri`), and where tokens are looked for."""
 
     issuer: str
@@ -163,7 +170,7 @@ class JWTRule(meta.Part, frozen=True):
     timeout: str | None = None
 
 
-class RequestAuthenticationSpec(meta.Part, frozen=True):
+class RequestAuthenticationSpec(guarded.Part, frozen=True):
     """Tokens that are looked at; one that is not valid is refused, none at all is not (RequestAuthentication)."""
 
     selector: WorkloadSelector | None = None
@@ -172,8 +179,22 @@ class RequestAuthenticationSpec(meta.Part, frozen=True):
     jwt_rules: tuple[JWTRule, ...] = ()
 
 
-class RequestAuthentication(meta.Object, frozen=True):
+class RequestAuthentication(guarded.Object, frozen=True):
     """Which JSON web tokens are taken (RFC 7519)."""
 
     spec: RequestAuthenticationSpec = RequestAuthenticationSpec()
     status: forms.Raw | None = None
+
+
+_WHOM = frozenset({"selector", "targetRef", "targetRefs"})
+
+
+def is_scope_unread(found: AuthorizationPolicy | PeerAuthentication | RequestAuthentication) -> bool:
+    """Whether it cannot be read for whom the object is: it may be for anybody of its namespace."""
+    spec = found.spec
+    targets = () if isinstance(spec, PeerAuthenticationSpec) else (spec.target_ref, *spec.target_refs)
+    said = [part for part in (spec.selector, *targets) if part is not None]
+    if any(next(guarded.paths(part), None) for part in said) or _WHOM & set(spec.unread):
+        return True
+    known = {field.encode_name for field in msgspec.structs.fields(type(spec))}
+    return not said and bool(found.unread or set(spec.unread) - known)

@@ -9,7 +9,7 @@ from retic.objects import core, discovery, meta, pods, volume, workloads
 _NAMES: dict[type[meta.Part], str] = {
     meta.Object: "apiVersion kind",
     meta.Metadata: (
-        "generateName selfLink resourceVersion deletionGracePeriodSeconds finalizers managedFields "
+        "selfLink resourceVersion deletionGracePeriodSeconds finalizers managedFields "
         "clusterName"
     ),
     meta.Condition: "lastProbeTime",

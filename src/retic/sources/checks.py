@@ -8,8 +8,28 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from retic import objects
-from retic.objects import authorizers, core, discovery, gateway, pods, routes, workloads
-from retic.sources import checks_authorizers, checks_core, checks_pods, checks_routes, validate
+from retic.objects import (
+    authorizers,
+    core,
+    destination,
+    discovery,
+    gateway,
+    limits,
+    pods,
+    routes,
+    virtual_services,
+    workloads,
+)
+from retic.sources import (
+    checks_authorizers,
+    checks_core,
+    checks_destination,
+    checks_limits,
+    checks_pods,
+    checks_routes,
+    checks_virtual,
+    validate,
+)
 
 
 def check(value: objects.Object) -> Iterator[validate.Fault]:
@@ -32,5 +52,8 @@ _BY_KIND: dict[type[objects.Object], tuple[Callable[[Any], Iterator[validate.Fau
     gateway.Gateway: (checks_core.gateway,),
     routes.HTTPRoute: (checks_routes.http,),
     routes.GRPCRoute: (checks_routes.grpc,),
+    destination.DestinationRule: (checks_destination.rule,),
+    virtual_services.VirtualService: (checks_virtual.virtual_service,),
     authorizers.AuthorizationProvider: (checks_authorizers.provider,),
+    limits.RateLimit: (checks_limits.rate_limit,),
 }

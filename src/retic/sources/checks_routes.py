@@ -37,7 +37,7 @@ def http(value: routes.HTTPRoute) -> Faults:
     for i, rule in enumerate(value.spec.rules):
         path = f"spec.rules[{i}]"
         for j, match in enumerate(rule.matches):
-            yield from _path_match(match.path, f"{path}.matches[{j}].path")
+            yield from path_match(match.path, f"{path}.matches[{j}].path")
         yield from _filters(rule.filters, f"{path}.filters")
         prefix_only = bool(rule.matches) and all(
             match.path is None or match.path.type in {None, "PathPrefix"} for match in rule.matches
@@ -51,6 +51,7 @@ def http(value: routes.HTTPRoute) -> Faults:
             yield from _backend(backend, f"{path}.backendRefs[{j}]")
             yield from _filters(backend.filters, f"{path}.backendRefs[{j}].filters")
         yield from _timeouts(rule.timeouts, f"{path}.timeouts")
+        yield from _session(rule.session_persistence, f"{path}.sessionPersistence")
 
 
 def grpc(value: routes.GRPCRoute) -> Faults:
@@ -66,9 +67,18 @@ def grpc(value: routes.GRPCRoute) -> Faults:
         for j, backend in enumerate(rule.backend_refs):
             yield from _backend(backend, f"{path}.backendRefs[{j}]")
             yield from _filters(backend.filters, f"{path}.backendRefs[{j}].filters")
+        yield from _session(rule.session_persistence, f"{path}.sessionPersistence")
 
 
-def _path_match(match: routes.HTTPPathMatch | None, path: str) -> Faults:
+def _session(session: routes.SessionPersistence | None, path: str) -> Faults:
+    cookie = session.cookie_config if session else None
+    if session is None or cookie is None or cookie.lifetime_type != "Permanent" or session.absolute_timeout:
+        return
+    message = "is missing, and a cookie of lifetimeType Permanent needs it"
+    yield fault(f"{path}.absoluteTimeout", message, "write absoluteTimeout: 1h", "RT0007")
+
+
+def path_match(match: routes.HTTPPathMatch | None, path: str) -> Faults:
     if match is None or match.value is None or match.type == "RegularExpression":
         return
     if not match.value.startswith("/"):

@@ -211,7 +211,7 @@ class _Builder:
             key, line = self._key(key_node, path), _line(key_node)
             if key in seen:
                 message = f"{model.child(path, key)} stands here twice, first in line {seen[key]}"
-                self.faults.append(Fault("RT0012", line, message, "remove one of the two", path=path))
+                self.faults.append(Fault("RT0012", line, message, "remove one of the two", path=model.child(path, key)))
                 continue
             seen[key] = line
             field = model.child(path, key)

@@ -57,7 +57,7 @@ def judge(api_version: str, kind: str) -> Verdict:
     if known is None:
         return Verdict.CLUSTER_ONLY if kind in _CLUSTER_ONLY else Verdict.UNKNOWN
     kubernetes = "." not in own or own.endswith(".k8s.io")
-    return Verdict.OTHER_VERSION if kubernetes else Verdict.UNKNOWN
+    return Verdict.OTHER_VERSION if kubernetes or own == group(known.api_versions[0]) else Verdict.UNKNOWN
 
 
 def meant(kind: str) -> str | None:

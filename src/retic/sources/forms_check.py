@@ -38,7 +38,7 @@ def rule(form: Any, value: Any) -> Wrong | None:
             near = nearest.word(str(value), values)
             fix = f"write {near}" if near else f"write one of {', '.join(values)}"
             return Wrong(f"is none of {', '.join(values)}", fix)
-        case forms.Range(low=low, high=high) if isinstance(value, int):
+        case forms.Range(low=low, high=high) if isinstance(value, int | float):
             return _range(low, high, value)
         case forms.Syntax() if isinstance(value, str):
             wrong = syntax(form, value)
@@ -48,7 +48,7 @@ def rule(form: Any, value: Any) -> Wrong | None:
     return None
 
 
-def _range(low: int, high: int | None, value: int) -> Wrong | None:
+def _range(low: int, high: int | None, value: float) -> Wrong | None:
     if value >= low and (high is None or value <= high):
         return None
     if high is None:

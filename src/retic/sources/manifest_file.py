@@ -7,15 +7,17 @@ from typing import Any
 import msgspec
 
 from retic import findings, objects
-from retic.findings import catalogue
 from retic.objects import defaults, forms
-from retic.sources import checks, documents, foreign, forms_check, model, validate
+from retic.sources import checks, closed, documents, foreign, forms_check, model, validate
 
 _ITEM = re.compile(r"items\[(\d+)\]\.?(.*)")
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What one object of a file came to: one of `located`, `other` (a kind not read) and `broken`."""
+    """What one object of a file came to: one of `located`, `other` (a kind not read) and `broken`.
+
+    Both `located` and `broken` for a policy that holds and of which a part cannot be read.
+    """
 
     located: model.Located | None = None
     other: foreign.Foreign | None = None
@@ -64,23 +66,39 @@ def _flatten(source: _Source) -> Iterator[_Source]:
     if not isinstance(items, list):
         yield source
         return
-    lines: dict[int, dict[str, int]] = {}
-    texts: dict[int, dict[str, str]] = {}
-    for path, line in source.fields.items():
-        if found := _ITEM.fullmatch(path):
-            lines.setdefault(int(found[1]), {})[found[2]] = line
-    for path, text in source.texts.items():
-        if found := _ITEM.fullmatch(path):
-            texts.setdefault(int(found[1]), {})[found[2]] = text
-    outer = tuple(fault for fault in source.faults if not fault.path.startswith("items["))
+    parts, outer = _parts(source, len(items))
     if outer:
         yield msgspec.structs.replace(source, faults=outer)
-    for i, item in enumerate(items):
-        own = lines.get(i, {})
+    for part, item in zip(parts, items, strict=True):
         if isinstance(item, dict) and kind != "List":  # a DeploymentList's items may leave these out
             item = {"apiVersion": version, "kind": kind.removesuffix("List"), **item}
-        faults = tuple(fault for fault in source.faults if fault.path.startswith(f"items[{i}]"))
-        yield from _flatten(_Source(source.file, item, own.get("", source.line), own, texts.get(i, {}), faults))
+        line = part.lines.get("", source.line)
+        yield from _flatten(_Source(source.file, item, line, part.lines, part.texts, tuple(part.faults)))
+
+
+class _Part(msgspec.Struct):
+    """What is known of one item of a List, by paths below the item."""
+
+    lines: dict[str, int] = msgspec.field(default_factory=dict)
+    texts: dict[str, str] = msgspec.field(default_factory=dict)
+    faults: list[documents.Fault] = msgspec.field(default_factory=list)
+
+
+def _parts(source: _Source, count: int) -> tuple[list[_Part], tuple[documents.Fault, ...]]:
+    """What is known of each item, and the faults that are in none."""
+    parts, outer = [_Part() for _ in range(count)], []
+    for path, line in source.fields.items():
+        if found := _ITEM.fullmatch(path):
+            parts[int(found[1])].lines[found[2]] = line
+    for path, text in source.texts.items():
+        if found := _ITEM.fullmatch(path):
+            parts[int(found[1])].texts[found[2]] = text
+    for fault in source.faults:
+        if found := _ITEM.fullmatch(fault.path):
+            parts[int(found[1])].faults.append(msgspec.structs.replace(fault, path=found[2]))
+        else:
+            outer.append(fault)
+    return parts, tuple(outer)
 
 
 def _finding(fault: documents.Fault, file: str, label: str) -> findings.Finding:
@@ -148,32 +166,54 @@ def _ref(value: dict[str, Any]) -> findings.Ref | None:
 def _object(source: _Source, ref: findings.Ref | None) -> Entry:
     position = model.Position(source.file, source.line, source.fields)
     kind = objects.KINDS[source.value["kind"]]
-    checked = validate.check(kind.struct, source.value, source.texts)
+    bad = frozenset(fault.path for fault in source.faults)
+    checked = validate.check(kind.struct, source.value, source.texts, bad)
     faults = [*_name(kind, source.value), *checked.faults]
     value: objects.Object | None = None
-    if not _errors(faults):
+    if not closed.fatal(kind.struct, faults):
         try:
-            value = msgspec.convert(checked.value, kind.struct)
+            value = closed.made(kind.struct, checked.value)
         except msgspec.ValidationError as error:  # the walk missed something: still a finding, never a crash
             faults.append(validate.Fault("RT0004", "", str(error), "correct the field"))
         else:
             faults += checks.check(value)
     label = str(ref) if ref else source.value["kind"]
-    found = [_finding(fault, source.file, label) for fault in source.faults]
-    found += [
-        model.finding(
-            fault.code, label, file=source.file, line=position.at(fault.path), message=fault.message,
-            fix=fault.fix,
+    told = [_Told(_finding(fault, source.file, label), fault.path) for fault in source.faults]
+    told += [
+        _Told(
+            model.finding(
+                fault.code, label, file=source.file, line=position.at(fault.path), message=fault.message,
+                fix=fault.fix,
+            ),
+            fault.path,
         )
         for fault in faults
     ]
-    if value is None or any(each.severity is findings.Severity.ERROR for each in found):
-        return _broken(source.file, ref, model.ending(found, model.LEFT_OUT))
-    return Entry(located=model.Located(defaults.apply(value), position), found=tuple(found))
+    return _judged(source.file, ref, None if value is None else model.Located(defaults.apply(value), position), told)
 
 
-def _errors(faults: list[validate.Fault]) -> bool:
-    return any(catalogue.CODES[fault.code].severity is findings.Severity.ERROR for fault in faults)
+class _Told(msgspec.Struct, frozen=True):
+    """A finding, and the path that it is about."""
+
+    finding: findings.Finding
+    path: str
+
+
+def _judged(
+    file: str, ref: findings.Ref | None, located: model.Located | None, told: list[_Told]
+) -> Entry:
+    """What an object comes to with its faults."""
+    found = [each.finding for each in told]
+    wrong = [each for each in told if each.finding.severity is findings.Severity.ERROR]
+    if located is None or not all(closed.bears(type(located.object), each.path) for each in wrong):
+        return _broken(file, ref, model.ending(found, model.LEFT_OUT))
+    if not wrong:
+        return Entry(located=located, found=tuple(found))
+    return Entry(
+        located=msgspec.structs.replace(located, is_closed=True),
+        broken=model.Broken(file, ref),
+        found=tuple(closed.told(located.object, each.finding, each.path) for each in told),
+    )
 
 
 def _name(kind: objects.Kind, value: dict[str, Any]) -> Iterator[validate.Fault]:

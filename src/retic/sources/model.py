@@ -20,6 +20,7 @@ LEFT_OUT = "; this object is left out"
 LAST_GOOD = "; its last good state stays"
 NOT_READ_ON = "; the file is not read any further"
 LAST_HELD = "; what it held before stays"
+MEANWHILE = "; until it is mended, "
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -39,10 +40,14 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Located(msgspec.Struct, frozen=True):
-    """An object, complete with Kubernetes' defaults, and where it was written."""
+    """An object, complete with Kubernetes' defaults, and where it was written.
+
+    `is_closed`: not all of it could be read, and it is decided against the caller there (`closed`).
+    """
 
     object: objects.Object
     position: Position
+    is_closed: bool = False
 
     @property
     def ref(self) -> report.Ref:
@@ -88,6 +93,15 @@ def ending(found: Iterable[report.Finding], what: str) -> tuple[report.Finding, 
             result[i] = msgspec.structs.replace(each, message=each.message + what)
             break
     return tuple(result)
+
+
+def kept(found: report.Finding) -> report.Finding:
+    """A finding that says what becomes of its object, when that stays as it was before."""
+    for ending in (MEANWHILE, LEFT_OUT):
+        said, what, _ = found.message.rpartition(ending)
+        if what:
+            return msgspec.structs.replace(found, message=said + LAST_GOOD)
+    return found
 
 
 def finding(code: str, label: str, *, file: str, line: int, message: str, fix: str) -> report.Finding:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from retic.objects import forms, meta, unread
+from retic.objects import forms, guarded, meta, unread
 
 Rule = forms.OneOf | forms.Range | forms.Syntax | forms.Entries | forms.IntOrPercent | forms.Redacted
 
@@ -63,6 +63,7 @@ def fields(struct: type[meta.Part]) -> dict[str, Field]:
     return {
         field.encode_name: Field(field.encode_name, _shape(hints[field.name], ()), field.required)
         for field in msgspec.structs.fields(struct)
+        if field.encode_name != guarded.UNREAD  # nobody writes that
     }
 
 

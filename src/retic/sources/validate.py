@@ -1,6 +1,7 @@
 """Checks plain values against the shape of a struct: every wrong field is found, not only the first.
 
-Judges one field at a time; what concerns several fields is in `checks`. Values of Secrets are never quoted.
+Judges one field at a time; what concerns several fields is in `checks`. Values of Secrets are never quoted. In parts
+that are guarded a wrong field is left out and remembered, so that what is left can be decoded all the same.
 """
 
 import binascii
@@ -8,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from retic.objects import forms, meta
+from retic.objects import forms, guarded, meta
 from retic.sources import forms_check, model, nearest, shapes
 
 _MISSING = object()
@@ -31,39 +32,65 @@ class Checked(msgspec.Struct, frozen=True):
     faults: tuple[Fault, ...]
 
 
-def check(struct: type[meta.Part], value: dict[str, Any], texts: dict[str, str]) -> Checked:
-    """Check a mapping against `struct`; `texts` has what numbers and words looked like, by path."""
-    walker = _Walker(texts)
+def check(
+    struct: type[meta.Part], value: dict[str, Any], texts: dict[str, str], bad: frozenset[str] = frozenset()
+) -> Checked:
+    """Check a mapping against `struct`; `texts` has what numbers and words looked like, by path.
+
+    `bad` are the paths of what the text has wrongly, which somebody else has told.
+    """
+    walker = _Walker(texts, bad)
     return Checked(walker.record(struct, value, ""), tuple(walker.faults))
 
 
 class _Walker:
     """One walk over one object."""
 
-    def __init__(self, texts: dict[str, str]) -> None:
+    def __init__(self, texts: dict[str, str], bad: frozenset[str]) -> None:
         self.faults: list[Fault] = []
         self._texts = texts
+        self._bad = bad
+        self._wrong = 0  # faults of the field that is looked at, but for those that a part inside it remembers
 
     def record(self, struct: type[meta.Part], value: dict[str, Any], path: str) -> dict[str, Any]:
-        fields = shapes.fields(struct)
-        for key in value:
-            if key not in fields and key not in shapes.legal(struct):
-                self._unknown(struct, model.child(path, key), key)
+        if guarded.is_guarded(struct):
+            return self._guarded(struct, value, path)
+        self._unknown(struct, value, path, "RT0005")
         result = {}
-        for name, field in fields.items():
-            where = model.child(path, name)
-            given = value.get(name)
-            if given is None:
-                if field.required:
-                    self._add("RT0007", where, "is missing", _example(name, field.shape))
-                continue
-            if field.required and given == "" and name.lower().endswith("name"):
-                self._add("RT0007", where, "is empty", _example(name, field.shape))
-                continue
-            found = self._value(field.shape, given, where)
+        for name, field in shapes.fields(struct).items():
+            found = self._field(field, value.get(name), model.child(path, name))
             if found is not _MISSING:
                 result[name] = found
         return result
+
+    def _guarded(self, struct: type[meta.Part], value: dict[str, Any], path: str) -> dict[str, Any]:
+        """As `record`, and what cannot be read stands in the part's `unread`."""
+        before = self._wrong
+        unread, result = self._unknown(struct, value, path, "RT0433"), {}
+        for name, field in shapes.fields(struct).items():
+            where, self._wrong = model.child(path, name), 0
+            if getattr(struct, "filled", False) and name in value and value[name] in (None, []):
+                self._add("RT0011", where, "is empty, which says nothing", f"write something there, or remove {name}")
+            found = self._field(field, value.get(name), where)
+            if self._wrong and where != "metadata":
+                unread.append(model.child("", name))
+                found = "" if field.required else _MISSING
+            if found is not _MISSING:
+                result[name] = found
+        self._wrong = before
+        return {**result, guarded.UNREAD: unread} if unread else result
+
+    def _field(self, field: shapes.Field, given: Any, where: str) -> Any:
+        if where in self._bad:
+            self._wrong += 1
+        if given is None:
+            if field.required:
+                self._add("RT0007", where, "is missing", _example(field.name, field.shape))
+            return _MISSING
+        if field.required and given == "" and field.name.lower().endswith("name"):
+            self._add("RT0007", where, "is empty", _example(field.name, field.shape))
+            return _MISSING
+        return self._value(field.shape, given, where)
 
     def _value(self, shape: shapes.Shape, given: Any, path: str) -> Any:
         match shape:
@@ -83,6 +110,7 @@ class _Walker:
         result = []
         for i, each in enumerate(given):
             where = f"{path}[{i}]"
+            self._wrong += where in self._bad
             if each is None:
                 self._add("RT0004", where, "is empty", "write a value after the '-', or remove the line")
             elif (found := self._value(item, each, where)) is not _MISSING:
@@ -97,6 +125,7 @@ class _Walker:
             value_shape = shapes.Scalar(value_shape.types, (*value_shape.rules, forms.Redacted()))
         for key, each in given.items():
             where = model.child(path, key)
+            self._wrong += where in self._bad
             for rule in shape.rules:
                 if isinstance(rule, forms.Entries):
                     self._entry(rule, key, each, where)
@@ -175,12 +204,18 @@ class _Walker:
             fix = f"write {_TYPES[shape.types[0]]}, such as {name}: {_EXAMPLES[shape.types[0]]}"
         self._add("RT0004", path, f"must be {wanted}, but is {found}", fix)
 
-    def _unknown(self, struct: type[meta.Part], path: str, key: str) -> None:
-        near = nearest.word(key, shapes.legal(struct))
-        fix = f"did you mean {near}? Otherwise remove it" if near else "remove it, or check its indentation"
-        self._add("RT0005", path, f"is not a field of {struct.__name__}, and is ignored", fix)
+    def _unknown(self, struct: type[meta.Part], value: dict[str, Any], path: str, code: str) -> list[str]:
+        """Tell of the fields that no such part has, and name them."""
+        found = [key for key in value if key not in shapes.legal(struct)]
+        for key in found:
+            near = nearest.word(key, shapes.legal(struct))
+            fix = f"did you mean {near}? Otherwise remove it" if near else "remove it, or check its indentation"
+            ignored = ", and is ignored" if code == "RT0005" else ""
+            self._add(code, model.child(path, key), f"is not a field of {struct.__name__}{ignored}", fix)
+        return [model.child("", key) for key in found]
 
     def _add(self, code: str, path: str, message: str, fix: str) -> None:
+        self._wrong += 1
         self.faults.append(Fault(code, path, f"{path} {message}", fix))
 
 

@@ -7,6 +7,7 @@ from retic import findings as report
 from retic.control import model, service
 from retic.explain import why
 from retic.explain.request import answer
+from retic.explain.response import told
 
 
 class Queries:
@@ -18,6 +19,7 @@ class Queries:
         self.running = model.Version(retic="1.2.3", envoy="1.40.0")
         self.answers: dict[str, why.Why] = {}
         self.requests: dict[answer.Asked, answer.Answer] = {}
+        self.told: dict[str, told.Told] = {}
         self.convergence = model.Converged(ready=True)
         self.found: tuple[report.Finding, ...] = ()
         self.rotation = model.Root("steady", "0" * 64)
@@ -34,6 +36,10 @@ class Queries:
 
     async def ps(self) -> model.Ps:
         return self.state
+
+    async def numbers(self, namespace: str) -> Sequence[model.Numbers]:
+        """No proxy has counted anything."""
+        return ()
 
     async def policies(self) -> Sequence[model.Policy]:
         return self.listed
@@ -64,6 +70,15 @@ class Queries:
         if asked not in self.requests:
             raise answer.Unclear(f"{asked.source} is nobody")
         return self.requests[asked]
+
+    async def response(self, wanted: str) -> told.Told:
+        if wanted not in self.told:
+            raise service.Refused(f"no proxy of this mesh has an entry with the id {wanted}")
+        return self.told[wanted]
+
+    async def failed(self, asked: model.AskFailed) -> told.Listed:
+        every = [seen for one in self.told.values() for seen in one.seen]
+        return told.Listed(tuple(every[: asked.last]))
 
     async def root(self) -> model.Root:
         return self.rotation

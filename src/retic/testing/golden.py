@@ -18,6 +18,7 @@ from envoy.config.core.v3 import config_source_pb2, extension_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
@@ -110,6 +111,9 @@ class Case:
         made.node.id = made.node.cluster = "golden"
         ads = made.dynamic_resources.ads_config
         ads.api_type, ads.transport_api_version = ads.DELTA_GRPC, config_source_pb2.V3
+        made.bootstrap_extensions.add(name="envoy.bootstrap.internal_listener").typed_config.Pack(
+            internal_listener_pb2.InternalListener()
+        )
         ads.grpc_services.add().envoy_grpc.cluster_name = "discovery"
         made.static_resources.clusters.add(name="discovery").CopyFrom(clusters.nowhere("discovery"))
         for name, message in self.messages():

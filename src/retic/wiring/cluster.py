@@ -5,6 +5,7 @@ Every replica serves discovery and signs; only the one that holds the lease writ
 
 import asyncio
 import datetime
+import functools
 from collections.abc import Awaitable, Iterator
 
 import grpc.aio
@@ -13,14 +14,16 @@ import structlog
 from retic import ads, graph
 from retic.answers import Refusals
 from retic.control import cluster as settings
+from retic.counting import place
 from retic.envoy import resources
 from retic.identity import server as identity_server
+from retic.install import names
 from retic.kube import certificates, drain, lease, ranges
 from retic.kube import run as controllers
 from retic.kube import settings as told
 from retic.sources import api, store
 from retic.sources.api import kinds
-from retic.wiring import accepting, inputs, keys, modes, networks, peers, tasks
+from retic.wiring import accepting, counting, inputs, keys, modes, networks, peers, tasks, zones
 
 log = structlog.get_logger("retic.control")
 
@@ -110,11 +113,14 @@ class _Replica:
             db,
             resources.resource,
             resources.wanted,
-            resources.scope,
+            functools.partial(zones.scope, db),
             Refusals(changed),
             companions=resources.companions,
             identify=peers.of_pods(config.trust_domain, certified.bound),
             listing=resources.wildcard,
+        )
+        self._counted = counting.opened(
+            db, _place(config), config.trust_domain, peers.of_pods(config.trust_domain, certified.bound), changed
         )
         self._controllers = controllers.Controllers(
             cluster, db, kept, self._discovery, certified.current, _told(config), address=lambda: config.address
@@ -133,13 +139,19 @@ class _Replica:
             for part in parts:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
+            await self._counted.close()
             await asyncio.gather(*(server.stop(grace=0.5) for server in rpc))
 
     async def _serve(self) -> "list[grpc.aio.Server]":
         signer, service = self._certificates.current, self._certificates.service
         main = grpc.aio.server(options=identity_server.SERVER_OPTIONS)
         main.add_generic_rpc_handlers(
-            (*self._discovery.handlers(), service.signing(), *self._controllers.handlers())
+            (
+                *self._discovery.handlers(),
+                service.signing(),
+                self._counted.handlers(),
+                *self._controllers.handlers(),
+            )
         )
         main.add_secure_port(f"0.0.0.0:{DISCOVERY}", identity_server.credentials(signer, require_client=True))
         enrolment = grpc.aio.server(
@@ -179,6 +191,10 @@ def _draining(db: graph.Graph, found: networks.Networks, config: settings.Config
             db.commit(changes)
 
     return told
+
+
+def _place(config: settings.Config) -> place.Place | None:
+    return place.read(config.redis, names.REDIS_FOLDER if config.redis_secret else "") if config.redis else None
 
 
 def _told(config: settings.Config) -> told.Settings:

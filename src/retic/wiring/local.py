@@ -10,6 +10,7 @@ from retic.answers import Answers, Refusals, expected
 from retic.control import config as settings
 from retic.control import server as control
 from retic.control import service as control_service
+from retic.counting import place
 from retic.envoy import resources
 from retic.identity import attest, current
 from retic.identity import server as identity_server
@@ -17,7 +18,7 @@ from retic.identity import service as identity_service
 from retic.mesh import network, tables
 from retic.sources import store, stream
 from retic.sources.keys import nameserver
-from retic.wiring import inputs, keys, modes, tasks, trusting
+from retic.wiring import counting, inputs, keys, measuring, modes, tasks, trusting
 
 log = structlog.get_logger("retic.control")
 
@@ -40,6 +41,9 @@ async def run(config: settings.Config, stop: asyncio.Event) -> None:
         identify=ads.by_certificate(config.trust_domain),
         listing=resources.wildcard,
     )
+    counted = counting.opened(
+        db, _place(config.counting), config.trust_domain, ads.by_certificate(config.trust_domain), changed
+    )
     trust = trusting.Trust(
         config, lambda: expected(db, kept), lambda aliases: _aliased(db, config, aliases), changed
     )
@@ -61,16 +65,25 @@ async def run(config: settings.Config, stop: asyncio.Event) -> None:
             beside = [asyncio.create_task(trust.run(certificates.holdings), name="root")]
             # The machine's nameservers are asked where pods ask them: UDP does not leave the mesh's network.
             names = nameserver.at(config.listen.rpartition(":")[0])
+            metrics = measuring.Metrics(answers, db, discovery, refusals, opening.result())
+            if config.metrics:
+                await metrics.start(config.metrics, config.folder)
+                beside.append(asyncio.create_task(metrics.run(), name="metrics"))
             async with keys.fetched(db, changed, _own_networks(config), names) as fetching:
-                rpc = await _serve(config, opening.result(), certificates, discovery)
+                rpc = await _serve(config, opening.result(), certificates, (*discovery.handlers(), counted.handlers()))
                 log.info("control plane is up", listen=config.listen)
                 await tasks.until(stop, following, changing, fetching, *beside)
     finally:
         for each in (following, changing, opening, *beside):
             each.cancel()
         await api.close()
+        await counted.close()
         await asyncio.gather(following, opening, *beside, return_exceptions=True)
         await asyncio.gather(*(server.stop(grace=0.5) for server in rpc))
+
+
+def _place(said: settings.Counting) -> place.Place | None:
+    return place.read(said.redis, said.credentials) if said.redis else None
 
 
 def _own_networks(config: settings.Config) -> tuple[str, ...]:
@@ -105,11 +118,11 @@ async def _serve(
     config: settings.Config,
     signer: current.Current,
     certificates: identity_service.Service,
-    discovery: ads.Server,
+    handlers: "tuple[grpc.GenericRpcHandler[bytes, bytes], ...]",
 ) -> "list[grpc.aio.Server]":
     """Two ports: one that requires a client certificate, one for those who have none yet."""
     main = grpc.aio.server(options=identity_server.SERVER_OPTIONS)
-    main.add_generic_rpc_handlers((*discovery.handlers(), certificates.signing()))
+    main.add_generic_rpc_handlers((*handlers, certificates.signing()))
     main.add_secure_port(config.listen, identity_server.credentials(signer, require_client=True))
     enrolment = grpc.aio.server(
         options=identity_server.ENROLMENT_OPTIONS,

@@ -2,7 +2,8 @@
 
 Requests go in by `receive`, changed names by `offer`, `list_names` and `push`; responses come out of
 `respond`, one at a time and composed at that moment, so that what waits is names, not bytes. Nothing waits
-for a clock or for an acknowledgement; refused bytes are not sent again until they change.
+for a clock, and only listeners for an acknowledgement (`AFTER_ANOTHER`); refused bytes are not sent again until they
+change.
 
 Rules: "Incremental xDS" of Envoy's xDS protocol page. A subscribed name that does not exist is answered as
 removed; one that is subscribed again, or unsubscribed while a wildcard covers it, is answered again.
@@ -16,6 +17,13 @@ from retic.xds import encoded, kinds, ledger, request, state, warming, wire
 
 SIZE = 1 << 20
 """Bytes of resources after which a response is closed; a single resource may be larger."""
+
+AFTER_ANOTHER = 1 << 16
+"""Bytes of listeners after which a response is closed; the next one waits for the answer to it.
+
+Listeners ask for what belongs to them, and start with stand-ins until it comes. With those of a hundred pods in one
+response Envoy has the stand-ins of all of them at once, and what it frees later lies between what stays: a fifth more
+resident memory for each pod (docs/adr/0027-a-pods-memory.md)."""
 
 REMOVALS = 10_000
 """How many names one response removes."""
@@ -81,7 +89,10 @@ class Delta:
     def respond(self, lookup: state.Lookup) -> bytes | None:
         """The next response, serialized; None when there is nothing to send now."""
         for book in self._books.values():
-            chunk = book.take(lookup, SIZE)
+            one_by_one = book.type_url == kinds.LISTENER
+            if one_by_one and book.flying:
+                continue
+            chunk = book.take(lookup, AFTER_ANOTHER if one_by_one else SIZE)
             if chunk or (book.greet and book.listed is not None and not book.leaving):
                 nonce = self._record(book, {name: value.version for name, value in chunk})
                 if book.type_url == kinds.CLUSTER:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from retic import findings
+from retic.objects import guarded
 from retic.sources import stream
 from retic.sources.api import kinds, reflector, watching
 from retic.testing import api_server as fake
@@ -495,3 +496,43 @@ def _do(server, kind, rest):
 def test_waits_are_spread():
     assert len({round(reflector.BACKOFF.delay(5, random.random()), 6) for _ in range(50)}) > 40
     assert [reflector.BACKOFF.delay(failures, 1.0) for failures in (1, 2, 3, 60)] == [0.2, 0.4, 0.8, 10.0]
+
+
+POLICIES = "/apis/security.istio.io/v1/authorizationpolicies"
+POLICY = kinds.Read("AuthorizationPolicy", "authorizationpolicies", is_checked=True)
+
+
+async def test_a_policy_that_could_be_read_stays_and_one_that_never_could_is_closed(server):
+    def policy(name, **source):
+        server.put(POLICIES, name, "default", spec={"rules": [{"from": [{"source": source}]}]})
+
+    def unread():
+        return {ref.name: tuple(guarded.paths(value)) for ref, value in sink.held.items()}
+
+    server.collections[POLICIES] = {}
+    policy("good", principals=["a"])
+    policy("bad", princpals=["a"])
+    typo = "spec.rules[0].from[0].source.princpals"
+    async with reflecting(server, POLICY) as sink:
+        await watched(server, POLICIES)
+        assert unread() == {"good": (), "bad": (typo,)}
+        assert [one.message.endswith("rule 1 lets nobody in") for one in sink.reports[-1]] == [True]
+        policy("good", principls=["a"])
+        await wait.until_async(lambda: len(sink.reports[-1]) == 2, "a second finding")
+        assert unread() == {"good": (), "bad": (typo,)}
+        assert {one.object: one.message.endswith("; its last good state stays") for one in sink.reports[-1]} == {
+            "AuthorizationPolicy default/good": True, "AuthorizationPolicy default/bad": False,
+        }  # fmt: skip
+        policy("bad", princpls=["a"])
+        await wait.until_async(lambda: unread()["bad"] == (typo.replace("princpals", "princpls"),), "the newer one")
+        policy("bad", principals=["a"])
+        policy("good", principals=["b"])
+        await wait.until_async(lambda: not sink.reports[-1], "no finding")
+        assert unread() == {"good": (), "bad": ()}
+        policy("bad", princpals=["b"])
+        await wait.until_async(lambda: sink.reports[-1], "a finding")
+        assert unread()["bad"] == (), "now it stays, for it was good"
+        server.forget()
+        server.cut()
+        await synced(sink, 2)
+        assert unread()["bad"] == ()

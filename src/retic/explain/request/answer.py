@@ -47,11 +47,12 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """A Service port that may get the request. `weight` is its share in a hundred."""
+    """A Service port that may get the request, or a subset of it ("" for all). `weight` is its share in a hundred."""
 
     service: str
     port: int
     weight: float
+    subset: str = ""
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -2,11 +2,12 @@
 
 import msgspec
 
-from retic.explain.request import message, policies, tests
+from retic.explain.request import limits, message, policies, tests
 from retic.explain.request.answer import Outcome, Step
 from retic.explain.request.callers import Caller
 from retic.explain.request.world import World, key_of, ref_of
 from retic.mesh import declared, network, service, tables, workloads
+from retic.mesh import limits as limiting
 from retic.mesh import policies as applying
 
 
@@ -72,11 +73,14 @@ def _at_pod(world: World, caller: Caller, pod: service.Workload, port: int, sent
     call = tests.Call(caller.identity, caller.address, port, pod.address, request, claims=sent.claims)
     found = policies.verdict(world.db.ask(applying.applying, key_of(pod)), call)
     steps += told(world, found)
+    if request is not None and found.allowed:
+        steps += limits.told(world, world.db.ask(limiting.applying, key_of(pod)), request, port)
     judged = world.judged(found.by.policy, found.by.rule) if found.by else None
     status = None if found.allowed or request is None else 403
     seen = None
     if request is not None and found.allowed:
-        seen = (request.target, request.authority, tuple(sorted(request.headers.items())))
+        headers = {name: value for name, value in request.headers.items() if name != message.MARK}
+        seen = (request.target, request.authority, tuple(sorted(headers.items())))
     return Arrival(Outcome(found.allowed, status, pod=name, policy=judged, seen=seen), tuple(steps))
 
 

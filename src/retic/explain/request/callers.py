@@ -18,7 +18,7 @@ _HASH = "pod-template-hash"
 
 class Caller(msgspec.Struct, frozen=True):
     """`identity` "" for one without the mesh's TLS; `address` "" when unknown. `gateway`: it sends as gateways do,
-    to backends, without the routes of a mesh. `ref`: what was named."""
+    to backends, without the routes of a mesh. `ref`: what was named. `uid`: the pod's, "" for no pod in particular."""
 
     words: str
     namespace: str
@@ -26,6 +26,7 @@ class Caller(msgspec.Struct, frozen=True):
     address: str
     ref: findings.Ref | None = None
     gateway: bool = False
+    uid: str = ""
 
     @property
     def meshed(self) -> bool:
@@ -96,7 +97,7 @@ def _pod(world: World, asked: Asked, ref: findings.Ref) -> Caller:
     meshed = found.captured and found.role in (service.Role.WORKLOAD, service.Role.OUTSIDE)
     identity = _identity(world, ref.namespace, found.account) if meshed else ""
     who = identity or f"without the mesh's TLS: {_why_not(found)}"
-    return Caller(f"{ref}, {who}", ref.namespace, identity, asked.address or found.address, ref)
+    return Caller(f"{ref}, {who}", ref.namespace, identity, asked.address or found.address, ref, uid=found.uid)
 
 
 def _why_not(found: service.Workload) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from retic.explain.request import arriving, callers, entering, message, routed, targets
+from retic.explain.request import arriving, balancing, callers, entering, lasting, message, routed, targets
 from retic.explain.request.answer import Answer, Asked, Backend, Decision, Outcome, Place, Step, Unclear
 from retic.explain.request.world import World, ref_of
-from retic.mesh import network, routing, service, services, tables, workloads
+from retic.mesh import destinations, network, routing, service, services, tables, workloads
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH = re.compile(r"[!-\"$-~]+")  # printable, no space, no fragment
@@ -112,43 +112,59 @@ def _to_service(
         walk.backends.append(Backend(f"{port.namespace}/{port.name}", port.port, 100))
         _to_endpoints(walk, caller, port, arriving.Sent(None, written, walk.asked.claims, walk.asked.tcp))
         return
-    request = written if caller.gateway else message.leaving(written)
+    request = written if caller.gateway else message.leaving(msgspec.structs.replace(written, source=caller.uid))
     table = None if caller.gateway else world.db.ask(routing.table, routing.ClientPort(caller.namespace, port))
     if table is None:
-        walk.steps.append(Step("route", "no route is attached: to the Service itself; no time-out, no retries"))
+        walk.steps.append(Step("route", "no route is attached: to the Service itself"))
+        walk.steps.append(lasting.limits(None, None, request.method))
         walk.backends.append(Backend(f"{port.namespace}/{port.name}", port.port, 100))
         _to_endpoints(walk, caller, port, arriving.Sent(request, written, walk.asked.claims, walk.asked.tcp))
         return
     # Who forwards a request says by which scheme it came; a redirect keeps that one.
     where = routed.Listening(request.headers[message.SCHEME].lower())
+    request = message.addressed(request, caller.namespace, table.domains[0].partition(":")[0], port.port)
     _follow(walk, caller, routed.routed(world, table, request, where), written)
 
 
 def _follow(walk: _Walk, caller: callers.Caller, found: routed.Routed, written: message.Message) -> None:
     walk.steps += found.steps
     walk.route = found.route
-    if found.status is not None:
-        walk.end(Outcome(True, found.status, location=found.location))
-    shares: dict[services.PortKey, float] = {}
+    walk.end(*(Outcome(True, status) for status in found.faults))
+    walk.end(*(Outcome(True, status, location=found.location) for status in found.statuses))
+    shares: dict[tuple[services.PortKey, str], float] = {}
     for way in found.ways:
-        shares[way.port] = shares.get(way.port, 0) + way.share
-    walk.backends += [Backend(f"{port.namespace}/{port.name}", port.port, _plain(s)) for port, s in shares.items()]
+        shares[way.port, way.subset] = shares.get((way.port, way.subset), 0) + way.share
+    walk.backends += [
+        Backend(f"{port.namespace}/{port.name}", port.port, _plain(share), subset)
+        for (port, subset), share in shares.items()
+    ]
     for way in found.ways:
         ref = routed.origin(way.port)
-        text = f"{_plain(way.share):g} % to {ref} port {way.port.port}"
+        part = f", subset {way.subset}" if way.subset else ""
+        text = f"{_plain(way.share):g} % to {ref} port {way.port.port}{part}"
         walk.steps.append(walk.world.step("backend", text, ref))
-        _to_endpoints(walk, caller, way.port, arriving.Sent(way.request, written, walk.asked.claims, walk.asked.tcp))
+        sent = arriving.Sent(way.request, written, walk.asked.claims, walk.asked.tcp)
+        _to_endpoints(walk, caller, way.port, sent, way.subset)
 
 
 def _plain(share: float) -> float:
     return int(share) if share == int(share) else round(share, 4)
 
 
-def _to_endpoints(walk: _Walk, caller: callers.Caller, port: services.PortKey, sent: arriving.Sent) -> None:
+def _to_endpoints(
+    walk: _Walk, caller: callers.Caller, port: services.PortKey, sent: arriving.Sent, subset: str = ""
+) -> None:
     world, ref = walk.world, targets.ref(port)
-    every = world.db.ask(services.endpoints, port)
-    usable = service.usable(every) if world.running else every
     name = f"{port.namespace}/{port.name}"
+    view = destinations.View(caller.namespace, port, subset)
+    if caller.meshed:
+        walk.steps += balancing.steps(world, view, is_http=sent.request is not None)
+    if subset and world.db.ask(destinations.policy, view) is None:
+        walk.end(Outcome(True, 503, service=name))
+        return
+    own = world.db.ask(destinations.is_own, view)
+    every = balancing.members(world, view) if own else _reached(walk, caller, port)
+    usable = service.usable(every) if world.running else every
     if not usable:
         why = "no endpoint" if not every else f"{len(every)} endpoints and none that is ready"
         answered = sent.request is not None
@@ -161,6 +177,19 @@ def _to_endpoints(walk: _Walk, caller: callers.Caller, port: services.PortKey, s
     walk.steps.append(world.step("endpoints", f"{len(usable)} ({ready}): {shown}", ref))
     arrivals = [arriving.arrive(world, caller, e.address, e.port, sent) for e in usable]
     _arrived(walk, arrivals, name)
+
+
+def _reached(walk: _Walk, caller: callers.Caller, port: services.PortKey) -> tuple[service.Endpoint, ...]:
+    """The endpoints that the caller may get. A gateway is on no node, and an account's pods may be on any."""
+    db, ref = walk.world.db, targets.ref(port)
+    every = db.ask(services.endpoints, port)
+    wish = db.ask(services.balancing, port.service)
+    pod = db.ask(workloads.at, caller.address) if caller.address and not caller.gateway else None
+    if pod is None:
+        wish = service.Balancing(sticky=wish.sticky)
+    if text := lasting.led(wish):
+        walk.steps.append(walk.world.step("led to", text, ref))
+    return service.within(every, wish.reach, pod.node) if pod is not None else every
 
 
 def _arrived(walk: _Walk, arrivals: Iterable[arriving.Arrival], name: str) -> None:

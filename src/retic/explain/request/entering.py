@@ -3,13 +3,14 @@
 import msgspec
 
 from retic import findings
-from retic.explain.request import message, normal, policies, tests
+from retic.explain.request import limits, message, normal, policies, tests
 from retic.explain.request.answer import Asked, Outcome, Step, Unclear
 from retic.explain.request.arriving import told
 from retic.explain.request.callers import address_of
 from retic.explain.request.targets import ToHost
 from retic.explain.request.world import World
 from retic.mesh import gateways, hosts, route, tables
+from retic.mesh import limits as limiting
 from retic.mesh import policies as applying
 
 
@@ -56,6 +57,7 @@ def enter(world: World, asked: Asked, to: ToHost, written: message.Message, addr
         judged = world.judged(found.by.policy, found.by.rule) if found.by else None
         outcome = Outcome(False, 403, policy=judged)
         return Entered(key, tuple(steps), request, outcome=outcome)
+    steps += limits.told(world, world.db.ask(limiting.at_gateway, key), request)
     return _host(world, key, to.port, mine, Entered(key, tuple(steps), request))
 
 

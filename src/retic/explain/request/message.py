@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from retic.envoy import names
 from retic.mesh import network, route
 
 # What only proxies may say: removed by name's beginning (envoy.managers, where the reasons are).
@@ -15,6 +16,10 @@ _LOOKALIKES = ("x_forwarded", "x-forwarded_", "x-forwarded-client_cert")
 # What concerns one connection only (RFC 9110, section 7.6.1).
 _HOP = ("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade")
 _CERTIFICATE, _FOR, _ID = "x-forwarded-client-cert", "x-forwarded-for", "x-request-id"
+_HERE = "here"
+
+MARK = "x-retic-destination"
+"""A proxy's own header of a request that it has not sent on: where it goes to, which a pod's own proxy only says."""
 
 SCHEME = "x-forwarded-proto"
 """By which scheme a request came, as proxies say it to each other."""
@@ -24,12 +29,13 @@ MADE_UP = "(made by the proxy)"
 
 
 class Message(msgspec.Struct, frozen=True):
-    """`target` is the path with its query."""
+    """`target` is the path with its query; `source` the uid of the pod that sends it, "" for nobody's."""
 
     method: str
     target: str
     authority: str
     headers: dict[str, str]
+    source: str = ""
 
     @property
     def path(self) -> str:
@@ -38,7 +44,10 @@ class Message(msgspec.Struct, frozen=True):
 
     def header(self, name: str) -> str | None:
         """The value, with those that HTTP has outside of the headers; None when it is not there."""
-        special = {":method": self.method, ":path": self.target, ":authority": self.authority, "host": self.authority}
+        special = {
+            ":method": self.method, ":path": self.target, ":authority": self.authority, "host": self.authority,
+            ":scheme": self.headers.get(SCHEME, "").lower(),
+        }  # fmt: skip
         return special.get(name, self.headers.get(name))
 
     @property
@@ -73,11 +82,22 @@ def leaving(message: Message) -> Message:
     return _managed(_without(message, _OURS), scheme="http")
 
 
+def addressed(message: Message, namespace: str, address: str, port: int) -> Message:
+    """With what that proxy adds for as long as it looks for a route: a match can see it, and nobody else does."""
+    to = f"{address}:{port}"
+    own = {
+        MARK: to, "x-retic-vip": names.virtual(namespace, to),
+        "x-retic-ip": names.address(namespace, address),
+    }  # fmt: skip
+    return msgspec.structs.replace(message, headers={**message.headers, **own})
+
+
 def entering(message: Message, client: str, scheme: str) -> Message:
     """In a gateway. `client` is the address that the connection comes from, `scheme` the listener's."""
     clean = _without(message, _OURS + _LOOKALIKES)
     headers = {key: value for key, value in clean.headers.items() if key != SCHEME}
     said = headers.get(_FOR)
+    headers[MARK] = _HERE
     headers[_FOR] = f"{said},{client}" if said else client
     authority = clean.authority
     host, colon, port = authority.partition(":")
@@ -87,9 +107,10 @@ def entering(message: Message, client: str, scheme: str) -> Message:
 
 
 def arriving(message: Message, caller: str, receiver: str) -> Message:
-    """In the proxy of the pod that gets it, where policies are asked. `caller` and `receiver` are SPIFFE IDs, `caller`
-    "" without the mesh's TLS."""
+    """In the proxy of the pod that gets it, where policies are asked and see the mark. `caller` and `receiver` are
+    SPIFFE IDs, `caller` "" without the mesh's TLS."""
     clean = _managed(_without(message, _OURS + _LOOKALIKES), scheme="https" if caller else "http")
+    clean.headers[MARK] = _HERE
     if caller:
         clean.headers[_CERTIFICATE] = f"By={receiver};Hash={MADE_UP};URI={caller}"
     return clean

@@ -89,17 +89,27 @@ def _said(of: policy.Policy, call: tests.Call) -> Said:
     for rule in of.rules:
         found = _missed(rule, call, strict=of.action is Action.ALLOW)
         if found is None:
-            return Said(of, rule.number, _words(of, rule.number), f"spec.rules[{rule.number}]")
+            return Said(of, rule.number, _words(of, rule), "" if of.closed else f"spec.rules[{rule.number}]")
         missed = found
     return Said(of, None, f"{of.action} does not match: {missed.text}", missed.field)
 
 
-def _words(of: policy.Policy, number: int) -> str:
+def _words(of: policy.Policy, rule: policy.Rule) -> str:
+    what = {Action.AUDIT: "counted", Action.DENY: "refused", Action.ALLOW: "allowed"}.get(of.action, "asked about")
+    what = f"dry run, would be {what}" if of.dry_run else what
+    if of.closed:
+        return f"it cannot be read, so that it stands against everybody: {what}"
+    matches = f"{of.action} rule {rule.number + 1} matches{_undecided(rule)}: "
     if of.action is Action.CUSTOM:
-        asked = of.provider or "its provider"
-        return f"CUSTOM rule {number + 1} matches: the proxy asks {asked}, whose answer nobody knows before"
-    what = {Action.AUDIT: "counted", Action.DENY: "refused", Action.ALLOW: "allowed"}[of.action]
-    return f"{of.action} rule {number + 1} matches: " + (f"dry run, would be {what}" if of.dry_run else what)
+        return f"{matches}the proxy asks {of.provider or 'its provider'}, whose answer nobody knows before"
+    return matches + what
+
+
+def _undecided(rule: policy.Rule) -> str:
+    """The fields of a rule that holds which were taken to hold, since nobody can compare them."""
+    rows = (*rule.sources, *rule.operations, rule.conditions)
+    fields = [test.field for row in rows for test in row if tests.is_unreadable(test)]
+    return f" ({', '.join(fields)} cannot be read, and counts against the caller)" if fields else ""
 
 
 def _missed(rule: policy.Rule, call: tests.Call, *, strict: bool) -> Missed | None:

@@ -33,7 +33,12 @@ def decidable(test: policy.Test, call: Call) -> bool:
     """Whether the test can be made: not of a request on TCP, nor with a value that was not understood."""
     if test.subject in policy.HTTP_ONLY and call.request is None:
         return False
-    return not any(pattern.how is How.NOTHING for pattern in test.patterns)
+    return not is_unreadable(test)
+
+
+def is_unreadable(test: policy.Test) -> bool:
+    """Whether what is written there could not be understood."""
+    return any(pattern.how is How.NOTHING for pattern in test.patterns)
 
 
 def holds(test: policy.Test, call: Call, *, strict: bool) -> bool:

@@ -48,7 +48,8 @@ class World(msgspec.Struct, frozen=True):
 
     def judged(self, of: policy.Policy, rule: int | None) -> Judged:
         """The policy that decided, at its rule."""
-        at = self.place(of.origin, f"spec.rules[{rule}]" if rule is not None else "")
+        written = rule is not None and not of.closed
+        at = self.place(of.origin, f"spec.rules[{rule}]" if written else "spec" if of.closed else "")
         return Judged(at.object, of.action.value, at.file, at.line)
 
     def pods(self, namespace: str) -> list[tuple[findings.Ref, pods.Pod]]:

@@ -6,6 +6,7 @@ from retic.install.template import Concat, V
 
 _GATEWAY_API = "gateway.networking.k8s.io"
 _SECURITY_API = "security.istio.io"
+_NETWORKING_API = "networking.istio.io"
 GATEWAY_CLASS_API = f"{_GATEWAY_API}/v1"
 
 
@@ -42,6 +43,11 @@ def webhook() -> base.Tree:
                 "apiGroups": [_SECURITY_API], "apiVersions": ["v1", "v1beta1"],
                 "operations": ["CREATE", "UPDATE"],
                 "resources": ["authorizationpolicies", "peerauthentications", "requestauthentications"],
+                "scope": "Namespaced",
+            }, {
+                "apiGroups": [_NETWORKING_API], "apiVersions": ["v1", "v1beta1", "v1alpha3"],
+                "operations": ["CREATE", "UPDATE"],
+                "resources": ["destinationrules", "virtualservices"],
                 "scope": "Namespaced",
             }],
         }],

@@ -21,6 +21,8 @@ FIELDS: dict[str, Ref] = {
     "lifetime": V.certificate_lifetime,
     "exclude_namespaces": V.exclude_namespaces,
     "log_level": V.log_level,
+    "redis": V.rate_limits.redis.address,
+    "redis_secret": V.rate_limits.redis.secret,
     "gateway_replicas": V.gateway.replicas,
     "service_type": V.gateway.service_type,
     "gateway_cpu": V.gateway.resources.requests.cpu,

@@ -4,10 +4,11 @@ from typing import Any
 
 from retic.install import names
 from retic.install.parts import base, config
-from retic.install.template import Digest, V
+from retic.install.template import Digest, V, When
 
 USER = 65532  # "nonroot" of distroless images; the image has an account of that number
 _CONFIG_FOLDER = "/etc/retic"
+_REDIS = V.rate_limits.redis.secret
 _PORTS = {"discovery": names.DISCOVERY_PORT, "enrol": names.ENROL_PORT, "https": names.HTTPS_PORT}
 
 
@@ -103,6 +104,7 @@ def _pod() -> base.Tree:
         "volumes": [
             {"name": "config", "configMap": {"name": names.CONFIG}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+            When(_REDIS, {"name": "redis", "secret": {"secretName": _REDIS, "defaultMode": 0o440}}),
         ],
     }  # fmt: skip
 
@@ -133,6 +135,7 @@ def _container() -> base.Tree:
         "volumeMounts": [
             {"name": "config", "mountPath": _CONFIG_FOLDER, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
+            When(_REDIS, {"name": "redis", "mountPath": names.REDIS_FOLDER, "readOnly": True}),
         ],
     }
 

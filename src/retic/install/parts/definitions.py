@@ -1,34 +1,58 @@
 """CustomResourceDefinitions of the kinds that are our own."""
 
+from typing import Any
+
 from retic import objects
 from retic.install import schema
 from retic.install.parts import base, rights
-from retic.objects import authorizers
+from retic.objects import authorizers, limits
+from retic.sources import checks_limits
 
 API = "apiextensions.k8s.io/v1"
-_KIND = authorizers.AuthorizationProvider.__name__
 _GRPC, _HTTP = "envoyExtAuthzGrpc", "envoyExtAuthzHttp"
 
 
 def authorization_provider() -> base.Tree:
     """Whom CUSTOM policies ask: for the whole cluster, so that their author is whoever may write such objects."""
-    plural = rights.plural(_KIND)
     spec = schema.of(authorizers.AuthorizationProviderSpec)
     spec["x-kubernetes-validations"] = [{
         "rule": f"has(self.{_GRPC}) != has(self.{_HTTP})",
         "message": f"exactly one of {_GRPC} and {_HTTP} must be there",
     }]  # fmt: skip
     columns = [(each, f".spec.{field}.service") for each, field in (("gRPC", _GRPC), ("HTTP", _HTTP))]
+    return _definition(authorizers.AuthorizationProvider, spec, columns)
+
+
+def rate_limit() -> base.Tree:
+    """How many requests may be made of what is in the object's namespace."""
+    spec = schema.of(limits.RateLimitSpec)
+    spec["x-kubernetes-validations"] = [{
+        "rule": "!has(self.selector) || !has(self.targetRefs) || size(self.targetRefs) == 0",
+        "message": "keep one of selector and targetRefs",
+    }]  # fmt: skip
+    each = spec["properties"]["limits"]
+    each |= {"minItems": 1, "maxItems": checks_limits.MOST_LIMITS}
+    each["items"]["properties"]["matches"]["maxItems"] = checks_limits.MOST_MATCHES
+    columns = [("Requests", ".spec.limits[*].requests"), ("Per", ".spec.limits[*].per")]
+    return _definition(limits.RateLimit, spec, columns)
+
+
+def _definition(
+    struct: type[objects.Object], spec: dict[str, Any], columns: list[tuple[str, str]]
+) -> base.Tree:
+    kind = struct.__name__
+    known, plural = objects.KINDS[kind], rights.plural(kind)
+    group, _, version = known.api_versions[0].rpartition("/")
     return {
         "apiVersion": API,
         "kind": "CustomResourceDefinition",
-        "metadata": base.metadata(f"{plural}.{authorizers.GROUP}", "base", namespaced=False),
+        "metadata": base.metadata(f"{plural}.{group}", "base", namespaced=False),
         "spec": {
-            "group": authorizers.GROUP,
-            "scope": "Cluster",
-            "names": {"kind": _KIND, "listKind": f"{_KIND}List", "plural": plural, "singular": _KIND.lower()},
+            "group": group,
+            "scope": "Namespaced" if known.namespaced else "Cluster",
+            "names": {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()},
             "versions": [{
-                "name": objects.KINDS[_KIND].api_versions[0].rpartition("/")[2],
+                "name": version,
                 "served": True,
                 "storage": True,
                 "schema": {"openAPIV3Schema": {"type": "object", "required": ["spec"], "properties": {"spec": spec}}},

@@ -14,7 +14,7 @@ from retic.identity import clock
 from retic.local import broker, dns, egress, questions, state, supervisor, upstream, workloads, zone
 from retic.local.cluster import gateways, members, nameservers, processes, published, server, started
 from retic.local.kubelet import host, kubelet, naming, tokens
-from retic.local.sandbox import fabric
+from retic.local.sandbox import addresses, fabric
 from retic.local.workloads import pods
 from retic.objects import core
 from retic.objects import pods as structs
@@ -56,6 +56,7 @@ class Cluster:
         self.kubelet = kubelet.Kubelet(self._host(), self._gone)
         self._server = server.Server(self.objects, self.status, self.settle, self.inside)
         self._names: list[dns.Server] = []
+        self._metrics: egress.Published | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def _host(self) -> host.Host:
@@ -128,6 +129,14 @@ class Cluster:
             await self._news.wait_for(lambda: self._loaded)
         if self._mesh:
             await self._members.start({node: self._zone(node) for node in self._config.nodes})
+            await self._publish_metrics()
+
+    async def _publish_metrics(self) -> None:
+        wanted = self._config.metrics_port
+        try:
+            self._metrics = await self._ingress.publish(str(addresses.FABRIC), members.METRICS_PORT, wanted)
+        except (OSError, broker.LostError) as error:
+            log.warning("metrics are not reached from this machine", reason=str(error))
 
     def _zone(self, node: str) -> str:
         value = self._look(findings.Ref("Node", "", node))
@@ -211,6 +220,7 @@ class Cluster:
         return {
             "processes": [*processes.own(self._folder), *self._kept()],
             "gateways": self.gateways.status(),
+            "metrics": "" if self._metrics is None else f"127.0.0.1:{self._metrics.port}",
             "pods": [_pod(runner) for runner in self.kubelet.runners],
         }
 

@@ -14,7 +14,7 @@ from retic.identity import attest, spiffe
 from retic.local import state, supervisor
 from retic.local.sandbox import addresses, fabric
 
-CONTROL_PORT, ENROLMENT_PORT = 15010, 15011
+CONTROL_PORT, ENROLMENT_PORT, METRICS_PORT = 15010, 15011, 15012
 _ROOT_SECONDS = 20.0
 
 
@@ -46,6 +46,7 @@ class Members:
                     "folder": str(self._folder),
                     "listen": f"{host}:{CONTROL_PORT}",
                     "enrol": f"{host}:{ENROLMENT_PORT}",
+                    "metrics": f"{host}:{METRICS_PORT}",
                     "trust_domain": self._trust_domain,
                     "netns_folder": str(self._folder / "netns"),
                     "lifetime": self._lifetime,

@@ -227,6 +227,7 @@ class Bench:
             metadata=meta.Metadata(
                 name=name,
                 namespace=namespace,
+                generate_name=None if owner is None else name.rpartition("-")[0] + "-",
                 uid=uid,
                 labels={**template.metadata.labels, **(labels or {})},
                 annotations={**template.metadata.annotations, **(annotations or {})},

@@ -11,7 +11,7 @@ import msgspec
 from retic import findings, objects
 from retic.findings import catalogue
 from retic.objects import defaults
-from retic.sources import checks, model, validate
+from retic.sources import checks, closed, model, validate
 from retic.sources.api import kinds
 
 _FIX = "mend it with kubectl edit, or remove it"
@@ -62,10 +62,11 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """What an object came to: None when it cannot be used, and `found` says why."""
+    """What an object came to: None when it cannot be used, and `found` says why. `is_closed` as in `model.Located`."""
 
     value: objects.Object | None
     found: tuple[findings.Finding, ...] = ()
+    is_closed: bool = False
 
 
 class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
@@ -162,16 +163,20 @@ def decode(read: kinds.Read, raw: Raw) -> Decoded:
     checked = validate.check(read.struct, plain if isinstance(plain, dict) else {}, {})
     faults = [fault for fault in checked.faults if read.is_checked or not _is_form(fault)]
     value: objects.Object | None = None
-    if not any(map(_is_error, faults)):
+    if not closed.fatal(read.struct, faults):
         try:
-            value = msgspec.convert(checked.value, read.struct)
+            value = closed.made(read.struct, checked.value)
         except msgspec.ValidationError as error:  # the walk missed something
             faults.append(validate.Fault("RT0004", "", str(error), _FIX))
         else:
             if read.is_checked:
                 faults += checks.check(value)
-                value = None if any(map(_is_error, faults)) else defaults.apply(value)
-    return Decoded(value, tuple(_finding(read, raw.head, fault) for fault in faults))
+                value = None if closed.fatal(read.struct, faults) else defaults.apply(value)
+    found = tuple(_finding(read, raw.head, fault) for fault in faults)
+    if value is None or not any(map(_is_error, faults)):
+        return Decoded(value, found)
+    told = (closed.told(value, each, fault.path) for each, fault in zip(found, faults, strict=True))
+    return Decoded(value, tuple(told), is_closed=True)
 
 
 @functools.cache

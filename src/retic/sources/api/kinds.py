@@ -64,5 +64,8 @@ def mesh(own_namespace: str = "retic-system") -> tuple[Read, ...]:
         Read("AuthorizationPolicy", "authorizationpolicies", is_checked=True),
         Read("PeerAuthentication", "peerauthentications", is_checked=True),
         Read("RequestAuthentication", "requestauthentications", is_checked=True),
+        Read("DestinationRule", "destinationrules", is_checked=True),
+        Read("VirtualService", "virtualservices", is_checked=True),
         Read("AuthorizationProvider", "authorizationproviders", is_checked=True),
+        Read("RateLimit", "ratelimits", is_checked=True),
     )

@@ -128,6 +128,7 @@ class _Kind:
         self._read, self._whole = read, whole
         self._known = stream.Known(whole.sink)
         self._spoken: set[findings.Ref] = set()
+        self._closed: set[findings.Ref] = set()
         self._listed: dict[findings.Ref, stream.Change] = {}
         self._present: set[findings.Ref] = set()
 
@@ -142,6 +143,7 @@ class _Kind:
     def listed(self) -> None:
         for ref in self._spoken - self._present:
             self._say(ref, ())
+        self._closed &= self._present
         self._known.replace(self._listed, kept=self._present)
         self._listed, self._present = {}, set()
         self._whole.tell()
@@ -153,6 +155,7 @@ class _Kind:
         for ref, each in last.items():
             if each.type is decoding.Type.DELETED:
                 changes[ref] = stream.Change(ref.kind, ref.namespace, ref.name)
+                self._closed.discard(ref)
                 self._say(ref, ())
         self._known.apply(changes)
         self._whole.tell()
@@ -162,7 +165,10 @@ class _Kind:
         changes = {}
         for ref, raw in raws.items():
             decoded = decoding.decode(self._read, raw)
-            if decoded.value is not None:
+            if decoded.is_closed and ref in self._known and ref not in self._closed:
+                self._say(ref, tuple(map(model.kept, decoded.found)))
+            elif decoded.value is not None:
+                (self._closed.add if decoded.is_closed else self._closed.discard)(ref)
                 changes[ref] = stream.Change(ref.kind, ref.namespace, ref.name, decoded.value)
                 self._say(ref, decoded.found)
             else:

@@ -3,6 +3,8 @@
 /status/N      answers with status N                /delay/MS   answers after MS milliseconds
 /bytes/N       answers with N bytes                 /stream/N   answers in N pieces, 20 ms apart
 /close         closes without an answer             any other   JSON of what was seen
+/only/NAME/... as the rest of the path says, at the server of that name; at others as any other path
+/cut/N         closes within an answer of N bytes (HTTP/1 only)
 """
 
 import json
@@ -36,6 +38,8 @@ class Reply(msgspec.Struct, frozen=True):
     delay: float = 0.0
     close: bool = False
     """Close the connection without any answer."""
+    cut: bool = False
+    """Close the connection before the whole answer is sent."""
 
 
 _PIECE_MS = 20
@@ -64,6 +68,8 @@ def seen(request: Request, identity: start.Identity) -> bytes:
 def reply(request: Request, identity: start.Identity) -> Reply:
     """Decide the answer by the first two segments of the path."""
     segments = request.target.partition("?")[0].strip("/").split("/")
+    if segments[0] == "only" and len(segments) > 1:
+        segments = segments[2:] if segments[1] == identity.name and len(segments) > 2 else [""]
     what = segments[0]
     amount = int(segments[1]) if len(segments) > 1 and segments[1].isdecimal() else None
     body = seen(request, identity)
@@ -78,6 +84,8 @@ def reply(request: Request, identity: start.Identity) -> Reply:
             return Reply(200, (body,), delay=amount / 1000)
         case "bytes":
             return Reply(200, (b"x" * amount,), "application/octet-stream")
+        case "cut":
+            return Reply(200, (b"x" * amount,), "application/octet-stream", cut=True)
         case "stream" if amount > 0:
             return Reply(200, tuple(b"%d\n" % number for number in range(amount)), "text/plain")
     return Reply(200, (body,))

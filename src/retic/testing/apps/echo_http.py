@@ -58,7 +58,7 @@ async def _send(writer: asyncio.StreamWriter, head: Head, reply: answers.Reply, 
     lines = [f"HTTP/1.1 {reply.status} {_reason(reply.status)}", f"server: {name}"]
     if reply.status not in (204, 304):
         lines.append(f"content-type: {reply.content_type}")
-        length = sum(map(len, reply.pieces))
+        length = sum(map(len, reply.pieces)) + reply.cut  # one byte never comes
         lines.append("transfer-encoding: chunked" if streamed else f"content-length: {length}")
     if not head.keeps_alive:
         lines.append("connection: close")
@@ -100,7 +100,7 @@ async def answer(
         if reply.close:
             return
         await _send(writer, head, reply, identity.name)
-        if not head.keeps_alive:
+        if reply.cut or not head.keeps_alive:
             return
 
 

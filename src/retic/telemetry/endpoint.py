@@ -1,0 +1,108 @@
+"""HTTPS pages for whoever has the bearer token: what Prometheus scrapes. HTTP/1.1 over h11.
+
+Everything that a caller chooses is bounded: bytes, seconds, connections. Nothing is said to who has no token, not even
+which pages there are.
+"""
+
+import asyncio
+import contextlib
+import gzip
+import hmac
+import ssl
+from collections.abc import Awaitable, Callable
+
+import h11
+
+SECONDS, IDLE = 30.0, 90.0
+"""For one request, from its first byte, and between two."""
+CONNECTIONS = 64
+MOST_HEAD = 16 * 1024
+
+Page = Callable[[str], Awaitable[bytes | None]]
+"""From a path to its content; None when there is no such page."""
+
+
+class Endpoint:
+    """`context` has the certificate, `token` is what callers must know, `kind` the pages' content type."""
+
+    def __init__(self, context: ssl.SSLContext, token: str, page: Page, kind: str) -> None:
+        self._context, self._page, self._kind = context, page, kind.encode()
+        self._wanted = f"Bearer {token}".encode()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; port 0 takes a free one. OSError when it cannot be had."""
+        self._server = await asyncio.start_server(
+            self._serve, host, port, ssl=self._context, ssl_handshake_timeout=10.0, backlog=CONNECTIONS
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Take no more connections and end those that there are."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._tasks) >= CONNECTIONS:
+            writer.close()
+            return
+        self._tasks.add(task)
+        try:
+            await self._converse(reader, writer)
+        except (OSError, TimeoutError, h11.ProtocolError):
+            pass  # the caller is gone, or speaks something else
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+            with contextlib.suppress(OSError, ssl.SSLError):
+                await writer.wait_closed()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MOST_HEAD)
+        while True:
+            async with asyncio.timeout(IDLE):
+                asked = await _next(connection, reader)
+            if not isinstance(asked, h11.Request):
+                return
+            async with asyncio.timeout(SECONDS):
+                status, body = await self._answer(asked)
+                headers = [(b"content-type", self._kind if status == 200 else b"text/plain; charset=utf-8")]
+                if status == 401:
+                    headers.append((b"www-authenticate", b"Bearer"))
+                if status == 200 and b"gzip" in dict(asked.headers).get(b"accept-encoding", b""):
+                    body = await asyncio.to_thread(gzip.compress, body, 1)
+                    headers.append((b"content-encoding", b"gzip"))
+                headers.append((b"content-length", str(len(body)).encode()))
+                if status != 200:
+                    headers.append((b"connection", b"close"))
+                for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body)):
+                    writer.write(connection.send(event) or b"")
+                writer.write(connection.send(h11.EndOfMessage()) or b"")
+                await writer.drain()
+                if status != 200 or not isinstance(await _next(connection, reader), h11.EndOfMessage):
+                    return
+            if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                return
+            connection.start_next_cycle()
+
+    async def _answer(self, asked: h11.Request) -> tuple[int, bytes]:
+        if not hmac.compare_digest(dict(asked.headers).get(b"authorization", b""), self._wanted):
+            return 401, b"a bearer token is wanted: retic metrics says where it is\n"
+        if asked.method != b"GET":
+            return 405, b"another method\n"
+        path = asked.target.partition(b"?")[0].decode("ascii", "replace")
+        found = await self._page(path)
+        return (404, b"no such page: /metrics is one\n") if found is None else (200, found)
+
+
+async def _next(connection: h11.Connection, reader: asyncio.StreamReader) -> object:
+    """The next event, when it is there."""
+    while (event := connection.next_event()) is h11.NEED_DATA:
+        connection.receive_data(await reader.read(64 * 1024))
+    return event
