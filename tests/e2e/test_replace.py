@@ -12,6 +12,7 @@ import sys
 import pytest
 import rough_load as load
 
+from retic.envoy import limits
 from retic.identity import authority
 from retic.local import state
 from retic.testing import wait
@@ -53,7 +54,8 @@ def slots(mesh, node):
     return found, os.readlink(folder(mesh, node) / "envoy")
 
 
-def drained(mesh, node, seconds=30):
+def drained(mesh, node, seconds=limits.IDLE_SECONDS + 30):
+    """Another node's Envoy keeps a connection that is idle for so long, and one that drains waits for it."""
     wait.until(lambda: len(slots(mesh, node)[0]) == 1, f"one Envoy is left on {node}", seconds, every=0.1)
 
 
