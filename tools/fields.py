@@ -49,6 +49,9 @@ SAID: dict[str, dict[str, str]] = {
         "RT0507": "podReplacementPolicy",
     },
     "Endpoint": {"RT0110": "hints"},
+    "TelemetrySpec": {"RT0804": "metrics"},
+    "Tracing": {"RT0805": "useRequestIdForTraceSampling enableIstioTags"},
+    "CustomTag": {"RT0805": "environment formatter"},
     "GatewayClassSpec": {"RT0308": "parametersRef"},
     "GatewaySpec": {"RT0308": "addresses tls allowedListeners backendTLS defaultScope"},
     "ListenerTLS": {"RT0308": "options", "RT0307": "frontendValidation"},
@@ -86,6 +89,12 @@ WITHIN: dict[str, str] = {
     "LocalParametersReference": "RT0308",
     "LocalObjectReference": "RT0205",
     "CORS": "RT0205",
+    "Metrics": "RT0804",
+    "MetricsOverride": "RT0804",
+    "MetricSelector": "RT0804",
+    "TagOverride": "RT0804",
+    "Environment": "RT0805",
+    "Formatter": "RT0805",
 }
 
 # Why nothing is said, and of which fields.

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from google.protobuf import descriptor_pb2
 
 PACKAGE = "xds-protos"
-ROOTS = ("envoy/", "udpa/", "validate/", "xds/")
+ROOTS = ("envoy/", "opentelemetry/", "udpa/", "validate/", "xds/")
 OLD = re.compile(r"/v2(alpha\d*)?/|^envoy/api/")
 SERIALIZED = re.compile(r"AddSerializedFile\((b'(?:[^'\\]|\\.)*'|b\"(?:[^\"\\]|\\.)*\")\)")
 

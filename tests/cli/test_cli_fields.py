@@ -418,6 +418,29 @@ spec:
   workloadSelector: {matchLabels: {app: web}}  # RT0704
 """
 
+TELEMETRY = """\
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: a}
+spec:
+  metrics:  # RT0804
+  - {providers: [{name: prometheus}], reportingInterval: 5s}
+  tracing:
+  - providers: [{name: otel}]
+    useRequestIdForTraceSampling: true  # RT0805
+    enableIstioTags: true  # RT0805
+    customTags:
+      a:  # RT0805 environment
+        environment: {name: A}
+      b:  # RT0805 formatter
+        formatter: {value: "%A%"}
+---
+apiVersion: retic.dev/v1alpha1
+kind: TelemetryProvider
+metadata: {name: otel}
+spec: {opentelemetry: {service: otel.example.com, port: 4317}}
+"""
+
 CASES = {
     "destination rules": DESTINATION_RULES,
     "service": SERVICE + PLAIN,
@@ -428,6 +451,7 @@ CASES = {
     "routes": ROUTES,
     "host": HOST,
     "virtual": VIRTUAL,
+    "telemetry": TELEMETRY,
 }
 MARK = re.compile(r"^[\s-]*(?P<field>\w+)?.*  # (?P<code>RT\d{4})(?: (?P<named>\w+))?$")
 

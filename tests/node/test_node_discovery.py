@@ -8,7 +8,7 @@ from node_rig import end, make_settings, running
 from xds.type.v3 import typed_struct_pb2
 
 from retic import ads, graph
-from retic.node import admin, opaque
+from retic.node import admin, opaque, told
 from retic.testing import discovery, upstream, wait
 
 
@@ -85,7 +85,8 @@ async def test_convergence_is_envoys_own(mesh, tmp_path, netns):
 
 async def test_a_restart_of_everything_resends_nothing_and_removes_what_went(mesh, tmp_path, netns):
     settings = make_settings(mesh.control, tmp_path)
-    mesh.put(opaque.TYPE_URL, opaque.NAME, typed_struct_pb2.TypedStruct())
+    for name in (opaque.NAME, told.NAME):
+        mesh.put(opaque.TYPE_URL, name, typed_struct_pb2.TypedStruct())
     for name in ("one", "two", "three"):
         mesh.put(resources.CLUSTER, name, resources.cluster(name))
     for number, name in enumerate(("keep", "drop")):

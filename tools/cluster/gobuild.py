@@ -39,6 +39,8 @@ KUBERNETES = Module(
 )
 COREDNS = Module("coredns", {"coredns": "."})
 PAUSE = Module("pause", {"pause": "."})
+COLLECTOR = Module("collector", {"otelcol": "."})
+"""An OpenTelemetry Collector; tests of traces need it, a cluster does not."""
 
 CONTROL_PLANE = (ETCD, KUBERNETES)
 ALL = (ETCD, KUBERNETES, COREDNS, PAUSE)

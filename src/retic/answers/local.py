@@ -3,16 +3,17 @@
 import asyncio
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from retic import ads, graph
 from retic import findings as report
-from retic.answers import agents, questions, responses
+from retic.answers import agents, questions, responses, taps
 from retic.control import admin, model, service
 from retic.control import config as settings
 from retic.envoy import counters
@@ -147,6 +148,14 @@ class Answers:
         except OSError:
             return ""
 
+    @functools.cached_property
+    def _taps(self) -> taps.Taps:
+        return taps.Taps(self._config.folder, self._db, self._kept, self._discovery, self._news)
+
+    def tap(self, asked: model.AskTap) -> AsyncGenerator[model.Tapped, None]:
+        """Requests as they end."""
+        return self._taps.tap(asked)
+
     async def version(self) -> model.Version:
         """The control plane's own version, and what the Envoys say of theirs."""
         found = set()
@@ -177,7 +186,7 @@ class Answers:
             "this is a fault of Retic: please report it; the proxy keeps what it had", code.url,
         )
 
-    async def follow(self) -> AsyncIterator[Sequence[report.Finding]]:
+    async def follow(self) -> AsyncGenerator[Sequence[report.Finding], None]:
         """The findings now, then after each change of them."""
         last: Sequence[report.Finding] | None = None
         while True:

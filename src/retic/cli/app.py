@@ -127,6 +127,9 @@ def up(
         pathlib.Path | None,
         typer.Option("--redis-credentials", metavar="FILE", help="A file with PASSWORD or USER:PASSWORD of Redis."),
     ] = None,
+    access_logs: Annotated[
+        bool, typer.Option("--access-logs", help="Log requests where no Telemetry says otherwise.")
+    ] = False,
 ) -> None:
     """Run manifests as a mesh: nodes, pods, proxies.
 
@@ -148,7 +151,7 @@ def up(
     told = trust.Options(
         ca_cert, ca_key, ca_root, trust_domain, tuple(trust_domain_alias or ()), tuple(trusted_root or ())
     )
-    wanted = command.Options(name, nodes, lifetime, told, redis, redis_credentials)
+    wanted = command.Options(name, nodes, lifetime, told, redis, redis_credentials, access_logs)
     command.run(file, wanted, detach=detach, timeout=timeout)
 
 
@@ -212,9 +215,10 @@ def execute(
 @app.command()
 def logs(
     *,
-    target: Target,
+    target: Annotated[str, typer.Argument(metavar="POD|deploy/NAME", show_default=False)] = "",
     namespace: Namespace = "default",
     container: Container = None,
+    access: Annotated[bool, typer.Option("--access", help="The requests of it, or of all, instead.")] = False,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on, across restarts.")] = False,
     tail: Annotated[int, typer.Option("--tail", min=-1, help="So many last lines; -1: all.")] = -1,
     previous: Annotated[bool, typer.Option("--previous", "-p", help="The life before this one.")] = False,
@@ -222,14 +226,23 @@ def logs(
 ) -> None:
     """Print what a workload wrote; of a gateway's pod, what its Envoy did.
 
+    With --access: the requests that its proxy has logged, as a Telemetry says, one JSON object a line.
+
     \b
     Examples:
       retic logs deploy/web
       retic logs -n shop -f --tail 20 cart-0 -c cart
+      retic logs --access -n shop -f deploy/web
     """
+    from retic.cli import access as requests
     from retic.cli import logs as command
 
     choice = command.Choice(follow=follow, tail=tail, previous=previous)
+    if access:
+        requests.run(target, choice, namespace=namespace, name=name)
+        return
+    if not target:
+        raise typer.BadParameter("say whose: POD or deploy/NAME", param_hint="POD|deploy/NAME")
     command.run(target, choice, namespace=namespace, container=container, name=name)
 
 

@@ -1,4 +1,4 @@
-"""The command line's words for what passes through a mesh: `top`, `metrics`."""
+"""The command line's words for what passes through a mesh: `top`, `tap`, `metrics`."""
 
 import enum
 import pathlib
@@ -73,3 +73,61 @@ def top(
 
     options = which.Options(name, kubeconfig, context)
     command.run(options, namespace=namespace, window=window, as_json=output is Output.JSON)
+
+
+_FROM = "Who calls: deploy/NAME, sts/, ds/, job/, pod/ or gateway/NAME."
+_TO = "Who is called: the same, or svc/NAME."
+_HEADER = "Only requests with this header; a * in VALUE is for any letters. Repeatable."
+
+
+@app.command()
+def tap(
+    *,
+    source: Annotated[str | None, typer.Option("--from", metavar="KIND/NAME", help=_FROM)] = None,
+    destination: Annotated[str | None, typer.Option("--to", metavar="KIND/NAME", help=_TO)] = None,
+    namespace: Annotated[
+        str | None, typer.Option("-n", "--namespace", help="Of --from and --to; without them, of one end.")
+    ] = None,
+    method: Annotated[str, typer.Option("--method", help="Only this method.")] = "",
+    path: Annotated[str, typer.Option("--path", metavar="'/x*'", help="Only this path; a * is for any letters.")] = "",
+    status: Annotated[
+        list[str] | None, typer.Option("--status", metavar="404|5xx", help="Only these answers; repeatable.")
+    ] = None,
+    header: Annotated[list[str] | None, typer.Option("-H", "--header", metavar="'NAME: VALUE'", help=_HEADER)] = None,
+    protocol: Annotated[str, typer.Option("--protocol", metavar="http|http1|http2|tcp", help="Only this.")] = "",
+    show_header: Annotated[
+        list[str] | None, typer.Option("--show-header", metavar="NAME", help="Show this header too; repeatable.")
+    ] = None,
+    redact: Annotated[
+        list[str] | None,
+        typer.Option("--redact", metavar="NAME", help="Also hide this parameter or header; repeatable."),
+    ] = None,
+    most: Annotated[int, typer.Option("--max", metavar="N", help="End after so many.")] = 1000,
+    seconds: Annotated[float, typer.Option("--for", metavar="SECONDS", help="End after so long.")] = 60.0,
+    name: Which = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TABLE,
+) -> None:
+    """Show single requests and connections as they pass, one line each (a JSON object each with -o json).
+
+    Credentials are never shown: in headers, or in parameters of a path. Only pods concerned report, and only while the
+    command runs. A call is told by the caller's proxy, or with --to alone by the called one's.
+
+    \b
+    Examples:
+      retic tap -n shop --to svc/catalog --status 5xx
+      retic tap -n shop --from deploy/web --path '/items*' --show-header x-version
+      retic tap -o json --max 20
+    """
+    from retic.cli import tap as command
+    from retic.cli import which
+    from retic.telemetry import calls
+
+    headers = dict(map(command.header, header or ()))
+    statuses = tuple(each.lower() for each in status or ())
+    asked = command.Asked(
+        source, destination, namespace, calls.Wanted(method, path, statuses, headers, protocol.lower()),
+        calls.Shown(command.lower(show_header), command.lower(redact)), most, seconds,
+    )  # fmt: skip
+    command.run(which.Options(name, kubeconfig, context), asked, as_json=output is Output.JSON)

@@ -29,6 +29,7 @@ class Options(msgspec.Struct, frozen=True):
     trust: trust.Options
     redis: str = ""
     credentials: pathlib.Path | None = None
+    access_logs: bool = False
 
 
 class _Told(msgspec.Struct, frozen=True):
@@ -37,13 +38,15 @@ class _Told(msgspec.Struct, frozen=True):
     authority: settings.Authority | None
     accepted: settings.Accepted
     counting: settings.Counting
+    access_logs: bool = False
 
 
 def run(files: Sequence[pathlib.Path], options: Options, *, detach: bool, timeout: float) -> None:
     """Run the mesh, in the foreground until it is ended, or detached until it is ready. Raises Failure."""
     running.need_linux()
     name = options.name
-    told = _Told(*trust.checked(options.trust), counting.checked(options.redis, options.credentials))
+    counts = counting.checked(options.redis, options.credentials)
+    told = _Told(*trust.checked(options.trust), counts, options.access_logs)
     loaded = check(files)
     if detach:
         try:

@@ -7,7 +7,7 @@ import contextlib
 import pathlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import msgspec
@@ -32,9 +32,12 @@ def ask(path: pathlib.Path, request: model.Request, *, seconds: float = 30.0) ->
     raise Away(str(path))
 
 
-def follow(path: pathlib.Path, request: model.AskFollow) -> Iterator[Any]:
-    """Answers until the caller stops or the other side ends; then returns. Raises Refused, Away."""
-    for line in lines(path, request, seconds=None):
+def follow(
+    path: pathlib.Path, request: model.AskFollow | model.AskTap, *, seconds: float | None = None
+) -> Generator[Any, None, None]:
+    """Answers until the caller stops or the other side ends; then returns. Raises Refused, Away, TimeoutError after
+    `seconds`."""
+    for line in lines(path, request, seconds=seconds):
         yield _opened(line)
 
 

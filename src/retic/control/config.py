@@ -30,7 +30,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All paths absolute, addresses host:port, CIDRs as text.
 
     `listen` serves discovery and signing to clients with a certificate, `enrol` enrolment to those without
-    one yet. `lifetime` of workload certificates is in seconds. `enrolment` and `mode`: see `mesh.network.Settings`.
+    one yet. `lifetime` of workload certificates is in seconds. `enrolment`, `mode` and `access_logs`: see
+    `mesh.network.Settings`.
     `authority` None: one of the mesh's own is made. `accepted` is what the mesh begins with.
     `metrics` is where Prometheus reads, "": nowhere.
     """
@@ -45,6 +46,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     lifetime: float = 86400.0
     enrolment: Literal["all", "labelled"] = "all"
     mode: Literal["STRICT", "PERMISSIVE"] = "STRICT"
+    access_logs: bool = False
     authority: Authority | None = None
     accepted: Accepted = Accepted()
     counting: Counting = Counting()

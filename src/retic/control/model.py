@@ -4,6 +4,7 @@ import msgspec
 
 from retic import findings as report
 from retic.explain.request import answer
+from retic.telemetry import calls
 
 
 class _Request(msgspec.Struct, frozen=True, tag_field="ask"):
@@ -75,6 +76,33 @@ class AskNumbers(_Request, frozen=True, tag="numbers"):
     namespace: str = ""
 
 
+class End(msgspec.Struct, frozen=True):
+    """One end of a call. `kind` is workload, pod, gateway or service; a workload's name is without its kind."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class AskTap(_Request, frozen=True, tag="tap"):
+    """Requests and connections as they end, until the asker leaves: a stream of `Tapped`."""
+
+    source: End | None = None
+    destination: End | None = None
+    namespace: str = ""
+    wanted: calls.Wanted = calls.Wanted()
+    shown: calls.Shown = calls.Shown()
+
+
+class Tapped(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`pods`: so many report now; else `call`. `missed`: so many requests were not looked at or not told since the
+    one before, since they came too fast."""
+
+    pods: int | None = None
+    call: calls.Call | None = None
+    missed: int = 0
+
+
 class AskRoot(_Request, frozen=True, tag="root"):
     """Which root signs, and how far a rotation is."""
 
@@ -105,7 +133,7 @@ class AskAccepted(_Request, frozen=True, tag="accepted"):
 
 Request = (
     AskPolicies | AskPs | AskVersion | AskFindings | AskFollow | AskWhy | AskExplain | AskResponse | AskFailed
-    | AskConverged | AskProxy | AskRoot | AskRotate | AskAccepted | AskNumbers
+    | AskConverged | AskProxy | AskRoot | AskRotate | AskAccepted | AskNumbers | AskTap
 )
 
 

@@ -77,7 +77,7 @@ class Server:
         except msgspec.MsgspecError as error:
             await _send(writer, {"error": f"not a request: {error}"})
             return
-        if isinstance(request, model.AskFollow):
+        if isinstance(request, model.AskFollow | model.AskTap):
             await self._follow(request, reader, writer)
         else:
             await _send(writer, await self._answer(request))
@@ -92,11 +92,15 @@ class Server:
             return {"error": f"the control plane could not answer: {error!r}"}
 
     async def _follow(
-        self, request: model.AskFollow, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, request: model.AskFollow | model.AskTap, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         async def send() -> None:
-            async for value in self._answers.stream(request):
-                await _send(writer, {"answer": value})
+            async with contextlib.aclosing(self._answers.stream(request)) as values:
+                try:
+                    async for value in values:
+                        await _send(writer, {"answer": value})
+                except service.Refused as error:
+                    await _send(writer, {"error": str(error)})
 
         sending = asyncio.ensure_future(send())
         leaving = asyncio.ensure_future(reader.read(1))  # ends when the client does

@@ -1,7 +1,7 @@
 """Answers requests: about the mesh by queries that the wiring gives, about Envoys by their admin sockets."""
 
 import pathlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
 from retic import findings as report
@@ -34,7 +34,7 @@ class Queries(Protocol):
         """As they are now."""
         ...
 
-    def follow(self) -> AsyncIterator[Sequence[report.Finding]]:
+    def follow(self) -> AsyncGenerator[Sequence[report.Finding], None]:
         """The findings now, then after each change."""
         ...
 
@@ -68,6 +68,10 @@ class Queries(Protocol):
 
     async def numbers(self, namespace: str) -> Sequence[model.Numbers]:
         """Of all Envoys that answer. Raises Refused for a namespace that there is not."""
+        ...
+
+    def tap(self, asked: model.AskTap) -> AsyncGenerator[model.Tapped, None]:
+        """Requests as they end. Raises Refused when nobody is there to look at."""
         ...
 
     async def converged(self, seconds: float) -> model.Converged:
@@ -104,7 +108,7 @@ class Service:
                 return await self._explain(request)
             case model.AskProxy(proxy=proxy, section=section):
                 return await self._proxy(proxy, section)
-            case model.AskFollow():
+            case model.AskFollow() | model.AskTap():
                 raise Refused("a stream is no single answer")
             case model.AskRoot() | model.AskRotate() | model.AskAccepted():
                 return await self._trust(request)
@@ -135,9 +139,9 @@ class Service:
             case model.AskAccepted(change=change):
                 return await self._queries.accepted(change)
 
-    def stream(self, _request: model.AskFollow) -> AsyncIterator[Sequence[report.Finding]]:
-        """The answers of a streaming request."""
-        return self._queries.follow()
+    def stream(self, request: model.AskFollow | model.AskTap) -> AsyncGenerator[object, None]:
+        """The answers of a streaming request. May raise Refused."""
+        return self._queries.tap(request) if isinstance(request, model.AskTap) else self._queries.follow()
 
     async def _proxy(self, proxy: str, section: str) -> Any:
         if section and section not in model.SECTIONS:

@@ -30,13 +30,16 @@ from retic.envoy import (
     faults,
     gate,
     limits,
+    logs,
     names,
+    observed,
     packing,
     rate_limits,
     sessions,
     several,
     tls,
     tokens,
+    tracing,
 )
 from retic.mesh import authorizers, limit, peer, policy, probes, token
 
@@ -93,6 +96,15 @@ def plaintext(pod_uid: str) -> list[hcm_pb2.HttpFilter]:
 
 def outbound() -> list[hcm_pb2.HttpFilter]:
     """What a request passes when it leaves a pod."""
+    return [*_observing(), *_leaving()]
+
+
+def _observing() -> list[hcm_pb2.HttpFilter]:
+    # First: what is refused is reported too.
+    return [logs.noting(), tracing.waiting()]
+
+
+def _leaving() -> list[hcm_pb2.HttpFilter]:
     return [
         # First: a preflight is answered even where faults are tried.
         cors.resting(),
@@ -118,9 +130,10 @@ def sending(*, counted: bool = False) -> list[hcm_pb2.HttpFilter]:
 def gateway(slots: Iterable[str]) -> list[hcm_pb2.HttpFilter]:
     """What a request passes that enters a gateway; `slots` are the names of those that decide."""
     return [
-        # First: who is refused loads no cluster.
+        *_observing(),
+        # Before all that leads on: who is refused loads no cluster.
         *map(_slot, slots),
-        *outbound(),
+        *_leaving(),
     ]
 
 
@@ -188,12 +201,13 @@ def requests(
 
 def asked_requests(
     slot: str, who: external.Asker, questions: authorizers.Questions, issuers: tuple[token.Issuer, ...] = (), *,
-    routed: bool = False,
+    routed: bool = False, told: observed.Observed = observed.NOTHING,
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.ASK of a pod or a gateway: whose tokens are taken, which requests are asked about, and whom. `routed`:
     whether routes are chosen by what a request says."""
     # Tokens first: policies of every action read what was found in them. Who waits for an answer stands last.
-    return several.filled(slot, [*tokens.filters(issuers, routed=routed), *external.of_requests(who, questions)])
+    asking = [*tokens.filters(issuers, routed=routed), *external.of_requests(who, questions)]
+    return several.filled(slot, [*observed.in_slot(told), *asking])
 
 
 def asked_plaintext(
@@ -202,14 +216,14 @@ def asked_plaintext(
     who: external.Asker,
     questions: authorizers.Questions,
     issuers: tuple[token.Issuer, ...] = (),
+    told: observed.Observed = observed.NOTHING,
 ) -> extension_pb2.TypedExtensionConfig:
     """For Slot.PLAINTEXT_ASK: nobody is asked about probes, nor where nothing else may come."""
     name = names.filter_slot(Slot.PLAINTEXT_ASK, pod_uid)
     if _nowhere(what.taken, _taken):
-        return several.filled(name, [])
-    return several.filled(
-        name, [*tokens.filters(issuers, routed=False), *external.of_requests(who, questions, _exempt(what))]
-    )
+        return several.filled(name, observed.in_slot(told))
+    asking = [*tokens.filters(issuers, routed=False), *external.of_requests(who, questions, _exempt(what))]
+    return several.filled(name, [*observed.in_slot(told), *asking])
 
 
 _OF_TCP = {

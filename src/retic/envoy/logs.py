@@ -6,7 +6,7 @@ refused on the way, and for every request only while somebody looks: then the ag
 """
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from envoy.config.accesslog.v3 import accesslog_pb2
@@ -19,7 +19,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.type.tracing.v3 import custom_tag_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import limits, packing
+from retic.envoy import limits, packing, tracing
 from retic.telemetry import words
 from retic.telemetry.words import Stat
 
@@ -33,6 +33,9 @@ MOST_COUNTERS, MOST_HISTOGRAMS = 600, 300
 """So many series may one listener's logger have of each kind: a pod whose callers invent labels costs no more. What is
 beyond is counted by Envoy as `server.stats_overflow`."""
 
+NOTING = "retic.noting"
+"""The filter's name, by which route configurations fill it."""
+
 MARK = "x-retic-destination"
 """A header that the proxy sets on every request and takes away when it sends it on: what still has it at its end was
 answered by the proxy itself. (An expression that asks for response code details costs 7 kB for each logger.)"""
@@ -44,6 +47,7 @@ _CALLER, _PROTOCOL = "%DOWNSTREAM_PEER_URI_SAN%", "%PROTOCOL%"
 _TIMES = ("DS_RX_BEG:DS_TX_END:us", "DS_RX_BEG:DS_RX_BEG:us")
 _OPERATORS = ",".join(f'{{"command":"COMMON_DURATION","param":"{each}"}}' for each in _TIMES)
 _DURATION = f'%COALESCE({{"operators":[{_OPERATORS}]}})%'
+_STATE = (words.WORKLOAD_STATE, words.POD_STATE, words.PEER_STATE, words.HEADERS_STATE)
 _NOTHING: Mapping[str, str] = {}
 _REFUSED = "connection.termination_details != ''"
 
@@ -78,13 +82,16 @@ def http(side: Side, who: Who) -> list[Log]:
     histograms = [_histogram(Stat.DURATION, link, _DURATION, "Microseconds")]
     histograms += [_histogram(stat, link, value, "Bytes") for stat, value in sizes.items()]
     own = als_pb2.HttpGrpcAccessLogConfig(
-        common_config=_reported(f"http/{side}"), additional_response_headers_to_log=[words.ID_HEADER]
+        common_config=_reported(f"http/{side}"),
+        additional_response_headers_to_log=words.REPORTED_RESPONSE_HEADERS,
     )
     return [
         _stats([_counter(Stat.REQUESTS, ended)], histograms),
         Log(
             name="envoy.access_loggers.http_grpc",
-            filter=_any(_flagged(), _all(_failed(), _any(_unsent(), _hostless())), _switched(who)),
+            filter=_any(
+                _flagged(), _all(_failed(), _any(_unsent(), _hostless())), _switched(who), tracing.traced()
+            ),
             typed_config=packing.pack(own),
         ),
     ]
@@ -133,6 +140,20 @@ def caller() -> hcm_pb2.HttpFilter:
     value.format_string.omit_empty_values = True
     config = set_filter_state_pb2.Config(on_request_headers=[value])
     return hcm_pb2.HttpFilter(name="retic.caller", typed_config=packing.pack(config))
+
+
+def noting() -> hcm_pb2.HttpFilter:
+    """Notes what the route configuration says (`to_note`): nothing by itself."""
+    return hcm_pb2.HttpFilter(name=NOTING, typed_config=packing.pack(set_filter_state_pb2.Config()))
+
+
+def to_note(headers: Iterable[str]) -> set_filter_state_pb2.Config:
+    """Remembers these headers for entries, as words.HEADERS_STATE; `headers` are in lower case."""
+    value = value_pb2.FilterStateValue(object_key=words.HEADERS_STATE, factory_key="envoy.string")
+    said = words.LINE.join(f"{name}:%REQ({name}):{words.LONGEST_HEADER}%" for name in headers)
+    value.format_string.text_format_source.inline_string = said
+    value.format_string.omit_empty_values = True
+    return set_filter_state_pb2.Config(on_request_headers=[value])
 
 
 def to_next() -> base_pb2.HeaderValueOption:
@@ -191,7 +212,7 @@ def _reported(name: str, more: Mapping[str, str] = _NOTHING) -> als_pb2.CommonGr
         transport_api_version=config_source_pb2.V3,
         buffer_flush_interval=limits.seconds(limits.REPORT_SECONDS),
         buffer_size_bytes=wrappers_pb2.UInt32Value(value=limits.REPORT_BYTES),
-        filter_state_objects_to_log=[words.WORKLOAD_STATE, words.POD_STATE, words.PEER_STATE],
+        filter_state_objects_to_log=_STATE,
         custom_tags=[custom_tag_pb2.CustomTag(tag=tag, value=text) for tag, text in tags.items()],
     )
 

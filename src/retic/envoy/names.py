@@ -49,6 +49,7 @@ class Kind(enum.StrEnum):
     GATEWAY_FILTER = "gateway-filter"
     DESTINATIONS = "destinations"
     PODS = "pods"
+    TOLD = "told"
 
 
 TYPE_URL = {
@@ -77,6 +78,7 @@ TYPE_URL = {
     Kind.GATEWAY_FILTER: FILTER,
     Kind.DESTINATIONS: OPAQUE,
     Kind.PODS: OPAQUE,
+    Kind.TOLD: OPAQUE,
 }
 
 # How many parts follow the first word.
@@ -106,6 +108,7 @@ _PARTS = {
     Kind.GATEWAY_FILTER: 3,
     Kind.DESTINATIONS: 0,
     Kind.PODS: 0,
+    Kind.TOLD: 0,
 }
 
 # Of these one more part may follow: a subset's name.
@@ -255,3 +258,4 @@ MIRROR = str(Name(Kind.MIRROR))
 MIRRORS = str(Name(Kind.MIRRORS))
 DESTINATIONS = str(Name(Kind.DESTINATIONS))
 PODS = str(Name(Kind.PODS))
+TOLD = str(Name(Kind.TOLD))

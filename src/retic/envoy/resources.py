@@ -30,9 +30,11 @@ from retic.envoy import (
     logs,
     mirrors,
     names,
+    observed,
     rate_limits,
     routes,
     secrets,
+    told,
 )
 from retic.mesh import (
     authorizers,
@@ -43,6 +45,8 @@ from retic.mesh import (
     limits,
     network,
     nodes,
+    observing,
+    observing_rules,
     peers,
     policies,
     probes,
@@ -207,9 +211,11 @@ def _ask_slot(db: graph.Db, pod: service.Workload, slot: filters.Slot, name: str
     if not slot.http:
         return filters.asked_connections(slot, pod.uid, who, questions)
     issuers = db.ask(tokens.applying, tables.Key(pod.namespace, pod.name))
+    traced = db.ask(observing.of_pod, tables.Key(pod.namespace, pod.name)).server.traced
+    more = observed.Observed(db.ask(observing.headers, pod.namespace), traced.share if traced else -1.0)
     if slot is filters.Slot.ASK:
-        return filters.asked_requests(name, who, questions, issuers)
-    return filters.asked_plaintext(pod.uid, _plaintext(db, pod), who, questions, issuers)
+        return filters.asked_requests(name, who, questions, issuers, told=more)
+    return filters.asked_plaintext(pod.uid, _plaintext(db, pod), who, questions, issuers, more)
 
 
 def _gateway_slot(db: graph.Db, name: names.Name, key: Key) -> Message | None:
@@ -258,7 +264,8 @@ def _routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     found = [db.ask(routing.table, k) for k in db.ask(routing.routed, client)]
     settings = db.ask(workloads.settings, tables.ONE)
     there = [t for t in found if t is not None]
-    made = routes.outbound(client, there, settings)
+    more = observed.Observed(db.ask(observing.headers, client), shares=dict(db.ask(observing.shares, client)))
+    made = routes.outbound(client, there, settings, more)
     return rate_limits.on_routes(made, limits.followed(db, there), rate_limits.Where.LEAVING, client)
 
 
@@ -268,7 +275,10 @@ def _gateway_routes(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     if hosts is None:
         return None
     implied = int(port) == (443 if name.kind is Kind.LISTENER_ROUTES else 80)
-    made = routes.gateway(str(name), namespace, hosts.tables, 0 if implied else int(port), hosts.elsewhere)
+    traced = db.ask(observing.of_gateway, tables.Key(namespace, gateway)).client.traced
+    more = observed.Observed(db.ask(observing.headers, namespace), traced.share if traced else -1.0)
+    number = 0 if implied else int(port)
+    made = routes.gateway(str(name), namespace, hosts.tables, number, hosts.elsewhere, more)
     whole = db.ask(limits.at_gateway, tables.Key(namespace, gateway))
     # Asked about where the cluster is there; before, in the slot, Envoy would let a first request pass.
     asked = [each for each in whole if each.scope is limit.Scope.GLOBAL]
@@ -421,6 +431,24 @@ def _pods(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     return typed_struct_pb2.TypedStruct(type_url="retic.dev/pods", value=value)
 
 
+def _told(db: graph.Db, name: names.Name, key: Key) -> Message | None:
+    """For an agent: what is told of its workloads' requests."""
+    role, _, rest = key.client.partition("/")
+    namespace, _, gateway = rest.partition("/")
+    if role == "node":
+        pods = db.ask(workloads.on_node, rest)
+        found = {pod.uid: db.ask(observing.of_pod, tables.Key(pod.namespace, pod.name)) for pod in pods}
+    else:
+        found = {"": db.ask(observing.of_gateway, tables.Key(namespace, gateway))}
+    collectors = {}
+    for provider in told.providers(found.values()):
+        known = db.ask(observing_rules.collector, provider)
+        if known is not None:
+            there = db.ask(services.endpoints, known.service) if known.service else ()
+            collectors[provider] = told.Collector(known, tuple(service.usable(there)))
+    return told.resource(found, collectors)
+
+
 def _network(db: graph.Db) -> dict[str, Any]:
     """What redirection has to know: the mesh's networks (IPv4), and where the cluster's DNS is."""
     settings = db.ask(workloads.settings, tables.ONE)
@@ -470,6 +498,7 @@ _BUILDERS = {
     Kind.GATEWAY_FILTER: _gateway_slot,
     Kind.DESTINATIONS: _destinations,
     Kind.PODS: _pods,
+    Kind.TOLD: _told,
 }
 
 

@@ -11,14 +11,15 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import wrappers_pb2
 
-from retic.envoy import failures, limits, logs, managers, matches, names, replies, retrying, rules
+from retic.envoy import failures, limits, logs, managers, matches, names, observed, replies, retrying, rules
 from retic.mesh import network, route
 
 _BODY_BYTES = 4096  # RouteConfiguration, max_direct_response_body_size_bytes
 _MISDIRECTED = 421  # RFC 9110, section 15.5.20
 
 def outbound(
-    client: str, tables: Iterable[route.Table], settings: network.Settings
+    client: str, tables: Iterable[route.Table], settings: network.Settings,
+    told: observed.Observed = observed.NOTHING,
 ) -> route_pb2.RouteConfiguration:
     """What all pods of namespace `client` share."""
     tables = list(tables)
@@ -37,11 +38,13 @@ def outbound(
         request_headers_to_remove=managers.INTERNAL_HEADERS,
         request_headers_to_add=[logs.to_next()],
         response_headers_to_remove=[failures.HEADER],
+        typed_per_filter_config=observed.by_routes(told),
     )
 
 
 def gateway(
-    name: str, client: str, tables: Iterable[route.Table], port: int, elsewhere: Iterable[str] = ()
+    name: str, client: str, tables: Iterable[route.Table], port: int, elsewhere: Iterable[str] = (),
+    told: observed.Observed = observed.NOTHING,
 ) -> route_pb2.RouteConfiguration:
     """Hosts of a gateway in namespace `client`; `port` 0 when its scheme implies it.
 
@@ -67,6 +70,7 @@ def gateway(
         request_headers_to_remove=[logs.MARK],
         request_headers_to_add=[logs.to_next()],
         response_headers_to_remove=[failures.HEADER],
+        typed_per_filter_config=observed.by_routes(told),
     )
 
 

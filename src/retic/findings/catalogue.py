@@ -2,7 +2,8 @@
 
 Ranges: RT00xx manifest form; RT01xx Kubernetes objects; RT02xx routes; RT03xx gateways; RT04xx security;
 RT05xx what local mode cannot do, from RT0521 sessions and balancing, from RT0541 VirtualServices, from RT0571 rate
-limits; RT06xx the control plane and its proxies; RT07xx traffic policies.
+limits; RT06xx the control plane and its proxies; RT07xx traffic policies; RT08xx what
+proxies tell.
 """
 
 import msgspec
@@ -166,6 +167,19 @@ _add("RT0707", _W, "a field of a DestinationRule that Retic does not carry out")
 _add("RT0708", _E, "a DestinationRule that asks for other TLS than the mesh's")
 _add("RT0709", _W, "a number in a DestinationRule beyond what a proxy is given")
 _add("RT0710", _E, "a locality in a DestinationRule that the mesh does not tell apart")
+# What proxies tell (retic.telemetry)
+_add("RT0801", _E, "an access log's expression that cannot be used")
+_add("RT0803", _W, "a provider of access logs that there is not")
+_add("RT0804", _W, "metrics in a Telemetry, which are not carried out")
+_add("RT0805", _W, "a part of tracing that is not carried out")
+_add("RT0806", _E, "a provider of traces that there is not")
+_add("RT0807", _E, "a TelemetryProvider whose Service cannot be reached")
+_add("RT0808", _W, "a Telemetry instead of which an older one counts")
+_add("RT0809", _W, "a Telemetry that is for nobody")
+_add("RT0810", _E, "a share of requests that is no percentage")
+_add("RT0811", _E, "a collector that takes the mesh's TLS only")
+_add("RT0812", _W, "a header that is never reported")
+_add("RT0813", _W, "tracing without a provider")
 
 
 def finding(fault: findings.Fault, file: str, line: int) -> findings.Finding:

@@ -24,6 +24,7 @@ def entries() -> tuple[Entry, ...]:
         Entry("priority", base.priority()),
         Entry("definitions", definitions.authorization_provider()),
         Entry("definitions", definitions.rate_limit()),
+        Entry("definitions", definitions.telemetry_provider()),
         Entry("accounts", base.account(names.CONTROLLER, "controller")),
         Entry("accounts", base.account(names.NODE, "node")),
         *(Entry("rights", tree) for tree in rights.objects_of()),

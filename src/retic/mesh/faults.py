@@ -9,6 +9,7 @@ from retic.mesh import (
     faults_limits,
     faults_peer,
     faults_tcp,
+    faults_telemetry,
     fields,
     gateways,
     labels,
@@ -30,6 +31,11 @@ Faults = tuple[findings.Fault, ...]
 _OF_KIND: dict[str, Callable[[graph.Db, findings.Ref], Faults]] = {
     "PeerAuthentication": faults_peer.of,
     "DestinationRule": faults_destination.of,
+    "Telemetry": lambda db, ref: tuple(faults_telemetry.of(db, ref)),
+    "TelemetryProvider": lambda db, ref: db.ask(faults_telemetry.of_provider, ref.name),
+    "Namespace": lambda db, ref: tuple(labels.namespace(db, ref)),
+    "Pod": lambda db, ref: tuple(labels.pod(db, ref)),
+    "Node": lambda db, ref: tuple(labels.node(db, ref)),
     "AuthorizationProvider": lambda db, ref: db.ask(faults_authorizers.of, ref.name),
     "RateLimit": lambda db, ref: db.ask(faults_limits.of, tables.Key(ref.namespace, ref.name)),
     "VirtualService": lambda db, ref: db.ask(virtual_faults.of, tables.Key(ref.namespace, ref.name)),
@@ -53,16 +59,10 @@ def of(db: graph.Db, ref: findings.Ref) -> Faults:
             return _slice(db, ref, key)
         case "Service":
             return _service(db, ref, key)
-        case "Namespace":
-            return tuple(labels.namespace(db, ref))
-        case "Pod":
-            return tuple(labels.pod(db, ref))
         case "AuthorizationPolicy":
             return _policy(db, ref, key)
         case "RequestAuthentication":
             return tokens.faults(db, key)
-        case "Node":
-            return tuple(labels.node(db, ref))
     return ()
 
 

@@ -25,7 +25,8 @@ class Settings(msgspec.Struct, frozen=True):
     `system_namespace` and those `excluded`, or none, so that all that were captured are released. `mode` says what
     plaintext may do at a pod: nothing but probes, or everything. Callers of `trust_domain_aliases` are let in too, and
     a policy that names the own trust domain means them as well. All of these may change while the mesh runs: no
-    listener's chains depend on them, and no connection is drained.
+    listener's chains depend on them, and no connection is drained. `access_logs`: whether requests are logged where no
+    Telemetry says anything.
     """
 
     trust_domain: str = "cluster.local"
@@ -39,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True):
     system_namespace: str = "retic-system"
     mode: Literal["STRICT", "PERMISSIVE"] = "STRICT"
     trust_domain_aliases: tuple[str, ...] = ()
+    access_logs: bool = False
 
     @property
     def trust_domains(self) -> tuple[str, ...]:

@@ -3,11 +3,13 @@
 The same for every kind of Istio's security API (istio.type.v1beta1, WorkloadSelector and PolicyTargetReference).
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from retic import graph
 from retic.mesh import declared, tables, workloads
-from retic.objects import gateway, security
+from retic.objects import gateway, security, telemetry
 
 CORE = (None, "", "core")
 """Ways to write the group of Services."""
@@ -50,8 +52,12 @@ def kind(target: security.TargetReference) -> tuple[str, str]:
     return target.kind, "" if target.group in CORE else target.group or ""
 
 
+Takes = Callable[[Scope], bool]
+"""Whether a scope is meant."""
+
+
 def targets(
-    spec: security.AuthorizationPolicySpec | security.RequestAuthenticationSpec,
+    spec: security.AuthorizationPolicySpec | security.RequestAuthenticationSpec | telemetry.TelemetrySpec,
 ) -> tuple[security.TargetReference, ...]:
     """Both ways to write them, `targetRef` and `targetRefs`."""
     return (*((spec.target_ref,) if spec.target_ref else ()), *spec.target_refs)

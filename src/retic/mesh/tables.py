@@ -21,6 +21,7 @@ from retic.objects import (
     pods,
     routes,
     security,
+    telemetry,
     virtual_services,
 )
 
@@ -107,8 +108,18 @@ class Former(msgspec.Struct, frozen=True):
     is_told: bool
 
 
+class Observed(msgspec.Struct, frozen=True):
+    """The request headers of a namespace's calls that somebody looks at now."""
+
+    headers: tuple[str, ...] = ()
+
+
+OBSERVED = graph.table("observed headers", Key, Observed)
+"""By namespace; filled by whoever serves those who look."""
 FORMER = graph.table("former peerauthentications", Key, Former)
 DESTINATION_RULES = graph.table("destinationrules", Key, destination.DestinationRule)
+TELEMETRIES = graph.table("telemetries", Key, telemetry.Telemetry)
+TELEMETRY_PROVIDERS = graph.table("telemetryproviders", Key, telemetry.TelemetryProvider)
 PROVIDERS = graph.table("authorizationproviders", Key, authorizers.AuthorizationProvider)
 LIMITS = graph.table("ratelimits", Key, limits.RateLimit)
 COUNTING = graph.table("counting", One, str)
@@ -134,6 +145,8 @@ TABLES: dict[str, graph.Table[Key, objects.Object]] = {
     "VirtualService": VIRTUAL_SERVICES,  # type: ignore[dict-item]
     "AuthorizationProvider": PROVIDERS,  # type: ignore[dict-item]
     "RateLimit": LIMITS,  # type: ignore[dict-item]
+    "Telemetry": TELEMETRIES,  # type: ignore[dict-item]
+    "TelemetryProvider": TELEMETRY_PROVIDERS,  # type: ignore[dict-item]
 }
 
 
@@ -225,6 +238,8 @@ def _with_uris(_: Key, value: security.RequestAuthentication) -> Iterable[One]:
 REQUEST_AUTHENTICATIONS_WITH_URIS = graph.index(
     REQUEST_AUTHENTICATIONS, _with_uris, name="requestauthentications.with_uris"
 )
+TELEMETRIES_BY_NAMESPACE = graph.index(TELEMETRIES, _namespace, name="telemetries.by_namespace")
+GATEWAYS_BY_NAMESPACE = graph.index(GATEWAYS, _namespace, name="gateways.by_namespace")
 GRANTS_BY_NAMESPACE = graph.index(GRANTS, _grant_namespace)
 
 
@@ -323,7 +338,7 @@ def changes(ref: findings.Ref, value: objects.Object | None) -> list[graph.Chang
 _WITH_STATUS = (
     gateway.GatewayClass, gateway.Gateway, routes.HTTPRoute, routes.GRPCRoute, security.AuthorizationPolicy,
     security.PeerAuthentication, security.RequestAuthentication, destination.DestinationRule,
-    virtual_services.VirtualService,
+    virtual_services.VirtualService, telemetry.Telemetry,
 )  # fmt: skip
 
 

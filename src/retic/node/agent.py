@@ -18,6 +18,7 @@ from envoy.config.core.v3 import base_pb2
 
 from retic.identity import client, clock, service, spiffe
 from retic.node import (
+    access_log,
     cache,
     charge,
     config,
@@ -37,7 +38,9 @@ from retic.node import (
     secrets,
     slots,
     switches,
+    telling,
     tenure,
+    told,
     trust,
     upstream,
 )
@@ -92,6 +95,9 @@ class Agent:
         self._intake = intake.Intake(_time.monotonic)
         self._switches = switches.Switches(self._admin_sockets)
         self._reports = reports.Reports(self._intake, self._switches, self._reporting)
+        self._telling = telling.Telling(
+            self._intake, self._switches, access_log.AccessLog(settings.access_log)
+        )
         self._slots = slots.Slots(folder)
         self.proxies = proxies.Proxies(settings, self._slots, self.pods, self._make, self._moved, self._time)
 
@@ -110,6 +116,8 @@ class Agent:
         tasks = [
             asyncio.create_task(self._life(term, stop, leave_envoy), name="life"),
             asyncio.create_task(self._roots.run(), name="roots"),
+            asyncio.create_task(self._telling.run(), name="telling"),
+            asyncio.create_task(self._telling.exporting.run(), name="spans"),
         ]
         try:
             done, _ = await asyncio.wait([self.proxies.broken, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -125,6 +133,7 @@ class Agent:
             for task in tasks:
                 task.cancel()
             self.proxies.broken.cancel()
+            self._telling.close()
             await self._switches.close()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.proxies.close(leave_envoy=leave_envoy.is_set())
@@ -177,6 +186,7 @@ class Agent:
 
     async def _moved(self, to: proxy.Proxy) -> None:
         await to.relay.watch(opaque.TYPE_URL, opaque.NAME, self._opaque)
+        await to.relay.watch(told.TYPE_URL, told.NAME, self._telling.take)
         if self._charge is not None:
             await to.relay.watch(listed.TYPE_URL, listed.NAME, self._charge.members.take)
 

@@ -53,6 +53,8 @@ class Config(msgspec.Struct, frozen=True):
     where the plugin is installed; without it nothing is. `pod` is the uid of the agent's own pod, to which its
     certificate is bound.
 
+    Access logs are written to `access_log`, by default to the standard output.
+
     What Envoy has counted of somebody is forgotten when it has not grown for `forget_seconds`, a multiple of 5.
     """
 
@@ -83,6 +85,7 @@ class Config(msgspec.Struct, frozen=True):
     cni: Cni | None = None
     pod: str = ""
     forget_seconds: int = 600
+    access_log: pathlib.Path | None = None
 
     @property
     def identity(self) -> spiffe.Client:
@@ -156,3 +159,8 @@ def check(config: Config) -> None:
 def envoy_log(agent: str) -> str:
     """The name of an Envoy's log file, by its agent's folder."""
     return f"envoy-{agent}.log"
+
+
+def access_log(agent: str) -> str:
+    """The name of an agent's access log on a machine, by its agent's folder."""
+    return f"access-{agent}.log"

@@ -2,10 +2,10 @@
 
 `{"find": ID}` and `{"failed": N}` answer `{"entries": [...]}`: what is kept of that stream, and the newest that failed
 or were refused; the first also says how many are kept, and when the oldest of them was (`kept`, `oldest`).
-`{"follow": {"pods": [UID...]}}` answers `{"following": true}` and then `{"entry": ...}` for each
-request as it ends, of these pods, or of all with `null`; `{"dropped": N}` when some came too fast. It goes on until the
-asker leaves, and only so long are these requests reported at all. What fails answers `{"error": TEXT}`. The socket's
-mode (0600, in a folder of 0700) is its whole access control.
+`{"follow": {"pods": [UID...]}}` answers `{"following": true}` and then `{"entry": ...}` for each request as it ends, of
+these pods, or of all with `null`; `{"dropped": N}` when N more came too fast. It goes on until the asker leaves, and
+only so long are these requests reported at all. What fails answers `{"error": TEXT}`. The socket's mode (0600, in a
+folder of 0700) is its whole access control.
 """
 
 import asyncio
@@ -21,9 +21,11 @@ MOST_ENTRIES = 1000
 
 
 class Follow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose requests: pods by uid, or all (None). A gateway's agent has one only, of the uid ""."""
+    """Whose requests: pods by uid, or all (None). A gateway's agent has one only, of the uid "". With `failed` also
+    what failed or was refused of all others, which is reported anyway."""
 
     pods: tuple[str, ...] | None = None
+    failed: bool = False
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,7 +81,9 @@ class Reports:
         self, asked: Follow, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         chosen = frozenset(self._pods() if asked.pods is None else asked.pods)
-        subscription = self._taken.subscribe(lambda entry: asked.pods is None or entry.pod in chosen)
+        subscription = self._taken.subscribe(
+            lambda entry: asked.pods is None or entry.pod in chosen or (asked.failed and entry.failed)
+        )
         gone = asyncio.create_task(reader.read(1))
         try:
             with self._switch.on(chosen):
@@ -99,6 +103,6 @@ async def _tell(subscription: intake.Subscription, writer: asyncio.StreamWriter)
     async for entry in subscription:
         writer.write(msgspec.json.encode({"entry": entry}) + b"\n")
         if subscription.dropped != dropped:
+            writer.write(msgspec.json.encode({"dropped": subscription.dropped - dropped}) + b"\n")
             dropped = subscription.dropped
-            writer.write(msgspec.json.encode({"dropped": dropped}) + b"\n")
         await writer.drain()

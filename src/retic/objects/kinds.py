@@ -16,6 +16,7 @@ from retic.objects import (
     pods,
     routes,
     security,
+    telemetry,
     virtual_services,
     workloads,
 )
@@ -79,6 +80,8 @@ KINDS: dict[str, Kind] = {
         Kind(virtual_services.VirtualService, _NETWORKING),
         Kind(authorizers.AuthorizationProvider, ("retic.dev/v1alpha1",), namespaced=False),
         Kind(limits.RateLimit, ("retic.dev/v1alpha1",)),
+        Kind(telemetry.Telemetry, ("telemetry.istio.io/v1", "telemetry.istio.io/v1alpha1")),
+        Kind(telemetry.TelemetryProvider, ("retic.dev/v1alpha1",), namespaced=False),
     )
 }
 

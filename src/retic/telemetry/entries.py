@@ -3,6 +3,7 @@
 Texts that clients choose (path, authority, headers) are as they came: whoever shows them must bound and redact them.
 """
 
+import re
 from typing import TypeAlias
 
 import msgspec
@@ -14,6 +15,7 @@ from retic.telemetry import words
 
 Message: TypeAlias = accesslog_pb2.HTTPAccessLogEntry | accesslog_pb2.TCPAccessLogEntry
 VIA_UPSTREAM = "via_upstream"
+_TRACE = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}-([0-9a-f]{16})?")
 _VERSIONS = {1: "HTTP/1.0", 2: "HTTP/1.1", 3: "HTTP/2", 4: "HTTP/3"}  # HTTPAccessLogEntry.HTTPVersion
 
 
@@ -24,7 +26,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     or of the entry itself where there is none, which nobody chooses. `pod` is the uid of the pod whose proxy reports,
     `workload` and `peer` are namespace/name ("" when not known), `caller` and `server` SPIFFE IDs. `flags` are Envoy's
     response flags, `details` its response code details, or why the connection ended. `time` is in seconds since 1970,
-    `ms` in milliseconds. `authority` to `response_headers` are of requests only.
+    `ms` in milliseconds. `authority` to `response_headers` are of requests only; `trace` is ""
+    when it is not traced (`words.TRACE_KEY`).
     """
 
     id: str
@@ -56,6 +59,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str = ""
     request_id: str = ""
     user_agent: str = ""
+    scheme: str = ""
+    forwarded_for: str = ""
+    trace: str = ""
     request_headers: dict[str, str] = msgspec.field(default_factory=dict)
     response_headers: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -154,7 +160,10 @@ def _request(base: Entry, message: accesslog_pb2.HTTPAccessLogEntry) -> Entry:
         path=asked.original_path or asked.path,
         request_id=asked.request_id,
         user_agent=asked.user_agent,
-        request_headers=dict(asked.request_headers),
+        scheme=asked.scheme,
+        forwarded_for=asked.forwarded_for,
+        trace=_trace(message.common_properties),
+        request_headers=_noted(message.common_properties),
         response_headers=dict(answer.response_headers),
     )
 
@@ -167,6 +176,19 @@ def _own_id(base: Entry, answer: accesslog_pb2.HTTPResponseProperties) -> str:
         return ""
     said = answer.response_headers.get(words.ID_HEADER, "")
     return said if words.is_id(said) else ""
+
+
+def _trace(common: accesslog_pb2.AccessLogCommon) -> str:
+    """Of the form of `words.TRACE_KEY`; "" when it is not traced."""
+    found = common.metadata.filter_metadata.get(words.TRACE_METADATA)
+    text = found.fields[words.TRACE_KEY].string_value if found and words.TRACE_KEY in found.fields else ""
+    return text if _TRACE.fullmatch(text) else ""
+
+
+def _noted(common: accesslog_pb2.AccessLogCommon) -> dict[str, str]:
+    """The headers that somebody looks at; those that the request did not have are empty there."""
+    pairs = (each.partition(":") for each in _text(common, words.HEADERS_STATE).split(words.LINE))
+    return {name: value for name, _, value in pairs if value}
 
 
 def _caller(certificate: accesslog_pb2.TLSProperties.CertificateProperties) -> str:

@@ -34,7 +34,7 @@ def _entry(kept: _Kept) -> entries.Entry:
 
 
 class Subscription:
-    """Iterate over it; it never ends by itself. `dropped` counts what came too fast. Leave it with `close`."""
+    """Iterate over it; it never ends by itself. `dropped` counts what came too fast, wanted or not. `close` it."""
 
     def __init__(self, wanted: Callable[[entries.Entry], bool], leave: Callable[["Subscription"], None]) -> None:
         self._wanted = wanted
@@ -106,6 +106,8 @@ class Intake:
                 continue
             if not self._room():
                 self.dropped += 1
+                for subscription in self._subscriptions:
+                    subscription.dropped += 1
                 continue
             self.taken += 1
             if entries.failed(each):

@@ -83,10 +83,29 @@ POD_STATE = "retic.pod"
 PEER_STATE = "retic.peer"
 """Filter state: the pod's own workload and uid (of its connections), and of a request that arrives by mTLS the
 fields from PEER_PRINCIPAL to PROTOCOL."""
+HEADERS_STATE = "retic.headers"
+"""Filter state of a request: the headers that somebody wants to see, each as name, : and value, with LINE between."""
+LINE = "\n"
+"""What no header's value has."""
+LONGEST_HEADER = 1024  # letters of a header's value
+
+TRACE_METADATA, TRACE_KEY = "retic.trace", "span"
+"""Dynamic metadata of a request that is traced: its trace's id, its span's, and that of the span's parent ("" for
+none), in hexadecimal with - between them."""
 
 CLUSTER_METADATA = "retic"
 SERVICE_KEY = "service"
 """Where a cluster's metadata says which Service it is, as namespace/name."""
+
+
+REPORTED_RESPONSE_HEADERS = (
+    ID_HEADER, "content-type", "grpc-status", "location", "retry-after", "server", "x-version",
+)  # fmt: skip
+"""The headers of an answer that a proxy reports: a listener never changes, so they are the same for all and for ever.
+None of them may be a credential."""
+MOST_HEADERS = 32
+"""So many request headers of a namespace's calls are reported, beside what every entry has; which, may change."""
+
 
 class Tag(enum.StrEnum):
     """Custom tags of access log entries: the called Service, as in `Field.LINK` of the source, the identity (SPIFFE ID)
@@ -114,6 +133,9 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+SWITCHES = "retic.report."
+
+
 def switch(pod_uid: str) -> str:
     """The runtime key by which every request of a pod is reported, not only the failed ones: percent, 0 to 100."""
-    return f"retic.report.{pod_uid}"
+    return SWITCHES + pod_uid

@@ -1,7 +1,7 @@
 """A control service's other half for tests: queries whose answers a test sets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from retic import findings as report
 from retic.control import model, service
@@ -25,6 +25,7 @@ class Queries:
         self.rotation = model.Root("steady", "0" * 64)
         self.own_root = ""
         self.domains = model.Accepted()
+        self.tapped: tuple[model.Tapped, ...] = ()
         self.followers = 0
         self._changed = asyncio.Condition()
 
@@ -50,7 +51,7 @@ class Queries:
     async def findings(self) -> Sequence[report.Finding]:
         return self.found
 
-    async def follow(self) -> AsyncIterator[Sequence[report.Finding]]:
+    async def follow(self) -> AsyncGenerator[Sequence[report.Finding], None]:
         self.followers += 1
         try:
             while True:
@@ -60,6 +61,12 @@ class Queries:
                     await self._changed.wait_for(lambda last=last: self.found != last)  # type: ignore[misc]
         finally:
             self.followers -= 1
+
+    async def tap(self, asked: model.AskTap) -> AsyncGenerator[model.Tapped, None]:
+        if not self.tapped:
+            raise service.Refused(f"nobody is there: {asked.namespace}")
+        for each in self.tapped:
+            yield each
 
     async def why(self, resource: str) -> why.Why:
         if resource not in self.answers:

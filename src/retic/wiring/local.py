@@ -98,6 +98,7 @@ def _settings(config: settings.Config, aliases: tuple[str, ...] = ()) -> network
         service_networks=config.service_networks,
         enrolment=config.enrolment,
         mode=config.mode,
+        access_logs=config.access_logs,
         netns_folder=config.netns_folder or str(config.folder / "netns"),
         trust_domain_aliases=aliases,
     )

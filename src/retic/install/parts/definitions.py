@@ -1,11 +1,12 @@
 """CustomResourceDefinitions of the kinds that are our own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from retic import objects
 from retic.install import schema
 from retic.install.parts import base, rights
-from retic.objects import authorizers, limits
+from retic.objects import authorizers, limits, telemetry
 from retic.sources import checks_limits
 
 API = "apiextensions.k8s.io/v1"
@@ -35,6 +36,12 @@ def rate_limit() -> base.Tree:
     each["items"]["properties"]["matches"]["maxItems"] = checks_limits.MOST_MATCHES
     columns = [("Requests", ".spec.limits[*].requests"), ("Per", ".spec.limits[*].per")]
     return _definition(limits.RateLimit, spec, columns)
+
+
+def telemetry_provider() -> base.Tree:
+    """Where spans are sent: for the whole cluster, as above."""
+    columns = [("Service", ".spec.opentelemetry.service"), ("Path", ".spec.opentelemetry.http.path")]
+    return _definition(telemetry.TelemetryProvider, schema.of(telemetry.TelemetryProviderSpec), columns)
 
 
 def _definition(

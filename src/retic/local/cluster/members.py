@@ -13,6 +13,7 @@ import msgspec
 from retic.identity import attest, spiffe
 from retic.local import state, supervisor
 from retic.local.sandbox import addresses, fabric
+from retic.node import config as node_config
 
 CONTROL_PORT, ENROLMENT_PORT, METRICS_PORT = 15010, 15011, 15012
 _ROOT_SECONDS = 20.0
@@ -94,6 +95,7 @@ class Members:
             "folder": str(folder),
             "netns_dir": str(self._folder / "netns"),
             "logs": str(self._folder / "logs"),
+            "access_log": str(self._folder / "logs" / node_config.access_log(agent)),
             "concurrency": 2 if client.startswith("node/") else 1,
             "identities": identities,
         }

@@ -68,4 +68,6 @@ def mesh(own_namespace: str = "retic-system") -> tuple[Read, ...]:
         Read("VirtualService", "virtualservices", is_checked=True),
         Read("AuthorizationProvider", "authorizationproviders", is_checked=True),
         Read("RateLimit", "ratelimits", is_checked=True),
+        Read("Telemetry", "telemetries", is_checked=True),
+        Read("TelemetryProvider", "telemetryproviders", is_checked=True),
     )
