@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from retic.cli import ca, response_words, traffic_words
+from retic.cli import ca, response_words, traffic_words, up_words
 
 DEFAULT = "retic"
 
@@ -103,33 +103,15 @@ def up(
         int,
         typer.Option("--certificate-lifetime", min=30, metavar="SECONDS", help="They are renewed at half of it."),
     ] = 86400,
-    ca_cert: Annotated[
-        pathlib.Path | None,
-        typer.Option("--ca-cert", metavar="FILE", help="An authority of your own: its certificate, then its chain."),
-    ] = None,
-    ca_key: Annotated[
-        pathlib.Path | None, typer.Option("--ca-key", metavar="FILE", help="Its private key, mode 0600.")
-    ] = None,
-    ca_root: Annotated[
-        pathlib.Path | None,
-        typer.Option("--ca-root", metavar="FILE", help="The root that the chain leads to, if it does not hold it."),
-    ] = None,
-    trust_domain: Annotated[
-        str, typer.Option("--trust-domain", metavar="DOMAIN", help="The first part of every SPIFFE id.")
-    ] = "cluster.local",
+    ca_cert: up_words.OwnCertificate = None,
+    ca_key: up_words.OwnKey = None,
+    ca_root: up_words.OwnRoot = None,
+    trust_domain: up_words.TrustDomain = "cluster.local",
     trust_domain_alias: ca.Aliases = None,
     trusted_root: ca.Trusted = None,
-    redis: Annotated[
-        str,
-        typer.Option("--redis", metavar="URL", help="Count global rate limits there; without it, in memory."),
-    ] = "",
-    redis_credentials: Annotated[
-        pathlib.Path | None,
-        typer.Option("--redis-credentials", metavar="FILE", help="A file with PASSWORD or USER:PASSWORD of Redis."),
-    ] = None,
-    access_logs: Annotated[
-        bool, typer.Option("--access-logs", help="Log requests where no Telemetry says otherwise.")
-    ] = False,
+    redis: up_words.Redis = "",
+    redis_credentials: up_words.RedisCredentials = None,
+    access_logs: up_words.AccessLogs = False,
 ) -> None:
     """Run manifests as a mesh: nodes, pods, proxies.
 

@@ -1,6 +1,5 @@
 """CustomResourceDefinitions of the kinds that are our own."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from retic import objects
