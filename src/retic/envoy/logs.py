@@ -83,7 +83,7 @@ def http(side: Side, who: Who) -> list[Log]:
     histograms += [_histogram(stat, link, value, "Bytes") for stat, value in sizes.items()]
     own = als_pb2.HttpGrpcAccessLogConfig(
         common_config=_reported(f"http/{side}"),
-        additional_response_headers_to_log=words.REPORTED_RESPONSE_HEADERS,
+        additional_response_headers_to_log=(words.ID_HEADER, *words.REPORTED_RESPONSE_HEADERS),
     )
     return [
         _stats([_counter(Stat.REQUESTS, ended)], histograms),

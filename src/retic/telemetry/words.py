@@ -98,9 +98,7 @@ SERVICE_KEY = "service"
 """Where a cluster's metadata says which Service it is, as namespace/name."""
 
 
-REPORTED_RESPONSE_HEADERS = (
-    ID_HEADER, "content-type", "grpc-status", "location", "retry-after", "server", "x-version",
-)  # fmt: skip
+REPORTED_RESPONSE_HEADERS = ("content-type", "grpc-status", "location", "retry-after", "server", "x-version")
 """The headers of an answer that a proxy reports: a listener never changes, so they are the same for all and for ever.
 None of them may be a credential."""
 MOST_HEADERS = 32
