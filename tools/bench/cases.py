@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 import msgspec
-from tools.bench import manifests, mesh, ports
+from tools.bench import collector, manifests, mesh, ports
 
 _PORT = ports.Protocol.HTTP1.port
 
@@ -78,9 +78,41 @@ def _by_route(ends: Ends) -> list[manifests.Object]:
     return [*_route(ends), _limit(ends, {"targetRefs": [{"kind": "HTTPRoute", "name": ends.service}]})]
 
 
+def _logs(ends: Ends) -> list[manifests.Object]:
+    return _told(ends, accessLogging=[{"providers": [{"name": "envoy"}]}])
+
+
+def _traces(percent: float) -> Callable[[Ends], list[manifests.Object]]:
+    def made(ends: Ends) -> list[manifests.Object]:
+        name = f"otel-{ends.service}"
+        where = {"service": f"{collector.NAME}.default.svc.cluster.local", "port": collector.PORT}
+        provider = {
+            "apiVersion": "retic.dev/v1alpha1", "kind": "TelemetryProvider", "metadata": {"name": name},
+            "spec": {"opentelemetry": where},
+        }  # fmt: skip
+        entry = {"providers": [{"name": name}], "randomSamplingPercentage": percent}
+        return [provider, *_told(ends, tracing=[entry])]
+
+    return made
+
+
+def _told(ends: Ends, **spec: list[manifests.Object]) -> list[manifests.Object]:
+    """A Telemetry for callers and called."""
+    return [
+        _object(
+            "telemetry.istio.io/v1", "Telemetry", f"{ends.service}-{app}",
+            {"selector": {"matchLabels": {"app": app}}, **spec},
+        )
+        for app in sorted({ends.callers, ends.called})
+    ]  # fmt: skip
+
+
 CASES: Sequence[Case] = (
     Case("as it comes"),
     Case("every request reported", switch=mesh.Mesh.reported),
+    Case("access logs", _logs),
+    Case("traces of 1 %", _traces(1)),
+    Case("traces of 100 %", _traces(100)),
     Case("an HTTPRoute", _route),
     Case("an HTTPRoute with retries", _retries),
     Case("a VirtualService with a fault", _fault),

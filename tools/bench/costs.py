@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from tools.bench import cases, generators, manifests, mesh, options, ports, spread, table
+from tools.bench import cases, collector, generators, manifests, mesh, options, ports, spread, table
 
 from retic.testing import wait
 
@@ -34,11 +34,13 @@ class Cost(msgspec.Struct):
 def run(folder: pathlib.Path, given: options.Options) -> list[table.Table]:
     """All cases in one mesh, then their memory in another. RuntimeError when a manifest of theirs is not in order."""
     costs = {case.name: Cost() for case in cases.CASES}
-    with mesh.up(folder / "costs", objects()) as retic:
+    collector.built()
+    beside = collector.objects(folder / "costs-collector")
+    with mesh.up(folder / "costs", [*objects(), *beside]) as retic:
         _in_order(retic)
         _loads(retic, costs, given)
-    with mesh.up(folder / "costs-memory", sleepers(1)) as retic:
-        _memory(retic, costs, given)
+    with mesh.up(folder / "costs-memory", sleepers(1, *beside)) as retic:
+        _memory(retic, costs, given, beside)
     return [_processor(costs), _grown(costs, given.pods[-1])]
 
 
@@ -90,18 +92,20 @@ def _loads(retic: mesh.Mesh, costs: dict[str, Cost], given: options.Options) -> 
         print(f"round {number + 1} of {given.rounds}", file=sys.stderr, flush=True)
 
 
-def _memory(retic: mesh.Mesh, costs: dict[str, Cost], given: options.Options) -> None:
+def _memory(
+    retic: mesh.Mesh, costs: dict[str, Cost], given: options.Options, beside: Sequence[manifests.Object]
+) -> None:
     """Without a case and with it in turn. What pods take as they come is against one pod."""
     count, order = given.pods[-1], random.Random(2)
     first, *others = cases.CASES
     one = _allocated(retic, 1)
-    retic.edit(sleepers(count))
+    retic.edit(sleepers(count, *beside))
     costs[first.name].bytes.append((_allocated(retic, count) - one) / (count - 1))
     for number in range(max(1, given.rounds // 2)):
         for case in order.sample(others, len(others)):
-            retic.edit(sleepers(count))
+            retic.edit(sleepers(count, *beside))
             bare = _allocated(retic, count)
-            retic.edit(sleepers(count, *case.made(SLEEPERS)))
+            retic.edit(sleepers(count, *beside, *case.made(SLEEPERS)))
             _in_order(retic)
             with case.on(retic):
                 costs[case.name].bytes.append((_allocated(retic, count) - bare) / count)
