@@ -44,7 +44,7 @@ def test_in_json(live, files):
     found = json.loads(out)
     assert (code, list(found)) == (0, ["allowed", "status", "backends", "route", "policy", "steps"])
     assert (found["allowed"], found["status"], found["policy"]) == (True, None, None)
-    assert found["backends"] == [{"service": "alpha/two", "port": 80, "weight": 100, "subset": ""}]
+    assert found["backends"] == [{"service": "alpha/two", "port": 80, "weight": 100}]
     assert found["route"]["object"] == "HTTPRoute alpha/c"
     assert (found["route"]["file"].endswith("round.yaml"), found["route"]["line"]) == (True, 1)
 

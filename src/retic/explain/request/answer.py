@@ -46,7 +46,7 @@ class Judged(msgspec.Struct, frozen=True):
     line: int = 0
 
 
-class Backend(msgspec.Struct, frozen=True):
+class Backend(msgspec.Struct, frozen=True, omit_defaults=True):
     """A Service port that may get the request, or a subset of it ("" for all). `weight` is its share in a hundred."""
 
     service: str
