@@ -59,7 +59,8 @@ def test_a_request_goes_through_both_envoys_of_the_pair_and_nothing_stays(tmp_pa
     ids=["all at once", *(case.name for case in cases.CASES)],
 )  # fmt: skip
 def test_nothing_is_wrong_with_the_cases_of_what_is_switched_on(objects, tmp_path):
-    manifests.write(tmp_path / "mesh.yaml", [*objects, *collector.objects(tmp_path / "collector"), manifests.marker("edit-1")])
-    found = analyze.examine(sources.load([tmp_path]))
+    beside = collector.objects(tmp_path / "collector")
+    manifests.write(tmp_path / "mesh.yaml", [*objects, *beside, manifests.marker("edit-1")])
+    found = analyze.examine(sources.load([tmp_path / "mesh.yaml"]))
     # Nobody says here that the bench has two nodes.
     assert [one for one in found if one.code != "RT0506"] == []
