@@ -5,6 +5,7 @@ import time
 
 import grpc
 import grpc.aio
+import pytest
 from envoy.config.core.v3 import base_pb2
 
 from retic import xds
@@ -63,3 +64,46 @@ async def test_who_is_refused_again_and_again_goes_on_and_asks_ever_more_slowly(
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+
+
+class Connecting:
+    """A channel that is there when it is told so."""
+
+    def __init__(self):
+        self.there = asyncio.get_running_loop().create_future()
+        self.waited_for = asyncio.Event()
+
+    async def channel_ready(self):
+        self.waited_for.set()
+        await self.there
+
+    def stream_stream(self, *_args, **_options):
+        return lambda: self
+
+    def cancel(self):
+        pass
+
+    async def write(self, _request):
+        pass
+
+    async def __aiter__(self):
+        await asyncio.Event().wait()
+        yield
+
+    async def close(self, _grace):
+        pass
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_who_is_ended_while_it_connects_ends(steps):
+    """Whatever comes first: an Envoy that drains has ended in the moment in which its agent was connected."""
+    channel = Connecting()
+    above = upstream.Upstream(base_pb2.Node(id="n"), lambda: channel, clock.System())
+    running = asyncio.create_task(above.run(Watching()))
+    await channel.waited_for.wait()
+    channel.there.set_result(None)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running], timeout=5)
+    assert running.cancelled()

@@ -271,7 +271,8 @@ def _reset(sock: socket.socket) -> None:
 async def _connect(ip: str, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, (ip, port)), 5)
+        async with asyncio.timeout(5):
+            await asyncio.get_running_loop().sock_connect(sock, (ip, port))
     except BaseException:
         sock.close()
         raise

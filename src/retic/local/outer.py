@@ -118,24 +118,25 @@ def _recorded(path: pathlib.Path) -> state.Running | None:
     """The mesh's processes; when it is just starting, wait until they are recorded."""
     end = asyncio.new_event_loop()
     try:
-        return end.run_until_complete(asyncio.wait_for(_until_recorded(path), _STARTING))
+        return end.run_until_complete(_until_recorded(path))
     finally:
         end.close()
 
 
 async def _until_recorded(path: pathlib.Path) -> state.Running | None:
-    while True:
-        running = state.running(path)
-        if running is not None:
-            return running
-        try:
-            lock = state.lock_existing(path)
-        except state.InUseError:
-            await asyncio.sleep(0.05)
-            continue
-        if lock is not None:
-            lock.close()
-        return None
+    async with asyncio.timeout(_STARTING):
+        while True:
+            running = state.running(path)
+            if running is not None:
+                return running
+            try:
+                lock = state.lock_existing(path)
+            except state.InUseError:
+                await asyncio.sleep(0.05)
+                continue
+            if lock is not None:
+                lock.close()
+            return None
 
 
 def _end(pid: int, begun: int, number: signal.Signals, seconds: float) -> bool:

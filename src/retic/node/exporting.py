@@ -19,6 +19,7 @@ from retic.node import told
 from retic.telemetry import spans
 
 EVERY = 1.0  # seconds
+LAST_SECONDS = 2.0  # for what waits at the end
 MOST_WAITING = 4096  # spans for one collector
 MOST_AT_ONCE = 512  # in one message
 QUIET = 30.0  # seconds between two lines of the log that say the same
@@ -59,7 +60,11 @@ class Exporting:
                 await asyncio.sleep(EVERY)
                 await self.flush()
         finally:
-            await asyncio.shield(asyncio.wait_for(self.flush(), 2.0))
+            await asyncio.shield(self._last())
+
+    async def _last(self) -> None:
+        async with asyncio.timeout(LAST_SECONDS):
+            await self.flush()
 
     async def flush(self) -> None:
         """Send all that waits now; to several collectors at once."""

@@ -95,7 +95,8 @@ class Membership:
                 except OSError as error:
                     _log.warning("the node's processes cannot be looked at; tried again", reason=str(error))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._look.wait(), AGAIN)
+                    async with asyncio.timeout(AGAIN):
+                        await self._look.wait()
         finally:
             await self._cancel(*self._tasks)
 

@@ -257,7 +257,8 @@ class Pods:
             self._save()
         for identity in wanted:
             try:
-                await asyncio.wait_for(self._keys.ready(identity), ADD_SECONDS)
+                async with asyncio.timeout(ADD_SECONDS):
+                    await self._keys.ready(identity)
             except TimeoutError:
                 raise EnrolError(f"no certificate for {identity} after {ADD_SECONDS:.0f} s") from None
 

@@ -71,5 +71,6 @@ async def stop(pidfd: int, seconds: float) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, number)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended(pidfd), patience)
+            async with asyncio.timeout(patience):
+                await ended(pidfd)
             return

@@ -66,7 +66,8 @@ class Tenure:
             self._incumbent.leaving = True
             _log.info("waiting for a successor", seconds=self._settings.handover_seconds)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(superseded.wait(), self._settings.handover_seconds)
+                async with asyncio.timeout(self._settings.handover_seconds):
+                    await superseded.wait()
         if superseded.is_set():
             _log.info("superseded")
             if self._charge is not None:
@@ -165,7 +166,8 @@ class Tenure:
         try:
             while not stop.is_set() and not self.again:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), IDLE_LOOK)
+                    async with asyncio.timeout(IDLE_LOOK):
+                        await stop.wait()
                 successor = await self._successor()
                 missed = missed + 1 if successor is None else 0
                 self.again = missed == MISSED or (drained.done() and successor is not None and successor.leaving)

@@ -104,7 +104,8 @@ class Upstream:
                 _log.warning("no control plane", reason=reason)
                 said = reason
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._again.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._again.wait()
             pause = min(LONGEST_PAUSE, pause * 2)
 
     async def _once(self) -> str:
@@ -112,7 +113,8 @@ class Upstream:
         if channel is None:
             return "no certificate yet"
         try:
-            await asyncio.wait_for(channel.channel_ready(), CONNECT_SECONDS)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await channel.channel_ready()
             method: Any = channel.stream_stream(
                 METHOD,
                 request_serializer=discovery_pb2.DeltaDiscoveryRequest.SerializeToString,

@@ -140,7 +140,8 @@ async def _metered(plan: Plan, span: _Span, into: record.Record, told: asyncio.E
     print("measuring", file=sys.stderr, flush=True)
     meter = cpu.Meter(plan.cpu)
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(told.wait(), span.end - time.monotonic())
+        async with asyncio.timeout(span.end - time.monotonic()):
+            await told.wait()
         span.cut()
     into.cpu, into.seconds = meter.used(), span.end - span.begin
 
