@@ -97,7 +97,7 @@ async def test_uninstalling_leaves_nothing(cluster):
         before = await everything.of(cluster)
         await operations.install(cluster, {}, NOT_WAITING, quiet)
         installed = (await record.read(cluster)).items
-        assert len(installed) == 19
+        assert len(installed) == 20
         planned = await operations.plan(cluster, {"mode": "STRICT"}, reset=False)
         await operations.upgrade(cluster, planned, NOT_WAITING, quiet)
         # What the controller makes while it runs.
