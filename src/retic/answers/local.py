@@ -13,7 +13,7 @@ import msgspec
 
 from retic import ads, graph
 from retic import findings as report
-from retic.answers import agents, questions, responses, taps
+from retic.answers import agents, questions, responses, tap_headers, taps
 from retic.control import admin, model, service
 from retic.control import config as settings
 from retic.envoy import counters
@@ -102,6 +102,7 @@ class Answers:
         self._news = news
         self._trust = trust
         self._questions = questions.Questions(db, kept)
+        self._agents = agents.Sockets(config.folder)
 
     async def ps(self) -> model.Ps:
         """Pods and services from the objects, gateways and processes from the laptop's cluster."""
@@ -150,7 +151,8 @@ class Answers:
 
     @functools.cached_property
     def _taps(self) -> taps.Taps:
-        return taps.Taps(self._config.folder, self._db, self._kept, self._discovery, self._news)
+        headers = tap_headers.Noted(self._db, self._discovery)
+        return taps.Taps(self._agents, self._db, self._kept, headers, self._news)
 
     def tap(self, asked: model.AskTap) -> AsyncGenerator[model.Tapped, None]:
         """Requests as they end."""
@@ -219,7 +221,7 @@ class Answers:
         return await self._responses().failed(asked)
 
     def _responses(self) -> responses.Responses:
-        return agents.responses_of(self._config.folder, self._questions.world)
+        return responses.Responses(self._agents, self._questions.world)
 
     async def root(self) -> model.Root:
         """How far a rotation of the root is."""

@@ -119,16 +119,19 @@ class Ends:
         }
 
     def by_agent(self, agents: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-        """The uids of the pods that report, by the agent's folder; `agents` are their proxies' names."""
+        """The uids of the pods that report, by agent; `agents` are their proxies' names, of a gateway's several pods
+        with more behind."""
         found: dict[str, set[str]] = {agent: set() for agent in agents} if self.destination_only else {}
-        by_proxy = {proxy: agent for agent, proxy in agents.items()}
+        by_proxy: dict[str, list[str]] = {}
+        for agent, proxy in agents.items():
+            by_proxy.setdefault(proxy.partition(" ")[0], []).append(agent)
         for pod in self._pods:
             looked_at = self._from if self._source is not None else self._to
             if (self._source or self._destination) and self._id(pod) not in looked_at:
                 continue
             where = f"gateway/{pod.value.namespace}/{pod.name}" if pod.gateway else pod.value.node
-            if where in by_proxy:
-                found.setdefault(by_proxy[where], set()).add(pod.uid)
+            for agent in by_proxy.get(where, ()):
+                found.setdefault(agent, set()).add(pod.uid)
         return {agent: tuple(sorted(uids)) for agent, uids in found.items()}
 
     def namespaces(self) -> frozenset[str]:
