@@ -35,7 +35,7 @@ class AwayError(OSError):
 
 class Containers:
     """`gateways` names the proxies of Gateways that there are (gateway/NS/NAME); `say` is told which proxy cannot be
-    asked, by its name, and why. `aclose` it, which ends the commands. An agent stands for itself by its proxy's name."""
+    asked, by its name, and why. `aclose` it, which ends the commands. What stands for an agent is its proxy's name."""
 
     pause = 1.0
 
@@ -66,13 +66,10 @@ class Containers:
     async def ask(self, agent: str, question: Mapping[str, Any]) -> bytes:
         """The line that it answers. AwayError."""
 
-        async def once() -> bytes:
+        try:
             if agent not in self._spoken:
                 self._spoken[agent] = await self._begin(agent)
-            return await self._spoken[agent].ask(question)
-
-        try:
-            return await self._heard(agent, once())
+            return await self._heard(agent, self._spoken[agent].ask(question))
         except AwayError:
             # What it may answer yet is no answer to the next question.
             if spoken := self._spoken.pop(agent, None):
@@ -81,7 +78,7 @@ class Containers:
 
     async def follow(self, agent: str, question: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
         """Its lines, until it leaves. AwayError."""
-        spoken = await self._heard(agent, self._begin(agent))
+        spoken = await self._begin(agent)
         try:
             line = await self._heard(agent, spoken.ask(question))
             while line:
@@ -112,8 +109,9 @@ class Containers:
 
     async def _begin(self, agent: str) -> "_Spoken":
         found = self._known[agent]
+        command = ("python", "-m", "retic.node.asked", found.folder)
         async with self._gate:
-            return _Spoken(await self._api.converse(found.place, ("python", "-m", "retic.node.asked", found.folder)))
+            return _Spoken(await self._heard(agent, self._api.converse(found.place, command)))
 
     async def _heard(self, agent: str, work: Awaitable[Answer], *, seconds: float | None = _SECONDS) -> Answer:
         """What the work returns. AwayError when it does not come, and the reason is said."""

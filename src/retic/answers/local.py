@@ -135,10 +135,7 @@ class Answers:
 
     async def numbers(self, namespace: str) -> Sequence[model.Numbers]:
         """From the admin sockets, of all at once."""
-        there = {ref.name if ref.kind == "Namespace" else ref.namespace for ref in self._kept.objects}
-        if namespace and namespace not in there:
-            names = ", ".join(sorted(each for each in there if each))
-            raise service.Refused(f"no namespace {namespace}: there are {names}")
+        questions.check_namespace(self._kept, namespace)
         known = admin.proxies(self._config.folder)
         found = await asyncio.gather(*map(self._numbers, known))
         return [model.Numbers(known[agent], text) for agent, text in zip(known, found, strict=True) if text]

@@ -141,10 +141,13 @@ def main() -> int:
     parser.add_argument("folder", type=pathlib.Path)
     arguments = parser.parse_args()
     try:
-        return asyncio.run(_run(arguments.folder))
+        code = asyncio.run(_run(arguments.folder))
     except (OSError, ValueError) as error:
         print(f"its standard input and output are to be pipes: {error}", file=sys.stderr)
         return 2
+    if code == _LEFT:
+        print(f"nobody was there for {SILENCE:g} s", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":
