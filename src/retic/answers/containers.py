@@ -18,7 +18,7 @@ import msgspec
 from retic.answers import proxies
 from retic.control import model
 from retic.sources import api as servers
-from retic.sources.api import Api, ApiError, conversing, executing
+from retic.sources.api import Api, ApiError, UnreachableError, conversing, executing
 
 BEAT = 5.0
 """Seconds between two signs of life; a command that misses four of them ends."""
@@ -78,6 +78,7 @@ class Containers:
 
     async def follow(self, agent: str, question: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
         """Its lines, until it leaves. AwayError."""
+        await self.names()  # its pod may be another one by now
         spoken = await self._begin(agent)
         try:
             line = await self._heard(agent, spoken.ask(question))
@@ -108,10 +109,20 @@ class Containers:
             return ""
 
     async def _begin(self, agent: str) -> "_Spoken":
-        found = self._known[agent]
+        found = self._known.get(agent)
+        if found is None:
+            raise AwayError(f"{agent} has gone")
         command = ("python", "-m", "retic.node.asked", found.folder)
         async with self._gate:
-            return _Spoken(await self._heard(agent, self._api.converse(found.place, command)))
+            return _Spoken(await self._heard(agent, self._converse(found.place, command)))
+
+    async def _converse(self, place: executing.Place, command: tuple[str, ...]) -> conversing.Conversation:
+        try:
+            return await self._api.converse(place, command)
+        except ApiError as error:
+            if error.status != _FORBIDDEN:
+                raise
+            raise UnreachableError(f"you may not run commands there: {proxies.needed(place)}") from None
 
     async def _heard(self, agent: str, work: Awaitable[Answer], *, seconds: float | None = _SECONDS) -> Answer:
         """What the work returns. AwayError when it does not come, and the reason is said."""
@@ -121,7 +132,7 @@ class Containers:
         except TimeoutError:
             reason = f"it did not answer within {seconds:g} s"
         except servers.Error as error:
-            reason = _reason(error, self._known[agent].place)
+            reason = _reason(error)
         else:
             if not (isinstance(answer, bytes) and answer.startswith(b'{"error"')):
                 self.answered = True
@@ -168,10 +179,8 @@ class _Spoken:
                 await self._with_it.send(b"\n")
 
 
-def _reason(error: servers.Error, place: executing.Place) -> str:
+def _reason(error: servers.Error) -> str:
     """For the user; "" when the agent has just left, as one does whose successor is there."""
-    if isinstance(error, ApiError) and error.status == _FORBIDDEN:
-        return f"you may not run commands there: {proxies.needed(place)}"
     if isinstance(error, conversing.EndedError):
         return proxies.ended(error.code, error.said) if error.code else ""
     return str(error)
