@@ -134,7 +134,9 @@ class Containers:
         except servers.Error as error:
             reason = _reason(error)
         else:
-            if not (isinstance(answer, bytes) and answer.startswith(b'{"error"')):
+            if not isinstance(answer, bytes):
+                return answer
+            if not answer.startswith(b'{"error"'):
                 self.answered = True
                 return answer
             reason = _error(answer)

@@ -13,10 +13,12 @@ its asker has gone. With it ends what it asks for, such as the reporting of ever
 import argparse
 import asyncio
 import base64
-import contextlib
+import os
 import pathlib
+import stat
 import sys
 import zlib
+from typing import TextIO
 
 import msgspec
 
@@ -129,25 +131,32 @@ async def _run(folder: pathlib.Path) -> int:
         return await Asked(folder, reader, writer).run()
     finally:
         writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
+        try:
             async with asyncio.timeout(_CLOSING):
                 await writer.wait_closed()
-        transport.abort()
+        except TimeoutError:
+            transport.abort()
+        except OSError:
+            pass  # whoever reads has gone
 
 
 def main() -> int:
-    """0 when the asker or the agent has ended it, 3 when nobody asks any more, 2 where there is nobody to answer to."""
+    """0 when the asker or the agent has ended it, 3 when nobody asks any more, 2 where there is nobody to speak with."""
     parser = argparse.ArgumentParser(prog="retic.node.asked")
     parser.add_argument("folder", type=pathlib.Path)
     arguments = parser.parse_args()
-    try:
-        code = asyncio.run(_run(arguments.folder))
-    except (OSError, ValueError) as error:
-        print(f"its standard input and output are to be pipes: {error}", file=sys.stderr)
+    if not all(map(_speaks, (sys.stdin, sys.stdout))):
+        print("its standard input and output are to be pipes", file=sys.stderr)
         return 2
+    code = asyncio.run(_run(arguments.folder))
     if code == _LEFT:
         print(f"nobody was there for {SILENCE:g} s", file=sys.stderr)
     return code
+
+
+def _speaks(file: TextIO) -> bool:
+    mode = os.fstat(file.fileno()).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 if __name__ == "__main__":
