@@ -50,6 +50,7 @@ class Containers:
         self._known: dict[str, proxies.Found] = {}
         self._listed: float | None = None
         self._spoken: dict[str, _Spoken] = {}
+        self._begun: dict[str, asyncio.Lock] = {}
         self.answered = False
         """Whether any has."""
 
@@ -67,8 +68,9 @@ class Containers:
         """The line that it answers. AwayError."""
 
         try:
-            if agent not in self._spoken:
-                self._spoken[agent] = await self._begin(agent)
+            async with self._begun.setdefault(agent, asyncio.Lock()):
+                if agent not in self._spoken:
+                    self._spoken[agent] = await self._begin(agent)
             return await self._heard(agent, self._spoken[agent].ask(question))
         except AwayError:
             # What it may answer yet is no answer to the next question.

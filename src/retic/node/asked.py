@@ -141,7 +141,7 @@ async def _run(folder: pathlib.Path) -> int:
 
 
 def main() -> int:
-    """0 when the asker or the agent has ended it, 3 when nobody asks any more, 2 where there is nobody to speak with."""
+    """0 when the asker or the agent has ended it, 3 when nobody is there any more, 2 where nobody can be."""
     parser = argparse.ArgumentParser(prog="retic.node.asked")
     parser.add_argument("folder", type=pathlib.Path)
     arguments = parser.parse_args()

@@ -26,7 +26,8 @@ _CHUNK = 1000  # small, so that lines come in pieces
 
 class Commands:
     """For pods of one server. `folders` are the agents' folders by `NAMESPACE/POD`; others are refused with 403. Pods
-    of `old` have an image without what is asked for. `running` are the commands that have not ended."""
+    of `old` have an image without what is asked for. `running` are the commands that have not ended; `begun` counts
+    those that began, `beats` empty lines of input."""
 
     def __init__(self, server: api_server.Server, protocols: Iterable[str] = ("v5.channel.k8s.io",)) -> None:
         self._server = server
@@ -34,6 +35,7 @@ class Commands:
         self.folders: dict[str, pathlib.Path] = {}
         self.old: set[str] = set()
         self.begun = 0
+        self.beats = 0
         self.running: set[asyncio.subprocess.Process] = set()
 
     async def __aenter__(self) -> Self:
@@ -87,7 +89,7 @@ class Commands:
         told = asyncio.gather(
             _told(connection, 1, process.stdout), _told(connection, 2, process.stderr), return_exceptions=True
         )
-        heard = asyncio.create_task(_heard(connection, process.stdin))
+        heard = asyncio.create_task(self._heard(connection, process.stdin))
         try:
             await told
             code = await process.wait()
@@ -98,16 +100,16 @@ class Commands:
             await asyncio.gather(heard, return_exceptions=True)
             self.running.discard(process)
 
-
-async def _heard(connection: sockets.ServerConnection, into: asyncio.StreamWriter) -> None:
-    try:
-        async for message in connection:
-            assert isinstance(message, bytes)
-            if message == _CLOSED:
-                return
-            into.write(message[1:])
-    finally:
-        into.close()
+    async def _heard(self, connection: sockets.ServerConnection, into: asyncio.StreamWriter) -> None:
+        try:
+            async for message in connection:
+                assert isinstance(message, bytes)
+                if message == _CLOSED:
+                    return
+                self.beats += message == b"\x00\n"
+                into.write(message[1:])
+        finally:
+            into.close()
 
 
 async def _told(connection: sockets.ServerConnection, channel: int, source: asyncio.StreamReader) -> None:
