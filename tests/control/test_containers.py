@@ -1,4 +1,4 @@
-"""Agents on a cluster, each asked by a command in its container: by an API server's pods/exec, with the real command."""
+"""Agents on a cluster, asked by a command in their containers: by pods/exec of an API server, with the real command."""
 
 import asyncio
 import contextlib

@@ -82,14 +82,17 @@ def request(
     **states: str,
 ) -> accesslog_pb2.HTTPAccessLogEntry:  # fmt: skip
     """A request as Envoy reports it, with the id that `answer_id` says. `states` are of filter state: `pod`,
-    `workload`, `peer`."""
+    `workload`, `peer`, `headers`."""
     made = accesslog_pb2.HTTPAccessLogEntry()
     common = made.common_properties
     common.stream_id = f"stream-{number}"
     common.start_time.GetCurrentTime()
     common.duration.FromMicroseconds(1500)
     common.custom_tags[words.Tag.ID] = answer_id(number)
-    keys = {"pod": words.POD_STATE, "workload": words.WORKLOAD_STATE, "peer": words.PEER_STATE}
+    keys = {
+        "pod": words.POD_STATE, "workload": words.WORKLOAD_STATE, "peer": words.PEER_STATE,
+        "headers": words.HEADERS_STATE,
+    }  # fmt: skip
     for name, text in states.items():
         packed = any_pb2.Any()
         packed.Pack(wrappers_pb2.StringValue(value=text))
