@@ -21,7 +21,7 @@ COLUMNS = (
     "refused by",
 )  # fmt: skip
 NOTHING = (
-    "no requests and no connections in the last {0:g} s. Make some, for instance: "
+    "no requests and no connections in the last {0:g} s. Make some, for instance (on this machine): "
     "retic exec POD -- curl http://SERVICE/, and look again"
 )
 Numbers = dict[str, readings.Reading]
