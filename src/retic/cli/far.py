@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from retic.cli import cluster, failure, ps_cluster
+from retic.explain.response import told
 
 if TYPE_CHECKING:
     from retic.answers import containers, traffic
     from retic.sources.api import Api
 
 Answer = TypeVar("Answer")
-_SHOWN = 5  # names in a note
+_SHOWN, _LONGEST = 5, 500  # names in a note, letters of a reason
 
 
 class Unasked:
@@ -36,7 +37,7 @@ class Unasked:
         made = []
         for reason, names in self._new.items():
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            made.append(f"{', '.join(sorted(names)[:_SHOWN])}{more}: {reason}")
+            made.append(f"{', '.join(sorted(names)[:_SHOWN])}{more}: {told.plain(reason, most=_LONGEST)}")
         self._new.clear()
         return made
 
@@ -83,8 +84,8 @@ def run(target: cluster.Target, namespace: str, work: Callable[[Far], Awaitable[
 
     async def connected(api: "Api") -> Answer:
         news, unasked = asyncio.Condition(), Unasked()
-        mesh, told = await remote.see(api, namespace, tasks.Notifier(news))
-        if told.installed is False:
+        mesh, settings = await remote.see(api, namespace, tasks.Notifier(news))
+        if settings.installed is False:
             raise failure.Failure(ps_cluster.not_installed(api))
         ps_cluster.refuse_blind(mesh)
         agents = containers.Containers(api, mesh.traffic.gateways, unasked.note)

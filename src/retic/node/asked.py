@@ -27,7 +27,7 @@ from retic.telemetry import readings
 
 SILENCE = 20.0
 """So many seconds without a line end it; an asker sends one at least every quarter of that."""
-_SECONDS = 5.0  # for the agent's answer
+_SECONDS = 10.0  # for an answer
 _CLOSING = 1.0  # seconds for what was answered last to be read
 _LEFT = 3  # the exit code when nobody is there any more
 
@@ -92,7 +92,7 @@ class Asked:
             await self._tell(answer)
 
     async def _numbers(self) -> bytes:
-        page = await admin.get(self._folder / "admin.sock", readings.PATH)
+        page = await admin.get(self._folder / "admin.sock", readings.PATH, seconds=_SECONDS)
         packed = base64.b64encode(await asyncio.to_thread(zlib.compress, page, 1))
         return msgspec.json.encode({"numbers": packed.decode()}) + b"\n"
 
