@@ -29,7 +29,7 @@ def begin(mesh, tmp_path):
     """Starts a command."""
     file = tmp_path / "kubeconfig"
 
-    async def started(*words):
+    async def started(*words, out=PIPE):
         config = {
             "clusters": [{"name": "c", "cluster": {"server": mesh[0].url}}],
             "users": [{"name": "u", "user": {"token": "t"}}],
@@ -38,7 +38,8 @@ def begin(mesh, tmp_path):
         file.write_text(yaml.safe_dump(config))
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "retic.cli", *words, "--kubeconfig", str(file), stdin=asyncio.subprocess.DEVNULL,
-            stdout=PIPE, stderr=PIPE, env={**os.environ, "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+            stdout=out, stderr=PIPE,
+            env={**os.environ, "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1", "COLUMNS": "250", "TERM": "xterm"},
         )  # fmt: skip
 
     return started
@@ -97,6 +98,26 @@ async def test_top(mesh, retic):
         assert (code, json.loads(out)) == (0, {"rows": []})
     await wait.until_async(lambda: not commands.running, "nothing runs on")
     assert commands.begun == 3 + 2 + 2, "one command for each agent that may be asked"
+
+
+async def test_top_on_a_terminal_until_it_is_interrupted(mesh, begin):
+    _, commands, agents = mesh
+    terminal, end = os.openpty()
+    shown = bytearray()
+    asyncio.get_running_loop().add_reader(terminal, lambda: shown.extend(os.read(terminal, 1 << 16)))
+    try:
+        async with traffic(agents["retic-node-b"]):
+            process = await begin("top", "-n", "shop", out=end)
+            await wait.until_async(lambda: shown.count(b"spiffe://cluster.local/ns/shop/sa/web") > 1, "two looks", 30)
+            assert commands.begun == 3
+            process.send_signal(signal.SIGINT)
+            said = await asyncio.wait_for(process.stderr.read(), 20)
+            assert (await process.wait(), said) == (0, b"")
+    finally:
+        asyncio.get_running_loop().remove_reader(terminal)
+        os.close(terminal)
+        os.close(end)
+    await wait.until_async(lambda: not commands.running, "nothing runs on")
 
 
 async def test_top_of_what_is_not_there(mesh, retic):
