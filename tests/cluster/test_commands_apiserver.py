@@ -295,7 +295,7 @@ async def test_whoever_sees_one_namespace_is_told_what_there_is_not(shop, retic)
 
 
 async def test_whoever_sees_nothing_is_told_which_rights_are_missing(shop, retic):
-    for words in (("ps",), ("analyze",), ("policies",), ("wait",)):
+    for words in (("ps",), ("analyze",), ("policies",), ("wait",), ("top",), ("tap",)):
         done = await asyncio.to_thread(retic, *words, user="nobody")
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("retic: you may not list ")

@@ -1,42 +1,65 @@
-"""The agents of a laptop's mesh, asked for what their proxies have reported: by the sockets in its state folder."""
+"""The agents of a mesh as who asks them for what their proxies report; and those of a laptop's, by their sockets."""
 
 import asyncio
+import contextlib
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
-from retic.answers import responses
 from retic.control import admin
-from retic.explain.request.world import World
 
 _SECONDS = 5.0
 _LONGEST = 1 << 24  # bytes of an answer; an agent keeps 4 MiB
 
 
-def responses_of(folder: pathlib.Path, world: Callable[[], World]) -> responses.Responses:
+class Agents(Protocol):
+    """Wherever they are. Questions and answers are those of node/reports.py."""
+
+    pause: float
+    """Seconds between two looks at which there are, and two attempts to reach one."""
+
+    async def names(self) -> Mapping[str, str]:
+        """How a user names their proxies, each by what stands for the agent here."""
+        ...
+
+    async def ask(self, agent: str, question: Mapping[str, Any]) -> bytes:
+        """The line that it answers. OSError when it does not."""
+        ...
+
+    def follow(self, agent: str, question: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+        """Lines until it leaves, or the caller does. OSError when it cannot be reached."""
+        ...
+
+
+class Sockets:
     """Of the mesh in that folder."""
 
-    def proxies() -> list[str]:
-        return list(admin.proxies(folder).values())
+    pause = 0.1
 
-    async def ask(proxy: str, question: Mapping[str, Any]) -> bytes:
-        agent = next((agent for agent, name in admin.proxies(folder).items() if name == proxy), "")
-        return await _line(folder / "agents" / agent / "reports.sock", question)
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
 
-    return responses.Responses(ask, proxies, world)
+    async def names(self) -> Mapping[str, str]:
+        """By the agents' folders."""
+        return admin.proxies(self._folder)
 
+    async def ask(self, agent: str, question: Mapping[str, Any]) -> bytes:
+        """The agent's answer. OSError when none comes in time."""
+        try:
+            async with asyncio.timeout(_SECONDS), contextlib.aclosing(self.follow(agent, question)) as lines:
+                return await anext(lines, b"")
+        except (TimeoutError, ValueError) as error:
+            raise OSError(f"the agent {agent} does not answer") from error
 
-async def _line(socket: pathlib.Path, question: Mapping[str, Any]) -> bytes:
-    """The agent's answer. OSError when none comes in time."""
-    try:
-        async with asyncio.timeout(_SECONDS):
-            reader, writer = await asyncio.open_unix_connection(str(socket), limit=_LONGEST)
-            try:
-                writer.write(msgspec.json.encode(question) + b"\n")
-                return await reader.readline()
-            finally:
-                writer.close()
-    except (TimeoutError, ValueError) as error:
-        raise OSError(f"{socket} does not answer") from error
+    async def follow(self, agent: str, question: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+        """Its lines, each of at most 16 MiB."""
+        socket = self._folder / "agents" / agent / "reports.sock"
+        reader, writer = await asyncio.open_unix_connection(str(socket), limit=_LONGEST)
+        try:
+            writer.write(msgspec.json.encode(question) + b"\n")
+            while line := await reader.readline():
+                yield line
+        finally:
+            writer.close()

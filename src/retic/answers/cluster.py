@@ -8,7 +8,7 @@ import msgspec
 
 from retic import findings as report
 from retic import graph
-from retic.answers import policies, questions, statuses, visible
+from retic.answers import policies, questions, statuses, traffic, visible
 from retic.control import model
 from retic.envoy import counters
 from retic.explain import belonging, places
@@ -46,6 +46,11 @@ class Cluster:
     def is_blind(self) -> bool:
         """Whether not even the pods of one namespace may be read."""
         return not any(read.kind == "Pod" for read in self._seen.reads)
+
+    @property
+    def traffic(self) -> traffic.Traffic:
+        """What passes through it."""
+        return traffic.Traffic(self._db, self._kept, self._seen)
 
     def ps(self, choice: visible.Choice) -> model.ClusterPs:
         """Pods, services, gateways, nodes and findings, of the namespaces that are chosen."""

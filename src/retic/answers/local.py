@@ -13,7 +13,7 @@ import msgspec
 
 from retic import ads, graph
 from retic import findings as report
-from retic.answers import agents, questions, responses, taps
+from retic.answers import agents, questions, responses, tap_headers, taps
 from retic.control import admin, model, service
 from retic.control import config as settings
 from retic.envoy import counters
@@ -102,6 +102,7 @@ class Answers:
         self._news = news
         self._trust = trust
         self._questions = questions.Questions(db, kept)
+        self._agents = agents.Sockets(config.folder)
 
     async def ps(self) -> model.Ps:
         """Pods and services from the objects, gateways and processes from the laptop's cluster."""
@@ -134,10 +135,7 @@ class Answers:
 
     async def numbers(self, namespace: str) -> Sequence[model.Numbers]:
         """From the admin sockets, of all at once."""
-        there = {ref.name if ref.kind == "Namespace" else ref.namespace for ref in self._kept.objects}
-        if namespace and namespace not in there:
-            names = ", ".join(sorted(each for each in there if each))
-            raise service.Refused(f"no namespace {namespace}: there are {names}")
+        questions.check_namespace(self._kept, namespace)
         known = admin.proxies(self._config.folder)
         found = await asyncio.gather(*map(self._numbers, known))
         return [model.Numbers(known[agent], text) for agent, text in zip(known, found, strict=True) if text]
@@ -150,7 +148,8 @@ class Answers:
 
     @functools.cached_property
     def _taps(self) -> taps.Taps:
-        return taps.Taps(self._config.folder, self._db, self._kept, self._discovery, self._news)
+        headers = tap_headers.Noted(self._db, self._discovery)
+        return taps.Taps(self._agents, self._db, self._kept, headers, self._news)
 
     def tap(self, asked: model.AskTap) -> AsyncGenerator[model.Tapped, None]:
         """Requests as they end."""
@@ -219,7 +218,7 @@ class Answers:
         return await self._responses().failed(asked)
 
     def _responses(self) -> responses.Responses:
-        return agents.responses_of(self._config.folder, self._questions.world)
+        return responses.Responses(self._agents, self._questions.world)
 
     async def root(self) -> model.Root:
         """How far a rotation of the root is."""

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from retic import findings as report
 from retic import graph
 from retic.answers import policies
-from retic.control import model
+from retic.control import model, service
 from retic.envoy import counters, names, resources
 from retic.explain import places, standing
 from retic.explain import why as explain
@@ -111,6 +111,13 @@ class Questions:
         owners = value.metadata.owner_references if value is not None else ()
         found = next((one for one in owners if one.controller), None)
         return report.Ref(found.kind, ref.namespace, found.name) if found is not None else None
+
+
+def check_namespace(kept: store.Store, name: str) -> None:
+    """service.Refused for one that there is not; "" is none."""
+    there = {ref.name if ref.kind == "Namespace" else ref.namespace for ref in kept.objects} - {""}
+    if name and name not in there:
+        raise service.Refused(f"no namespace {name}: there are {', '.join(sorted(there))}")
 
 
 def pod(value: pods.Pod) -> model.Pod:

@@ -1,17 +1,17 @@
 """Failed requests, asked of all agents of a mesh, and told by what the mesh is now.
 
-Agents are asked by a function, so that it does not matter where they are. What does not answer is named, and keeps
-nobody from hearing the others.
+It does not matter where the agents are. What does not answer is named, and keeps nobody from hearing the others.
 """
 
 import asyncio
 import datetime
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from retic import findings
+from retic.answers.agents import Agents
 from retic.control import model
 from retic.explain.request import answer, callers
 from retic.explain.request.world import World
@@ -20,9 +20,6 @@ from retic.mesh import tables, workloads
 from retic.telemetry import entries, intake, words
 
 Entry = entries.Entry
-Ask = Callable[[str, Mapping[str, Any]], Awaitable[bytes]]
-"""Gives the line that a proxy's agent answers to a question of node/reports.py. OSError when it does not answer."""
-
 MOST = 1000
 """So many of each agent are looked at for a list."""
 _STILL_ON_THEIR_WAY = 0.6  # seconds; an entry leaves Envoy within 0.25
@@ -45,12 +42,12 @@ class _Reported(msgspec.Struct, frozen=True):
 
 
 class Responses:
-    """`proxies` names the proxies there are; `world` is what the mesh is now."""
+    """`world` is what the mesh is now; `option` is the command's that chooses a mesh."""
 
-    def __init__(self, ask: Ask, proxies: Callable[[], Iterable[str]], world: Callable[[], World]) -> None:
-        self._ask = ask
-        self._proxies = proxies
+    def __init__(self, agents: Agents, world: Callable[[], World], option: str = "--name") -> None:
+        self._agents = agents
         self._world = world
+        self._option = option
 
     async def find(self, wanted: str) -> told.Told:
         """What became of the request whose answer had this id. Raises Unknown."""
@@ -65,7 +62,7 @@ class Responses:
             await asyncio.sleep(_STILL_ON_THEIR_WAY)
             found, answers = await self._entries(wanted)
         if not found:
-            raise Unknown(_unknown(wanted, answers))
+            raise Unknown(_unknown(wanted, answers, self._option))
         # What made the answer is told first: the proxy further on.
         found.sort(key=lambda one: (one.entry.source, one.entry.time))
         others = await self._others(found)
@@ -106,19 +103,19 @@ class Responses:
         return others
 
     async def _all(self, question: Mapping[str, Any]) -> dict[str, _Answer | None]:
-        names = list(self._proxies())
-        answers = await asyncio.gather(*(self._one(name, question) for name in names))
-        return dict(zip(names, answers, strict=True))
+        names = await self._agents.names()
+        answers = await asyncio.gather(*(self._one(agent, question) for agent in names))
+        return dict(zip(names.values(), answers, strict=True))
 
-    async def _one(self, proxy: str, question: Mapping[str, Any]) -> _Answer | None:
+    async def _one(self, agent: str, question: Mapping[str, Any]) -> _Answer | None:
         try:
-            said = msgspec.json.decode(await self._ask(proxy, question), type=_Answer)
+            said = msgspec.json.decode(await self._agents.ask(agent, question), type=_Answer)
         except (OSError, msgspec.MsgspecError):
             return None
         return None if said.error else said
 
 
-def _unknown(wanted: str, answers: Mapping[str, _Answer | None]) -> str:
+def _unknown(wanted: str, answers: Mapping[str, _Answer | None], option: str) -> str:
     there = [said for said in answers.values() if said is not None]
     kept, oldest = sum(said.kept for said in there), min((said.oldest for said in there if said.kept), default=0.0)
     since = datetime.datetime.fromtimestamp(oldest, datetime.UTC).isoformat(timespec="seconds")
@@ -128,7 +125,7 @@ def _unknown(wanted: str, answers: Mapping[str, _Answer | None]) -> str:
     return (
         f"no proxy of this mesh has an entry with the id {wanted}. Each agent keeps the newest "
         f"{intake.KEPT_BYTES >> 20} MiB of what failed, some 3,000 requests ({now}), until it ends.{also} "
-        "If the answer came from another mesh, choose that one with --name"
+        f"If the answer came from another mesh, choose that one with {option}"
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from retic import findings, graph
+from retic.answers import questions
 from retic.control import model, service
 from retic.mesh import service as values
 from retic.mesh import services, tables, workloads
@@ -24,6 +25,11 @@ class _Pod(msgspec.Struct, frozen=True):
     @property
     def gateway(self) -> bool:
         return self.value.role is values.Role.GATEWAY
+
+    @property
+    def reports(self) -> bool:
+        """Whether it has a proxy, which can report."""
+        return self.gateway or self.value.served
 
     def is_of(self, end: model.End) -> bool:
         if self.value.namespace != end.namespace:
@@ -53,11 +59,8 @@ class Ends:
     def check(self) -> None:
         """service.Refused for an end that nobody is."""
         self.refresh()
-        known = {ref.name if ref.kind == "Namespace" else ref.namespace for ref in self._kept.objects} - {""}
         for end in (self._source, self._destination):
-            namespace = end.namespace if end else self._namespace
-            if namespace and namespace not in known:
-                raise service.Refused(f"no namespace {namespace}: there are {', '.join(sorted(known))}")
+            questions.check_namespace(self._kept, end.namespace if end else self._namespace)
             if end is None:
                 continue
             if end.kind == "service":
@@ -71,7 +74,7 @@ class Ends:
     def refresh(self) -> None:
         """Look at pods and Services anew."""
         self._pods = [found for ref, value in self._kept.objects.items() if isinstance(value, pods.Pod)
-                      and (found := self._pod(tables.Key(ref.namespace, ref.name))) is not None]  # fmt: skip
+                      and (found := self._pod(tables.Key(ref.namespace, ref.name), value)) is not None]  # fmt: skip
         if self._source is not None:
             self._from |= {self._id(pod) for pod in self._pods if pod.is_of(self._source)}
         if self._destination is not None:
@@ -84,13 +87,14 @@ class Ends:
                 called = self._db.ask(services.resolved, key)
                 self._virtual = called.address if called else ""
 
-    def _pod(self, key: tables.Key) -> _Pod | None:
+    def _pod(self, key: tables.Key, pod: pods.Pod) -> _Pod | None:
         value = self._db.ask(workloads.workload, key)
         if value is None or value.role is values.Role.STRANGER:
             return None
         labels = self._db.ask(workloads.pod_labels, key) or {}
         gateway = value.role is values.Role.GATEWAY
-        name = labels.get(tables.GATEWAY_LABEL, value.workload) if gateway else value.workload
+        own = pod.metadata.annotations.get(tables.GATEWAY_ANNOTATION) or labels.get(tables.GATEWAY_LABEL)
+        name = own if gateway and own else value.workload
         return _Pod(value, name, "" if gateway else value.uid, labels)
 
     def _id(self, pod: _Pod) -> str:
@@ -119,24 +123,27 @@ class Ends:
         }
 
     def by_agent(self, agents: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-        """The uids of the pods that report, by the agent's folder; `agents` are their proxies' names."""
+        """The uids of the pods that report, by agent; `agents` are their proxies' names, of a gateway's several pods
+        with more behind."""
         found: dict[str, set[str]] = {agent: set() for agent in agents} if self.destination_only else {}
-        by_proxy = {proxy: agent for agent, proxy in agents.items()}
-        for pod in self._pods:
+        by_proxy: dict[str, list[str]] = {}
+        for agent, proxy in agents.items():
+            by_proxy.setdefault(proxy.partition(" ")[0], []).append(agent)
+        for pod in filter(_reports, self._pods):
             looked_at = self._from if self._source is not None else self._to
             if (self._source or self._destination) and self._id(pod) not in looked_at:
                 continue
             where = f"gateway/{pod.value.namespace}/{pod.name}" if pod.gateway else pod.value.node
-            if where in by_proxy:
-                found.setdefault(by_proxy[where], set()).add(pod.uid)
+            for agent in by_proxy.get(where, ()):
+                found.setdefault(agent, set()).add(pod.uid)
         return {agent: tuple(sorted(uids)) for agent, uids in found.items()}
 
     def namespaces(self) -> frozenset[str]:
         """Whose proxies tell of such calls."""
         if self.destination_only:
-            return frozenset(pod.value.namespace for pod in self._pods)
+            return frozenset(pod.value.namespace for pod in filter(_reports, self._pods))
         some = [pod for pod in self._pods if self._source is None or self._id(pod) in self._from]
-        return frozenset(pod.value.namespace for pod in some)
+        return frozenset(pod.value.namespace for pod in filter(_reports, some))
 
     def concern(self, entry: entries.Entry) -> bool:
         """Whether it is a call between the two ends, from the proxy that is to tell of it."""
@@ -169,6 +176,10 @@ class Ends:
         """Whose address it is, as namespace/name; "" when nobody's."""
         found = self._db.ask(workloads.at, address) if address else None
         return f"{found.namespace}/{found.workload}" if found else ""
+
+
+def _reports(pod: _Pod) -> bool:
+    return pod.reports
 
 
 def _ref(end: model.End) -> findings.Ref:

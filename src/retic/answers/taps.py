@@ -1,4 +1,4 @@
-"""Single requests as they pass, from the agents of a mesh on this machine to whoever asked: `retic tap`.
+"""Single requests as they pass, from the agents of a mesh to whoever asked: `retic tap`.
 
 Only the pods concerned report, and only while somebody listens: each agent sees to that for as long as its connection
 lasts. Pods and agents that come later are looked at too. A call has one line, from the caller's proxy where that is
@@ -7,25 +7,21 @@ looked at, else from the called one's.
 
 import asyncio
 import contextlib
-import pathlib
 import time
 from collections.abc import AsyncGenerator, Callable
 
 import msgspec
 
-from retic import ads, graph
-from retic.answers import tap_ends
-from retic.control import admin, model, service
-from retic.mesh import tables
+from retic import graph
+from retic.answers import tap_ends, tap_headers
+from retic.answers.agents import Agents
+from retic.control import model
 from retic.sources import store
-from retic.telemetry import calls, entries, redaction, words
+from retic.telemetry import calls, entries
 
 MOST_A_SECOND = 200
 """So many calls of one tap are told in a second; how many more there were is said."""
-_AGAIN = 0.1  # seconds until an agent that went away is tried again
-_PATIENCE = 3.0  # seconds until it begins without a proxy that is late
 _SAID = 1.0  # seconds of silence after which it is said how many were not told
-_LONGEST = 1 << 20  # bytes of an entry's line
 Pods = tuple[str, ...]
 
 
@@ -40,14 +36,13 @@ class Taps:
     """`news` is notified when an object has changed."""
 
     def __init__(
-        self, folder: pathlib.Path, db: graph.Graph, kept: store.Store, discovery: ads.Server, news: asyncio.Condition,
+        self, agents: Agents, db: graph.Graph, kept: store.Store, headers: tap_headers.Headers, news: asyncio.Condition,
         now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._folder = folder
+    ) -> None:  # fmt: skip
+        self._agents = agents
         self._db = db
-        self._discovery = discovery
-        self._headers = _Headers(db)
         self._kept = kept
+        self._headers = headers
         self._news = news
         self._now = now
 
@@ -55,15 +50,10 @@ class Taps:
         """First how many pods report, then each call. Raises Refused when there is none to look at."""
         ends = tap_ends.Ends(self._db, self._kept, asked)
         ends.check()
-        names = frozenset((*asked.wanted.headers, *asked.shown.headers))
-        for name in sorted(names):
-            if reason := redaction.unreported(name, asked.shown.secret):
-                raise service.Refused(reason)
-        if len(names | self._headers.all) > words.MOST_HEADERS:
-            raise service.Refused(f"all who tap may look at {words.MOST_HEADERS} headers together, not more")
+        self._headers.check(ends.namespaces(), asked)
         out: asyncio.Queue[model.Tapped] = asyncio.Queue(maxsize=1000)
         told = _Told(ends, asked, out, self._now)
-        watching = asyncio.create_task(self._watch(ends, told, names), name="tap")
+        watching = asyncio.create_task(self._watch(ends, told, asked), name="tap")
         try:
             while not watching.done():
                 try:
@@ -78,84 +68,83 @@ class Taps:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-            self._headers.want(told, frozenset(), frozenset())
+            self._headers.forget(told)
 
-    async def _watch(self, ends: tap_ends.Ends, told: "_Told", names: frozenset[str]) -> None:
+    async def _watch(self, ends: tap_ends.Ends, told: "_Told", asked: model.AskTap) -> None:
         """Keep a connection to each agent that has pods concerned."""
-        following: dict[str, tuple[Pods, asyncio.Task[None], asyncio.Event]] = {}
+        following: dict[str, _Followed] = {}
+        changed = asyncio.Event()
+        listening = asyncio.create_task(self._listen(changed))
         said = -1
         try:
             while True:
+                changed.clear()
                 ends.refresh()
-                if self._headers.want(told, ends.namespaces(), names):
-                    await self._discovery.settled(_PATIENCE)
-                wanted = ends.by_agent(admin.proxies(self._folder))
-                for agent in [name for name in following if following[name][0] != wanted.get(name)]:
-                    following.pop(agent)[1].cancel()
-                for agent, uids in wanted.items():
+                await self._headers.want(told, ends.namespaces(), asked)
+                wanted = ends.by_agent(await self._agents.names())
+                for agent in [name for name, one in following.items() if one.pods != wanted.get(name)]:
+                    following.pop(agent).task.cancel()
+                for agent, pods in wanted.items():
                     if agent not in following:
-                        ready = asyncio.Event()
-                        task = asyncio.create_task(self._agent(agent, uids, told, ready))
-                        following[agent] = (uids, task, ready)
-                await asyncio.gather(*(ready.wait() for _, _, ready in following.values()))
-                count = sum(len(uids) for uids, _, _ in following.values())
+                        following[agent] = _Followed(pods, changed)
+                        following[agent].begin(self._agents, agent, told)
+                await asyncio.gather(*(one.ready.wait() for one in following.values()))
+                count = sum(len(one.pods) for one in following.values() if one.stands)
                 if count != said:
                     said = count
                     await told.out.put(model.Tapped(pods=count))
-                async with self._news:
-                    await self._news.wait()
+                await changed.wait()
+                await asyncio.sleep(self._agents.pause)
         finally:
-            for _, task, _ in following.values():
+            tasks = [listening, *(one.task for one in following.values())]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*(task for _, task, _ in following.values()), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _agent(self, agent: str, uids: Pods, told: "_Told", ready: asyncio.Event) -> None:
-        socket = self._folder / "agents" / agent / "reports.sock"
+    async def _listen(self, changed: asyncio.Event) -> None:
+        while True:
+            async with self._news:
+                await self._news.wait()
+            changed.set()
+
+
+class _Followed:
+    """An agent that is listened to. `ready`: it was reached, or tried in vain; `changed` is set when `stands` has
+    changed later."""
+
+    def __init__(self, pods: Pods, changed: asyncio.Event) -> None:
+        self.pods = pods
+        self.ready = asyncio.Event()
+        self.stands = False
+        self._changed = changed
+
+    def begin(self, agents: Agents, agent: str, told: "_Told") -> None:
+        """Listen to it until `task` is cancelled."""
+        self.task = asyncio.create_task(self._follow(agents, agent, told), name=f"tap {agent}")
+
+    async def _follow(self, agents: Agents, agent: str, told: "_Told") -> None:
+        question = {"follow": {"pods": self.pods, "failed": told.failed}}
         while True:
             with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError):
-                reader, writer = await asyncio.open_unix_connection(str(socket), limit=_LONGEST)
-                try:
-                    writer.write(msgspec.json.encode({"follow": {"pods": uids, "failed": told.failed}}) + b"\n")
-                    while line := await reader.readline():
-                        said = msgspec.json.decode(line, type=_Line)
-                        ready.set()
-                        told.missed += said.dropped
-                        if said.entry is not None:
-                            told.entry(said.entry)
-                finally:
-                    writer.close()
-            ready.set()  # whoever waits need not wait for an agent that is away
-            await asyncio.sleep(_AGAIN)
+                async with contextlib.aclosing(agents.follow(agent, question)) as lines:
+                    async for line in lines:
+                        self._take(msgspec.json.decode(line, type=_Line), told)
+            self._stand(stands=False)  # whoever waits need not wait for an agent that is away
+            await asyncio.sleep(agents.pause)
 
+    def _take(self, said: _Line, told: "_Told") -> None:
+        if said.error:
+            raise OSError(said.error)
+        self._stand(stands=True)
+        told.missed += said.dropped
+        if said.entry is not None:
+            told.entry(said.entry)
 
-class _Headers:
-    """Which request headers are noted for those who look."""
-
-    def __init__(self, db: graph.Graph) -> None:
-        self._db = db
-        self._wanted: dict[object, dict[str, frozenset[str]]] = {}
-
-    @property
-    def all(self) -> frozenset[str]:
-        """What is noted anywhere."""
-        return frozenset(name for each in self._wanted.values() for names in each.values() for name in names)
-
-    def want(self, whose: object, namespaces: frozenset[str], names: frozenset[str]) -> bool:
-        """From now on `whose` are these; whether anything changes."""
-        before = self._wanted.pop(whose, {})
-        now = dict.fromkeys(namespaces, names) if names else {}
-        if now:
-            self._wanted[whose] = now
-        if now == before:
-            return False
-        changes: list[graph.Change] = []
-        for namespace in {*before, *now}:
-            some = frozenset(name for each in self._wanted.values() for name in each.get(namespace, ()))
-            key = tables.Key("", namespace)
-            row = tables.Observed(tuple(sorted(some)))
-            changes.append(graph.Set(tables.OBSERVED, key, row) if some else graph.Delete(tables.OBSERVED, key))
-        self._db.commit(changes)
-        return True
+    def _stand(self, *, stands: bool) -> None:
+        if self.ready.is_set() and stands is not self.stands:
+            self._changed.set()
+        self.stands = stands
+        self.ready.set()
 
 
 class _Told:
@@ -165,9 +154,7 @@ class _Told:
         self, ends: tap_ends.Ends, asked: model.AskTap, out: "asyncio.Queue[model.Tapped]", now: Callable[[], float]
     ) -> None:
         self._ends = ends
-        self._shown = msgspec.structs.replace(
-            asked.shown, headers=tuple({*asked.shown.headers, *asked.wanted.headers})
-        )
+        self._shown = msgspec.structs.replace(asked.shown, headers=tuple({*asked.shown.headers, *asked.wanted.headers}))
         self._holds = calls.matcher(asked.wanted)
         self._now = now
         self._second, self._in_second = 0, 0

@@ -2,13 +2,20 @@
 
 import pathlib
 import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from retic.cli import cluster, failure, running, show, which
+from retic.cli import cluster, failure, far, ps_cluster, running, show, which
 from retic.control import model
 from retic.explain.request.answer import Step
 from retic.explain.response import told
+
+if TYPE_CHECKING:
+    from retic.answers import responses
+
+Answer = TypeVar("Answer")
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -21,11 +28,15 @@ class Choice(msgspec.Struct, frozen=True):
 
 def one(options: which.Options, wanted: str, *, as_json: bool) -> None:
     """Print what is known of an answer. Raises Failure with code 2 when nothing is."""
-    raw = _ask(options, model.AskResponse(wanted))
+    where = which.mesh(options)
+    if isinstance(where, cluster.Target):
+        found = _far(where, "", lambda mesh, asked: asked.find(wanted))
+    else:
+        found = msgspec.convert(_local(where, model.AskResponse(wanted)), told.Told)
     if as_json:
-        show.json(raw)
+        show.json(found)
         return
-    for number, seen in enumerate(msgspec.convert(raw, told.Told).seen):
+    for number, seen in enumerate(found.seen):
         if number:
             print(f"\nand the other proxy of the same request, id {seen.id}:", flush=True)
         _print(seen)
@@ -33,27 +44,21 @@ def one(options: which.Options, wanted: str, *, as_json: bool) -> None:
 
 def newest(options: which.Options, choice: Choice, *, as_json: bool) -> None:
     """Print a list. Raises Failure with code 2 for a caller who is not there."""
-    raw = _ask(options, model.AskFailed(choice.last, choice.source, choice.namespace))
+    where = which.mesh(options)
+    request = model.AskFailed(choice.last, choice.source, choice.namespace)
+    if isinstance(where, cluster.Target):
+        listed = _far(where, choice.namespace, lambda mesh, asked: asked.failed(_of(mesh, request)))
+    else:
+        listed = msgspec.convert(_local(where, request), told.Listed)
     if as_json:
-        show.json(raw)
+        show.json(listed)
         return
-    listed = msgspec.convert(raw, told.Listed)
     if not listed.seen:
         print("nothing has failed", file=sys.stderr, flush=True)
     columns = ("time", "code", "what", "status", "from", "to", "request", "proxy", "id")
     show.table("", columns, [_row(seen) for seen in listed.seen])
-    for proxy in listed.unanswered:
+    for proxy in () if isinstance(where, cluster.Target) else listed.unanswered:
         print(f"retic: the agent of {proxy} did not answer", file=sys.stderr, flush=True)
-
-
-def _ask(options: which.Options, request: model.Request) -> object:
-    where = which.mesh(options)
-    if isinstance(where, cluster.Target):
-        raise failure.Failure(
-            "retic explain response asks the agents of a mesh on this machine; on a cluster nobody can ask them yet",
-            code=2,
-        )
-    return _local(where, request)
 
 
 def _local(path: pathlib.Path, request: model.Request) -> object:
@@ -61,6 +66,37 @@ def _local(path: pathlib.Path, request: model.Request) -> object:
         return running.ask(path, request)
     except failure.Failure as error:
         raise failure.Failure(str(error), code=2) from error
+
+
+def _far(
+    target: cluster.Target, namespace: str,
+    ask: "Callable[[far.Far, responses.Responses], Awaitable[Answer]]",
+) -> Answer:  # fmt: skip
+    """What agents on a cluster know. Raises Failure with code 2."""
+    from retic.answers import responses
+    from retic.explain.request import answer
+
+    async def work(mesh: far.Far) -> Answer:
+        try:
+            found = await ask(mesh, mesh.traffic.responses(mesh.agents))
+        except (responses.Unknown, answer.Unclear) as error:
+            mesh.heard()
+            ps_cluster.notes(mesh.unseen)
+            raise failure.Failure(str(error)) from error
+        mesh.heard()
+        ps_cluster.notes(mesh.unseen)
+        return found
+
+    try:
+        return far.run(target, namespace, work)
+    except failure.Failure as error:
+        raise failure.Failure(str(error), code=2) from error
+
+
+def _of(mesh: far.Far, asked: model.AskFailed) -> model.AskFailed:
+    """The same, of the one namespace that may be looked at, where it is only one."""
+    mesh.traffic.check_namespace(asked.namespace)
+    return msgspec.structs.replace(asked, namespace=asked.namespace or mesh.traffic.only)
 
 
 def _row(seen: told.Seen) -> tuple[object, ...]:

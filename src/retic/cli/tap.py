@@ -1,15 +1,17 @@
 """`retic tap`: single requests as they pass."""
 
+import asyncio
 import contextlib
 import json
+import pathlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from retic.cli import cluster, failure, running, target, which
+from retic.cli import cluster, failure, far, ps_cluster, running, target, which
 from retic.control import client, model
 from retic.telemetry import calls, redaction, words
 
@@ -37,23 +39,63 @@ def run(options: which.Options, asked: Asked, *, as_json: bool) -> None:
     """Print calls until there are enough, the time is over, or Ctrl-C. Raises Failure."""
     _check(asked)
     where = which.mesh(options)
-    if isinstance(where, cluster.Target):
-        raise failure.Failure("retic tap looks into meshes on this machine, by --name")
-    namespace = asked.namespace or "default"
-    ends = [_end(each, namespace, where) if each else None for each in (asked.source, asked.destination)]
-    if asked.source and ends[0] is not None and ends[0].kind == "service":
-        raise failure.Failure("--from names who calls, and a Service calls nobody: write deploy/ or pod/NAME", code=2)
-    request = model.AskTap(
-        source=ends[0], destination=ends[1], namespace="" if any(ends) else asked.namespace or "",
-        wanted=asked.wanted, shown=asked.shown,
-    )  # fmt: skip
     told = _Told(as_json=as_json)
     interrupted = False
     try:
-        _follow(where, request, asked, told)
+        if isinstance(where, cluster.Target):
+            _far(where, asked, told)
+        else:
+            _follow(where, _request(asked, _Local(where)), asked, told)
     except KeyboardInterrupt:
         interrupted = True
     told.end(asked, interrupted=interrupted)
+
+
+class _There(Protocol):
+    """The pods that there are."""
+
+    def has_pod(self, namespace: str, name: str) -> bool:
+        """Whether there is one of that name."""
+        ...
+
+    def check(self, text: str, namespace: str) -> None:
+        """Failure, with what there is instead, for a workload (deploy/NAME) without pods."""
+        ...
+
+
+class _Local:
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
+
+    def has_pod(self, namespace: str, name: str) -> bool:
+        objects = running.objects(self._folder)
+        there = {(one["metadata"].get("namespace"), one["metadata"]["name"]) for one in objects if one["kind"] == "Pod"}
+        return (namespace, name) in there
+
+    def check(self, text: str, namespace: str) -> None:
+        target.pod(running.objects(self._folder), text, namespace)
+
+
+class _OnCluster:
+    def __init__(self, mesh: far.Far) -> None:
+        self._mesh = mesh
+
+    def has_pod(self, namespace: str, name: str) -> bool:
+        return self._mesh.traffic.has_pod(namespace, name)
+
+    def check(self, text: str, namespace: str) -> None:
+        """Ends of calls are looked up as a whole later."""
+
+
+def _request(asked: Asked, there: _There) -> model.AskTap:
+    namespace = asked.namespace or "default"
+    ends = [_end(each, namespace, there) if each else None for each in (asked.source, asked.destination)]
+    if asked.source and ends[0] is not None and ends[0].kind == "service":
+        raise failure.Failure("--from names who calls, and a Service calls nobody: write deploy/ or pod/NAME", code=2)
+    return model.AskTap(
+        source=ends[0], destination=ends[1], namespace="" if any(ends) else asked.namespace or "",
+        wanted=asked.wanted, shown=asked.shown,
+    )  # fmt: skip
 
 
 def _check(asked: Asked) -> None:
@@ -74,13 +116,11 @@ def _check(asked: Asked) -> None:
         raise failure.Failure(f"up to {words.MOST_HEADERS} headers can be looked at, not {len(set(names))}", code=2)
 
 
-def _end(text: str, namespace: str, where: Any) -> model.End:
+def _end(text: str, namespace: str, there: _There) -> model.End:
     """An end by its words; a bare name is a pod's, if there is one of that name, else a workload's."""
     word, slash, name = text.partition("/")
     if not slash:
-        objects = running.objects(where)
-        there = {(one["metadata"].get("namespace"), one["metadata"]["name"]) for one in objects if one["kind"] == "Pod"}
-        return model.End("pod" if (namespace, text) in there else "workload", namespace, text)
+        return model.End("pod" if there.has_pod(namespace, text) else "workload", namespace, text)
     kind = word.lower()
     if not name or (kind not in _KINDS and kind not in _OTHERS):
         raise failure.Failure(
@@ -88,7 +128,7 @@ def _end(text: str, namespace: str, where: Any) -> model.End:
             code=2,
         )
     if kind in _KINDS:
-        target.pod(running.objects(where), text, namespace)  # says what there is instead
+        there.check(text, namespace)
         return model.End("workload", namespace, name)
     return model.End(_OTHERS[kind], namespace, name)
 
@@ -120,6 +160,34 @@ def _values(where: Any, request: model.AskTap, seconds: float) -> Iterator[model
     with contextlib.closing(client.follow(where / running.CONTROL, request, seconds=seconds)) as answers:
         for value in answers:
             yield msgspec.convert(value, model.Tapped)
+
+
+def _far(where: cluster.Target, asked: Asked, told: "_Told") -> None:
+    """Until it is enough, on a cluster."""
+
+    async def work(mesh: far.Far) -> None:
+        request = _request(asked, _OnCluster(mesh))
+        ps_cluster.notes(mesh.unseen)
+        following = asyncio.create_task(mesh.traffic.follow(mesh.api), name="objects")
+        try:
+            async with (
+                asyncio.timeout(asked.seconds),
+                contextlib.aclosing(mesh.traffic.taps(mesh.agents, mesh.news).tap(request)) as tapped,
+            ):
+                async for value in tapped:
+                    mesh.heard()
+                    for reason in mesh.traffic.unfollowed:
+                        mesh.unasked.once(f"what changes is not seen: {reason}")
+                    told.take(value)
+                    if told.shown >= asked.most:
+                        return
+        except TimeoutError:
+            return
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    far.run(where, asked.namespace or "", work)
 
 
 class _Told:

@@ -1,15 +1,16 @@
 """`retic top`: who calls whom, how often, how fast, and what is refused; from what the Envoys count."""
 
+import asyncio
 import collections
-import contextlib
+import pathlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from retic.cli import cluster, failure, running, show, which
+from retic.cli import cluster, failure, far, ps_cluster, running, show, which
 from retic.control import model
 from retic.telemetry import readings, table
 
@@ -20,10 +21,11 @@ COLUMNS = (
     "refused by",
 )  # fmt: skip
 NOTHING = (
-    "no requests and no connections in the last {0:g} s. Make some, for instance: "
+    "no requests and no connections in the last {0:g} s. Make some, for instance (on this machine): "
     "retic exec POD -- curl http://SERVICE/, and look again"
 )
 Numbers = dict[str, readings.Reading]
+Look = Callable[[], Awaitable[Numbers]]
 
 
 def run(options: which.Options, *, namespace: str | None, window: float, as_json: bool) -> None:
@@ -31,23 +33,55 @@ def run(options: which.Options, *, namespace: str | None, window: float, as_json
     if not 1 <= window <= 3600:
         raise failure.Failure(f"--window is from 1 to 3600 seconds, not {window:g}", code=2)
     where = which.mesh(options)
-    if isinstance(where, cluster.Target):
-        raise failure.Failure("retic top shows meshes on this machine, by --name; on a cluster, ask Prometheus")
-    if as_json or not sys.stdout.isatty():
-        before = _read(where, namespace)
-        time.sleep(window)
-        _print(_rows(before, _read(where, namespace), namespace, window), window, as_json=as_json)
-        return
-    with contextlib.suppress(KeyboardInterrupt):
-        _live(where, namespace, window)
+    lasts = not as_json and sys.stdout.isatty()
+
+    async def show_it(look: Look, only: str) -> None:
+        await (_live(look, only, window) if lasts else _once(look, only, window, as_json=as_json))
+
+    try:
+        if isinstance(where, cluster.Target):
+            _far(where, namespace or "", show_it)
+        else:
+            asyncio.run(show_it(_local(where, namespace or ""), namespace or ""))
+    except KeyboardInterrupt:
+        if not lasts:
+            raise
 
 
-def _read(where: Any, namespace: str | None) -> Numbers:
-    raw = running.ask(where, model.AskNumbers(namespace=namespace or ""))
-    return {one.proxy: readings.parse(one.text) for one in msgspec.convert(raw, list[model.Numbers])}
+def _local(where: pathlib.Path, namespace: str) -> Look:
+    async def look() -> Numbers:
+        return _numbers(msgspec.convert(running.ask(where, model.AskNumbers(namespace)), list[model.Numbers]))
+
+    return look
 
 
-def _rows(before: Numbers, after: Numbers, namespace: str | None, seconds: float) -> list[table.Row]:
+def _far(target: cluster.Target, namespace: str, show_it: Callable[[Look, str], Awaitable[None]]) -> None:
+    async def work(mesh: far.Far) -> None:
+        mesh.traffic.check_namespace(namespace)
+
+        async def look() -> Numbers:
+            found = await mesh.agents.numbers()
+            mesh.heard()
+            return _numbers(found)
+
+        await look()  # so that all commands run when it is counted first
+        ps_cluster.notes(mesh.unseen)
+        await show_it(look, namespace or mesh.traffic.only)
+
+    far.run(target, namespace, work)
+
+
+def _numbers(found: Iterable[model.Numbers]) -> Numbers:
+    return {one.proxy: readings.parse(one.text) for one in found}
+
+
+async def _once(look: Look, namespace: str, window: float, *, as_json: bool) -> None:
+    before = await look()
+    await asyncio.sleep(window)
+    _print(_rows(before, await look(), namespace, window), window, as_json=as_json)
+
+
+def _rows(before: Numbers, after: Numbers, namespace: str, seconds: float) -> list[table.Row]:
     """Of proxies that there were twice: all that one has counted in its life is not of the last seconds."""
     both = [name for name in after if name in before]
     found = table.rows([before[name] for name in both], [after[name] for name in both], seconds)
@@ -63,14 +97,16 @@ def _print(rows: Sequence[table.Row], window: float, *, as_json: bool) -> None:
         print(NOTHING.format(window))
 
 
-def _live(where: Any, namespace: str | None, window: float) -> None:
+async def _live(look: Look, namespace: str, window: float) -> None:
     from rich import live, text
 
-    looks: collections.deque[tuple[float, Numbers]] = collections.deque([(time.monotonic(), _read(where, namespace))])
+    begin = await look()
+    looks: collections.deque[tuple[float, Numbers]] = collections.deque([(time.monotonic(), begin)])
     with live.Live(text.Text(f"counting: the first rows come in {REFRESH:g} s"), auto_refresh=False) as shown:
         while True:
-            time.sleep(REFRESH)
-            looks.append((time.monotonic(), _read(where, namespace)))
+            await asyncio.sleep(REFRESH)
+            found = await look()
+            looks.append((time.monotonic(), found))
             while len(looks) > 2 and looks[-1][0] - looks[1][0] >= window:
                 looks.popleft()
             seconds = looks[-1][0] - looks[0][0]

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ssl
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -45,6 +45,9 @@ def status(code: int, reason: str = "", message: str = "as told by the test") ->
     return msgspec.json.encode({"kind": "Status", "code": code, "reason": reason, "message": message})
 
 
+Upgrades = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
 class _Watch:
     def __init__(self, path: str, writer: asyncio.StreamWriter) -> None:
         self.path, self.writer = path, writer
@@ -70,6 +73,8 @@ class Server:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tls: ssl.SSLContext | None = None
         self._port = 0
+        self.upgrades: Upgrades | None = None
+        """What takes the connections that are to become websockets, with the head of their first request."""
 
     @property
     def url(self) -> str:
@@ -158,7 +163,13 @@ class Server:
         self._writers.add(writer)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await self._one(_request(await reader.readuntil(b"\r\n\r\n")), reader, writer)
+                head = await reader.readuntil(b"\r\n\r\n")
+                request = _request(head)
+                if self.upgrades is not None and request.headers.get("upgrade", "").lower() == "websocket":
+                    self.requests.append(request)
+                    await self.upgrades(head, reader, writer)
+                else:
+                    await self._one(request, reader, writer)
         finally:
             self._writers.discard(writer)
             writer.close()

@@ -4,7 +4,7 @@ The settings are those that the controllers are told, and the networks those tha
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -37,10 +37,13 @@ class Told(msgspec.Struct, frozen=True):
     lacking: tuple[str, ...] = ()
 
 
-async def see(api: Api, namespace: str = "") -> tuple[cluster.Cluster, Told]:
+async def see(
+    api: Api, namespace: str = "", news: Callable[[], None] = lambda: None
+) -> tuple[cluster.Cluster, Told]:
     """All objects that the mesh is made of and the user may read; of one namespace where only that is allowed.
 
-    `namespace`: which one, "" for the context's. Error when the server cannot be asked.
+    `namespace`: which one, "" for the context's. `news` is called after every change of what is known, for those who
+    follow it. Error when the server cannot be asked.
     """
     reads = kinds.mesh(names.NAMESPACE)
     secrets = next(read for read in reads if read.kind == "Secret")
@@ -54,16 +57,17 @@ async def see(api: Api, namespace: str = "") -> tuple[cluster.Cluster, Told]:
     if reports is None:
         lacking.append(f"get configmaps/{names.NODES} in namespace {names.NAMESPACE}")
     held = msgspec.structs.replace(seen.scope, lacking=tuple(lacking))
-    return made(msgspec.structs.replace(seen, scope=held), told, reports, named), told
+    return made(msgspec.structs.replace(seen, scope=held), told, reports, named, news), told
 
 
 def made(
-    seen: scope.Seen, told: Told, reports: dict[str, nodes.Report] | None, named: Iterable[str] = ()
-) -> cluster.Cluster:
+    seen: scope.Seen, told: Told, reports: dict[str, nodes.Report] | None, named: Iterable[str] = (),
+    news: Callable[[], None] = lambda: None,
+) -> cluster.Cluster:  # fmt: skip
     """Answers from what was seen; `named` are Services' networks that the cluster names."""
     found = networks.Networks(networks.wanted(told.config, drained=told.drained), ranges=named)
     db = inputs.mesh(found.settings)
-    kept = store.Store(db, found.rows)
+    kept = store.Store(db, found.rows, news)
     changes = []
     for value in seen.listed.values:
         ref = model.ref(value)

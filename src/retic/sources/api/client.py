@@ -7,9 +7,9 @@ connections that broke before an answer where doing it twice is as good as once.
 import asyncio
 import contextlib
 import types
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import httpx
 import msgspec
@@ -18,7 +18,9 @@ from retic.sources.api import connections, credentials, errors, kubeconfig, reso
 from retic.sources.api.errors import ApiError, LostError, UnreachableError
 
 if TYPE_CHECKING:
-    from retic.sources.api import executing
+    from retic.sources.api import conversing, executing
+
+Done = TypeVar("Done")
 
 MAX_LINE = 64 * 1024 * 1024
 """The longest line of a watch, in bytes; an object of etcd has about 1.5 MiB at most."""
@@ -208,15 +210,27 @@ class Api:
         """
         from retic.sources.api import executing
 
+        return await self._allowed(
+            lambda sent: executing.execute(self._access, sent.headers, sent.pair, place, command, seconds=seconds)
+        )
+
+    async def converse(self, place: "executing.Place", command: Sequence[str]) -> "conversing.Conversation":
+        """Run a command in a container, to speak with it; whoever does so closes it. Errors as of `execute`."""
+        from retic.sources.api import conversing
+
+        return await self._allowed(
+            lambda sent: conversing.converse(self._access, sent.headers, sent.pair, place, command)
+        )
+
+    async def _allowed(self, once: Callable[[credentials.Credentials], Awaitable[Done]]) -> Done:
+        """What `once` returns; it is tried again with other credentials if these are refused and there are others."""
         sent = await self._source.now()
-        for again in (True, False):
-            try:
-                return await executing.execute(self._access, sent.headers, sent.pair, place, command, seconds=seconds)
-            except ApiError as error:
-                if not (again and error.status == 401 and await self._other(sent)):
-                    raise
-            sent = await self._source.now()
-        raise AssertionError("the second attempt returns or raises")
+        try:
+            return await once(sent)
+        except ApiError as error:
+            if not (error.status == 401 and await self._other(sent)):
+                raise
+        return await once(await self._source.now())
 
     async def _request(
         self, method: str, path: str, params: Mapping[str, Any], body: Any = None,

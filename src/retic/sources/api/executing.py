@@ -1,15 +1,15 @@
 """Commands in containers: `pods/exec` over the API server's websocket, and what they print.
 
 Source: Kubernetes' remotecommand (k8s.io/apimachinery/pkg/util/remotecommand): messages begin with the number of
-their channel; the server ends with a Status on the third. Only for commands that end by themselves: nothing is sent
-to their standard input.
+their channel; the server ends with a Status on the third. Here only for commands that end by themselves: nothing is
+sent to their standard input (`conversing` does that).
 """
 
 import asyncio
 import contextlib
 import ssl
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,8 +22,11 @@ from retic.sources.api.errors import ApiError, LostError, UnreachableError
 
 MOST = 256 * 1024 * 1024
 """The most that a command may print, in bytes; Envoys of big clusters have configurations of tens of MiB."""
-_PROTOCOLS = (Subprotocol("v5.channel.k8s.io"), Subprotocol("v4.channel.k8s.io"))
-_OUT, _ERR, _STATUS = 1, 2, 3
+CLOSING = Subprotocol("v5.channel.k8s.io")
+"""The protocol by which the end of a channel can be told."""
+_PROTOCOLS = (CLOSING, Subprotocol("v4.channel.k8s.io"))
+IN, OUT, ERR, STATUS = range(4)
+"""The channels' numbers."""
 
 
 class Executed(msgspec.Struct, frozen=True):
@@ -41,10 +44,11 @@ class Place(msgspec.Struct, frozen=True):
     pod: str
     container: str
 
-    def url(self, server: str, command: Sequence[str]) -> str:
+    def url(self, server: str, command: Sequence[str], *, stdin: bool = False) -> str:
         """Where the command is run, for a server's https (or, on this machine, http) URL."""
         quoted = [urllib.parse.quote(part, safe="") for part in (self.namespace, self.pod)]
         query = [("container", self.container), ("stdout", "true"), ("stderr", "true")]
+        query += [("stdin", "true")] if stdin else []
         query += [("command", word) for word in command]
         scheme, _, rest = server.rstrip("/").partition("://")
         path = f"/api/v1/namespaces/{quoted[0]}/pods/{quoted[1]}/exec"
@@ -70,14 +74,22 @@ async def execute(
 ) -> Executed:
     """Run it. ApiError when the server refuses, UnreachableError when it cannot be reached or breaks off."""
     url = place.url(access.cluster.server, command)
+    with translated(access, place):
+        try:
+            async with asyncio.timeout(seconds), opened(access, headers, pair, url) as socket:
+                return await _collected(socket)
+        except TimeoutError:
+            raise LostError(f"{command[0]} in {place.namespace}/{place.pod} did not end within {seconds:g} s") from None
+
+
+@contextlib.contextmanager
+def translated(access: kubeconfig.Access, place: Place) -> Iterator[None]:
+    """What websockets raise, as errors of an API server."""
     try:
-        async with asyncio.timeout(seconds), _opened(access, headers, pair, url) as socket:
-            return await _collected(socket)
+        yield
     except exceptions.InvalidStatus as error:
         request = f"exec in {place.namespace}/{place.pod}"
         raise errors.parse(error.response.status_code, bytes(error.response.body or b""), request=request) from None
-    except TimeoutError:
-        raise LostError(f"{command[0]} in {place.namespace}/{place.pod} did not end within {seconds:g} s") from None
     except exceptions.ConnectionClosed as error:
         raise LostError(f"the connection to {place.namespace}/{place.pod} broke: {error}") from None
     except (OSError, exceptions.WebSocketException, ImportError, ValueError) as error:
@@ -88,9 +100,8 @@ async def execute(
         ) from error
 
 
-def _opened(
-    access: kubeconfig.Access, headers: Sequence[tuple[str, str]], pair: tls.Pair | None, url: str
-) -> _Connect:
+def opened(access: kubeconfig.Access, headers: Sequence[tuple[str, str]], pair: tls.Pair | None, url: str) -> _Connect:
+    """The connection: to be awaited, or entered. Raises what `translated` takes."""
     options: dict[str, Any] = {}
     if url.startswith("wss://"):
         secure: ssl.SSLContext = tls.context(access, pair)
@@ -106,20 +117,25 @@ def _opened(
 
 async def _collected(socket: sockets.ClientConnection) -> Executed:
     """What arrives until the status; LostError when there is none."""
-    parts: dict[int, list[bytes]] = {_OUT: [], _ERR: []}
+    parts: dict[int, list[bytes]] = {OUT: [], ERR: []}
     size = 0
     with contextlib.suppress(exceptions.ConnectionClosedOK):
         async for message in socket:
-            data = message.encode() if isinstance(message, str) else message
-            channel, rest = (data[0], data[1:]) if data else (0, b"")
+            channel, rest = parted(message)
             size += len(rest)
             if size > MOST:
                 raise LostError(f"a command printed more than {MOST} bytes")
-            if channel == _STATUS:
-                return Executed(_code(rest), b"".join(parts[_OUT]), b"".join(parts[_ERR]))
+            if channel == STATUS:
+                return Executed(code(rest), b"".join(parts[OUT]), b"".join(parts[ERR]))
             if channel in parts:
                 parts[channel].append(rest)
     raise LostError("the API server ended the connection before the command had ended")
+
+
+def parted(message: str | bytes) -> tuple[int, bytes]:
+    """A message's channel and what came by it."""
+    data = message.encode() if isinstance(message, str) else message
+    return (data[0], data[1:]) if data else (IN, b"")
 
 
 class _Cause(msgspec.Struct, frozen=True):
@@ -139,7 +155,7 @@ class _Ended(msgspec.Struct, frozen=True):
     details: _Details | None = None
 
 
-def _code(body: bytes) -> int:
+def code(body: bytes) -> int:
     """The command's exit code. ApiError when it was not even started."""
     try:
         found = msgspec.json.decode(body, type=_Ended)
