@@ -39,9 +39,10 @@ def kubeconfig(tmp_path_factory):
 async def cluster(kubeconfig):
     """Its client; what a test has installed is gone afterwards."""
     async with await api.connect(kubeconfig) as made:
+        await forgotten(made)
         await settled(made)
         yield made
-        await uninstall.run(made, uninstall.Options(timeout=30, force=True), quiet)
+        await uninstalled(made, uninstall.Options(timeout=30, force=True), quiet)
         for node in (await made.get("/api/v1/nodes"))["items"]:
             await made.delete(f"/api/v1/nodes/{node['metadata']['name']}")
 
@@ -54,7 +55,9 @@ async def as_before(cluster, before):
     """An API server takes a moment to forget a group whose kinds are gone."""
 
     async def same():
-        return await everything.of(cluster) == before
+        found = await everything.of(cluster)
+        assert not found ^ before, (sorted(found - before), sorted(before - found))
+        return True
 
     await wait.until_async(same, "all is as it was")
 
@@ -66,6 +69,34 @@ async def gone(cluster):
         return f"/api/v1/namespaces /{names.NAMESPACE}" not in await everything.of(cluster)
 
     await wait.until_async(there, "the namespace to be gone", seconds=30)
+
+
+async def uninstalled(cluster, options, say):
+    """Uninstall, once the API server can list what it is to delete: a kind that is deleted right after it was made it
+    takes away minutes later only (InstanceDeletionFailed, "storage is (re)initializing")."""
+
+    async def listed():
+        for each in (await cluster.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions"))["items"]:
+            if each["spec"]["group"] == "retic.dev":
+                try:
+                    await cluster.get(f"/apis/retic.dev/v1alpha1/{each['spec']['names']['plural']}")
+                except api.ApiError:
+                    return False
+        return True
+
+    await wait.until_async(listed, "objects of our own kinds to be listed", seconds=30)
+    return await uninstall.run(cluster, options, say)
+
+
+async def forgotten(cluster):
+    """Until the controllers have taken away what the test before has installed."""
+
+    async def clean():
+        left = sorted(name for name in await everything.of(cluster) if "retic" in name)
+        assert not left, left
+        return True
+
+    await wait.until_async(clean, "nothing of Retic to be left", seconds=200)
 
 
 async def settled(cluster, *more):
@@ -108,9 +139,9 @@ async def test_uninstalling_leaves_nothing(cluster):
         for kind in ("configmaps", "serviceaccounts"):
             meta = {"name": "web-gateway", "labels": labels}
             await cluster.create(f"/api/v1/namespaces/default/{kind}", {"metadata": meta})
-        assert await uninstall.run(cluster, SOON, quiet)
+        assert await uninstalled(cluster, SOON, quiet)
         await as_before(cluster, before)
-        assert not await uninstall.run(cluster, SOON, quiet)
+        assert not await uninstalled(cluster, SOON, quiet)
     finally:
         await gateway_api.remove(cluster)
 
@@ -203,7 +234,7 @@ async def test_what_was_interrupted_is_uninstalled(cluster):
     before = await everything.of(cluster)
     with pytest.raises(ConnectionAbortedError):
         await operations.install(Interrupted(cluster, "/daemonsets/"), {}, NOT_WAITING, quiet)
-    assert await uninstall.run(cluster, SOON, quiet)
+    assert await uninstalled(cluster, SOON, quiet)
     await as_before(cluster, before)
 
 
@@ -267,7 +298,7 @@ async def test_pods_leave_the_mesh_before_anything_is_removed(cluster):
     async with kubelet.running(cluster):
         await operations.install(cluster, {}, PATIENT, quiet)
         await make_pod(cluster)
-        assert await uninstall.run(cluster, SOON, said.append)
+        assert await uninstalled(cluster, SOON, said.append)
     pod = await cluster.get("/api/v1/namespaces/default/pods/web")
     await cluster.delete("/api/v1/namespaces/default/pods/web")
     assert not [c for c in pod["status"].get("conditions", []) if c["type"] == names.CAPTURED]
@@ -285,13 +316,13 @@ async def test_pods_that_do_not_leave_stop_it(cluster):
         await make_pod(cluster)
         hasty = uninstall.Options(timeout=2)
         with pytest.raises(faults.InstallError, match=r"still in the mesh \(node-1: 1\) .*--force goes on"):
-            await uninstall.run(cluster, hasty, quiet)
+            await uninstalled(cluster, hasty, quiet)
         assert (await record.read(cluster)).state is record.State.REMOVING
         await cluster.get(DEPLOYMENT)  # is there
         with pytest.raises(faults.InstallError, match="finish it with retic uninstall"):
             await operations.install(cluster, {}, NOT_WAITING, quiet)
         said = []
-        await uninstall.run(cluster, uninstall.Options(timeout=10, force=True), said.append)
+        await uninstalled(cluster, uninstall.Options(timeout=10, force=True), said.append)
         assert said[1].startswith("going on although pods are still in the mesh")
     await cluster.delete("/api/v1/namespaces/default/pods/web")
 
@@ -307,7 +338,7 @@ async def test_what_helm_installed_is_helms(cluster):
     with pytest.raises(faults.InstallError, match="installed with Helm: change it with helm upgrade"):
         await operations.install(cluster, {}, NOT_WAITING, quiet)
     said = []
-    assert await uninstall.run(cluster, SOON, said.append)
+    assert await uninstalled(cluster, SOON, said.append)
     assert said[-1] == "Helm has installed the rest: remove it with helm uninstall"
     await cluster.delete(f"/api/v1/namespaces/{names.NAMESPACE}")
     await gone(cluster)
@@ -332,7 +363,7 @@ async def test_a_namespace_of_ones_own(cluster):
     await settled(cluster, names.NAMESPACE)
     before = await everything.of(cluster)
     await operations.install(cluster, {"createNamespace": False}, NOT_WAITING, quiet)
-    assert await uninstall.run(cluster, SOON, quiet)
+    assert await uninstalled(cluster, SOON, quiet)
     await as_before(cluster, before)
     await cluster.delete(f"/api/v1/namespaces/{names.NAMESPACE}")
     await gone(cluster)
@@ -357,7 +388,7 @@ async def test_a_release_of_helm(cluster, kubeconfig, tmp_path):
     run("upgrade", "retic", str(tmp_path), "--reuse-values", "--set", "controller.replicas=1")
     assert (await cluster.get(DEPLOYMENT))["spec"]["replicas"] == 1
     said = []
-    assert await uninstall.run(cluster, SOON, said.append)
+    assert await uninstalled(cluster, SOON, said.append)
     assert said[-1] == "Helm has installed the rest: remove it with helm uninstall"
     run("uninstall", "retic", "--wait")
     await gone(cluster)

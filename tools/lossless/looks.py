@@ -1,6 +1,7 @@
 """What is asked of a running mesh, and done to its processes, without a command of its own for each question."""
 
 import contextlib
+import datetime
 import json
 import os
 import signal
@@ -49,6 +50,12 @@ def agent(mesh: running.Mesh, node: str, seconds: float = 90, **request: Any) ->
         sock.sendall(json.dumps(request).encode() + b"\n")
         answer: dict[str, Any] = json.loads(sock.makefile("rb").readline())
     return answer
+
+
+def is_renewed(mesh: running.Mesh, node: str, seconds: float) -> bool:
+    """Whether all certificates that a node's proxy has are good for so many seconds more."""
+    end = datetime.datetime.fromisoformat(first_end(mesh, node))
+    return (end - datetime.datetime.now(datetime.UTC)).total_seconds() > seconds
 
 
 def first_end(mesh: running.Mesh, node: str) -> str:
