@@ -12,6 +12,7 @@ import pod_session
 import pytest
 import rough_load as load
 import yaml
+from limited import first, statuses
 
 from retic.local import state
 from retic.testing import outsider, redis_server, running, wait
@@ -65,14 +66,6 @@ def a(mesh):
 def b(mesh):
     """A pod of account b on node-2."""
     yield from _session(mesh, "b")
-
-
-def statuses(pod, url, times, **more):
-    return [pod.http(url, **more)["status"] for _ in range(times)]
-
-
-def first(allowed, times):
-    return [200] * allowed + [429] * (times - allowed)
 
 
 @contextlib.contextmanager
