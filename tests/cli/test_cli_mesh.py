@@ -126,7 +126,7 @@ def test_version_of_a_running_mesh(mesh):
 
 
 def test_wait_for_every_proxy(mesh):
-    assert retic("wait") == (0, "every proxy has its configuration; the mesh has no Gateway and no route\n")
+    assert retic("wait") == (0, "every proxy has its configuration; the mesh has no Gateway, route or policy\n")
     mesh.objects = [owned("HTTPRoute", "web"), owned("Service", "web")]
     assert retic("wait") == (0, "HTTPRoute default/web: live on every proxy\n")
     assert retic("wait", "httproute/web", "--timeout", "5") == (0, "HTTPRoute default/web: live on every proxy\n")

@@ -85,8 +85,8 @@ def test_each_has_its_options_and_examples(command):
         (["analyze", "-f", "/nonexistent"], 2, "no such file or folder"),
         (["ps", "--kubeconfig", "/nonexistent"], 1, "/nonexistent: cannot be read"),
         (["ps", "--name", "a", "--context", "b"], 2, "give one or the other"),
-        (["wait", "pod/web"], 2, "pod/web: write gateway/NAME, httproute/NAME or grpcroute/NAME"),
-        (["wait", "gateway/a/b/c"], 2, "gateway/a/b/c: write gateway/NAME"),
+        (["wait", "pod/web"], 2, "pod/web: write KIND/NAME, where KIND is one of authorizationpolicy,"),
+        (["wait", "gateway/a/b/c"], 2, "gateway/a/b/c: write KIND/NAME"),
         (["up", "-f", "-"], 2, "a mesh follows its files, and standard input is none: write it to a file"),
     ],
 )

@@ -103,7 +103,9 @@ def test_an_authorization_policy_is_enforced_edited_told_and_taken_away(installe
     assert explained(installed, shop, "spy") == (200, "")
     shop.apply(policy("web"))
     # The first object of a kind that nobody knew when Retic began.
+    shop.run("wait", "authorizationpolicy/server", "--for=condition=retic.dev/Live", "--timeout=90s")
     wait.until(lambda: asked(shop) == {"web": 200, "spy": 403}, "web alone is let in", 90)
+    assert "AuthorizationPolicy" in installed.retic("wait", "-n", shop.namespace, "ap/server", "--timeout", "60")
     named = f"AuthorizationPolicy {shop.namespace}/server"
     assert explained(installed, shop, "web") == (200, named)
     assert explained(installed, shop, "spy") == (403, named)
@@ -149,3 +151,21 @@ def test_tokens_are_looked_at_by_a_request_authentication(shop):
     assert asked(shop) == {"web": 200, "spy": 200}
     shop.run("delete", "requestauthentication", "server")
     wait.until(lambda: with_token("a.b.c") == 200, "tokens are not looked at any more")
+
+
+def test_a_rate_limit_shows_how_far_it_is(shop):
+    spec = {"targetRefs": [{"kind": "Service", "name": "server"}], "limits": [{"requests": 1000, "per": "second"}]}
+    made = {"apiVersion": "retic.dev/v1alpha1", "kind": "RateLimit", "metadata": {"name": "server"}, "spec": spec}
+    shop.apply(made)
+    shop.run("wait", "ratelimit/server", "--for=condition=retic.dev/Live", "--timeout=60s")
+    head, row = shop.run("get", "ratelimits").splitlines()
+    assert head.split() == ["NAME", "REQUESTS", "PER", "ACCEPTED", "LIVE", "AGE"]
+    assert row.split()[:5] == ["server", "1000", "second", "True", "True"]
+
+    spec["targetRefs"][0]["name"] = "absent"
+    shop.apply(made)
+    shop.run("wait", "ratelimit/server", "--for=condition=retic.dev/Accepted=False", "--timeout=60s")
+    (said,) = shop.get("ratelimit", "server")["status"]["conditions"]
+    assert (said["reason"], said["observedGeneration"]) == ("TargetNotFound", 2)
+    assert "RT0571 spec.targetRefs[0].name: there is no Service" in said["message"]
+    shop.run("delete", "ratelimit", "server")

@@ -3,7 +3,11 @@
 import asyncio
 
 import kube_rig
+from tests.cluster import security_api
 
+from retic import graph
+from retic.install.parts import definitions
+from retic.mesh import network, tables
 from retic.sources import api
 
 SHOP = """
@@ -52,6 +56,28 @@ metadata:
 spec:
   serviceAccountName: edge-retic
   containers: [{name: proxy, image: none}]
+"""
+
+
+POLICIES = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: SPACE, labels: {retic.dev/mesh: enabled}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: web, namespace: SPACE}
+spec: {rules: [{from: [{source: {namespaces: [SPACE]}}]}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: unread, namespace: SPACE}
+spec: {actoin: DENY}
+---
+apiVersion: retic.dev/v1alpha1
+kind: RateLimit
+metadata: {name: web, namespace: SPACE}
+spec: {targetRefs: [{kind: Service, name: web}], limits: [{requests: 10, per: second}]}
 """
 
 
@@ -144,6 +170,73 @@ async def test_a_status_at_rest_is_not_written(rig):
     rig.made.status.follow(tuple(rig.store.objects))
     await rig.made.status.queue.quiet()
     assert (await get(rig, "httproutes", "status-b", "web"))["metadata"]["resourceVersion"] == before
+
+
+def policy_path(plural, space, name):
+    group = "retic.dev/v1alpha1" if plural == "ratelimits" else f"{security_api.GROUP}/v1"
+    return f"/apis/{group}/namespaces/{space}/{plural}/{name}"
+
+
+async def stands(rig, plural, space, name):
+    """The types of conditions with what they say, by the present generation."""
+    found = await rig.kube.get(policy_path(plural, space, name))
+    generation = found["metadata"]["generation"]
+    return {
+        c["type"]: (c["status"], c["reason"])
+        for c in (found.get("status") or {}).get("conditions", ()) if c["observedGeneration"] == generation
+    }  # fmt: skip
+
+
+async def has_policies(kube):
+    """The API server knows the kinds."""
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    every = [*(security_api.crd(*each) for each in security_api.KINDS.items()), definitions.rate_limit()]
+    for each in every:
+        await kube.apply(f"{crds}/{each['metadata']['name']}", each)
+
+    async def served():
+        try:
+            for plural in (*security_api.KINDS.values(), "ratelimits"):
+                await kube.get(policy_path(plural, "default", "").rstrip("/"))
+        except api.ApiError:
+            return False
+        return True
+
+    await kube_rig.until(served, 30)
+
+
+async def test_policies(gateway_api, tmp_path):
+    await has_policies(gateway_api)
+    space = "status-p"
+    async with kube_rig.Rig(gateway_api, tmp_path) as rig:
+        labelled = network.Settings(enrolment="labelled")
+        rig.mesh.commit([graph.Set(tables.SETTINGS, tables.ONE, labelled)])
+        await rig.proxy("node/one")
+        await rig.apply(POLICIES.replace("SPACE", space))
+
+        async def said(plural, name, wanted):
+            found = await stands(rig, plural, space, name)
+            return found == wanted
+
+        live = {"retic.dev/Accepted": ("True", "Accepted"), "retic.dev/Live": ("True", "Live")}
+        await kube_rig.until(lambda: said("authorizationpolicies", "web", live))
+        refused = {"retic.dev/Accepted": ("False", "Invalid")}
+        await kube_rig.until(lambda: said("authorizationpolicies", "unread", refused))
+        unaimed = {"retic.dev/Accepted": ("False", "TargetNotFound")}
+        await kube_rig.until(lambda: said("ratelimits", "web", unaimed))
+        # What it is for comes: the object itself has not changed.
+        await rig.apply(SHOP.split("---")[1].replace("SPACE", space))
+        await kube_rig.until(lambda: said("ratelimits", "web", live))
+
+        before = (await rig.kube.get(policy_path("ratelimits", space, "web")))["metadata"]["resourceVersion"]
+        rig.made.status.follow(tuple(rig.store.objects))
+        await rig.made.status.queue.quiet()
+        assert (await rig.kube.get(policy_path("ratelimits", space, "web")))["metadata"]["resourceVersion"] == before
+
+        # The namespace leaves the mesh, and nobody says any more that the mesh cares.
+        await rig.kube.patch(f"/api/v1/namespaces/{space}", {"metadata": {"labels": {"retic.dev/mesh": None}}})
+        await kube_rig.until(lambda: said("authorizationpolicies", "web", {}))
+        await kube_rig.until(lambda: said("ratelimits", "web", {}))
 
 
 async def test_entries_of_others_stay_and_ours_of_gone_parents_go(rig):

@@ -2,10 +2,11 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from retic import findings
-from retic.sources.api import errors
+from retic.sources.api import errors, kinds
 from retic.testing import api_server, wait
 from retic.wiring import remote
 
@@ -13,6 +14,7 @@ GROUP = "/apis/gateway.networking.k8s.io/v1"
 GATEWAYS, ROUTES, GRPC, CLASSES = (
     f"{GROUP}/{plural}" for plural in ("gateways", "httproutes", "grpcroutes", "gatewayclasses")
 )
+NAMESPACES, POLICIES = "/api/v1/namespaces", "/apis/security.istio.io/v1/authorizationpolicies"
 ROUTE = findings.Ref("HTTPRoute", "shop", "web")
 WEB = {"group": "", "kind": "Service", "name": "web"}
 
@@ -108,7 +110,9 @@ async def test_what_is_named_has_to_be_there_and_ours(server):
     found = await ask(server, ROUTE, findings.Ref("Gateway", "shop", "edge"), seconds=0.3)
     assert found == {
         "HTTPRoute shop/web": (False, "it does not exist"),
-        "Gateway shop/edge": (False, "it is not Retic's to serve: see its parents or its class"),
+        "Gateway shop/edge": (
+            False, "it is not Retic's to serve: see its parents, its class, or its namespace's label"
+        ),
     }
 
 
@@ -124,11 +128,38 @@ async def test_one_namespace(server):
     assert await ask(server, namespace="shop", seconds=0.3) != {}
 
 
+def policy(server, *, said=None, labels=None):
+    server.collections |= {NAMESPACES: {}, POLICIES: {}}
+    server.put(NAMESPACES, "shop", metadata={"labels": labels or {}})
+    server.put(POLICIES, "web", "shop", metadata={"generation": 1}, spec={}, status={"conditions": said or []})
+
+
+def of_a_policy(**said):
+    first, second = conditions(**said)
+    return [{**first, "type": "retic.dev/Accepted"}, second]
+
+
+async def test_policies_are_waited_for_where_their_namespace_is_in_the_mesh(server):
+    policy(server, labels={"retic.dev/mesh": "enabled"})
+    says = {"AuthorizationPolicy shop/web": (False, "its status says nothing of retic.dev/Accepted yet")}
+    assert await ask(server, seconds=0.3) == says
+    policy(server, labels={"retic.dev/mesh": "enabled"}, said=of_a_policy())
+    assert await ask(server) == {"AuthorizationPolicy shop/web": (True, "live on 2 of 2 proxies")}
+    policy(server)
+    assert await ask(server) == {}
+
+
+async def test_a_status_says_whose_a_policy_is_to_who_may_not_read_namespaces(server):
+    policy(server, said=of_a_policy(live="False", message="live on 1 of 2 proxies", reason="Pending"))
+    del server.collections[NAMESPACES]
+    assert await ask(server, seconds=0.3) == {"AuthorizationPolicy shop/web": (False, "live on 1 of 2 proxies")}
+
+
 async def test_nothing_may_be_read(server):
     body = api_server.status(403, "Forbidden", "no")
-    for path in (GATEWAYS, ROUTES, GRPC, CLASSES):
-        for each in (path, path.replace("/v1/", "/v1/namespaces/default/")):
-            server.answers[each] = [api_server.Answer(403, body)]
+    for read in kinds.mesh():
+        for path in (*read.paths, *msgspec.structs.replace(read, namespace="default").paths):
+            server.answers[path] = [api_server.Answer(403, body)]
     async with server.api() as api:
-        with pytest.raises(errors.UnreachableError, match=r"you may not list gatewayclasses\.gateway"):
+        with pytest.raises(errors.UnreachableError, match=r"you may not list namespaces, gatewayclasses\.gateway"):
             await remote.wait(api, (), "", 5.0)

@@ -1,4 +1,4 @@
-"""`python -m tools.lossless`: measure the rows that are not there yet, one after the other, and write the table."""
+"""`python -m tools.lossless`: measure the rows that are not there yet, or were shorter, one after the other, and write the table."""
 
 import argparse
 import pathlib
@@ -28,7 +28,7 @@ def main() -> int:
     _KEPT.mkdir(exist_ok=True)
     for name in given.events.split(","):
         file = _KEPT / f"{name}.json"
-        if given.again or not file.exists():
+        if given.again or not file.exists() or _read(file).seconds < given.seconds:
             event = events.EVENTS[name]
             with row.mesh_of(event.lifetime) as (mesh, servers):
                 file.write_bytes(msgspec.json.encode(row.measured(mesh, servers, event, given.seconds)))

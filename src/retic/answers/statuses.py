@@ -1,4 +1,4 @@
-"""How far Gateways and routes are, read from the statuses that a cluster's controllers have written.
+"""How far Gateways, routes and policies are, read from the statuses that a cluster's controllers have written.
 
 Pure. Says what is missing in the words of the conditions; what stands there of an older generation does not count.
 """
@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from retic import findings, graph
-from retic.kube import conditions, status_route
-from retic.mesh import gateways, routing, tables, verdicts
+from retic.kube import conditions, status_policy, status_route
+from retic.mesh import gateways, governed, routing, tables, verdicts
 from retic.objects import gateway
 
-KINDS = ("Gateway", "GRPCRoute", "HTTPRoute")
+KINDS = tuple(kind for kind in governed.WITH_STATUS if kind != "GatewayClass")
 _REFUSED = "Refused"  # the reason of retic.dev/Live when a proxy said no
 
 
@@ -39,6 +39,12 @@ def of(db: graph.Graph, ref: findings.Ref, value: Any) -> Progress | None:
         if not db.ask(gateways.ours, value.spec.gateway_class_name):
             return None
         return _judged(ref, (value.status or {}).get("conditions"), generation)
+    if ref.kind in governed.POLICIES:
+        said = (value.status or {}).get("conditions") or ()
+        # Who may not read namespaces learns it from the status.
+        if not db.ask(governed.is_concerned, ref) and not any(map(_is_ours, said)):
+            return None
+        return _judged(ref, said, generation, status_policy.ACCEPTED)
     parents = db.ask(verdicts.parents, ref)
     if not parents or (spec := routing.value_of(db, ref)) is None:
         return None
@@ -56,6 +62,10 @@ def of(db: graph.Graph, ref: findings.Ref, value: Any) -> Progress | None:
     return _together(ref, found)
 
 
+def _is_ours(condition: Mapping[str, Any]) -> bool:
+    return condition.get("type") == status_policy.ACCEPTED
+
+
 def _named(judged: Progress, target: findings.Ref) -> Progress:
     return msgspec.structs.replace(judged, says=f"for {target}: {judged.says}")
 
@@ -66,9 +76,11 @@ def _together(ref: findings.Ref, found: list[Progress]) -> Progress:
     return Progress(ref, all(each.done for each in found), "; ".join(each.says for each in chosen), refused)
 
 
-def _judged(ref: findings.Ref, present: Iterable[Mapping[str, Any]] | None, generation: int) -> Progress:
+def _judged(
+    ref: findings.Ref, present: Iterable[Mapping[str, Any]] | None, generation: int, accepted: str = "Accepted"
+) -> Progress:
     by_type = {str(each.get("type")): each for each in present or ()}
-    for name in ("Accepted", conditions.LIVE):
+    for name in (accepted, conditions.LIVE):
         one = by_type.get(name)
         if one is None:
             return Progress(ref, False, f"its status says nothing of {name} yet")
@@ -77,7 +89,7 @@ def _judged(ref: findings.Ref, present: Iterable[Mapping[str, Any]] | None, gene
         text = str(one.get("message") or one.get("reason") or "")
         if one.get("status") != "True":
             refused = text if one.get("reason") == _REFUSED else ""
-            said = f"not accepted ({one.get('reason')}): {text}" if name == "Accepted" else text
+            said = f"not accepted ({one.get('reason')}): {text}" if name == accepted else text
             return Progress(ref, False, said, refused)
     return Progress(ref, True, str(by_type[conditions.LIVE].get("message") or "live"))
 
@@ -88,7 +100,7 @@ def addresses(value: gateway.Gateway) -> tuple[str, ...]:
 
 
 def every(db: graph.Graph, held: Mapping[findings.Ref, Any]) -> Iterator[Progress]:
-    """Of all Gateways and routes that are Retic's to serve, by kind, namespace and name."""
+    """Of all Gateways, routes and policies that are Retic's to serve, by kind, namespace and name."""
     for ref in sorted(held):
         if ref.kind in KINDS:
             found = of(db, ref, held[ref])

@@ -1,4 +1,4 @@
-"""Waiting on a cluster until Gateways and routes are live: a reflector of their kinds, looked at after each change."""
+"""Waiting on a cluster until what is told is live: a reflector of kinds with a status, looked at after each change."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,6 +7,8 @@ from retic import findings, graph
 from retic.answers import statuses
 from retic.sources import store
 from retic.sources.api import Api, kinds, reflect
+
+_ANOTHERS = "it is not Retic's to serve: see its parents, its class, or its namespace's label"
 
 
 class Waiting:
@@ -35,7 +37,7 @@ class Waiting:
         if value is None:
             return statuses.Progress(ref, False, "it does not exist")
         found = statuses.of(self._db, ref, value)
-        return found or statuses.Progress(ref, False, "it is not Retic's to serve: see its parents or its class")
+        return found or statuses.Progress(ref, False, _ANOTHERS)
 
     async def until(self, api: Api, reads: Sequence[kinds.Read], news: asyncio.Event) -> tuple[statuses.Progress, ...]:
         """Follow the kinds until all is done. `news` is set at each change of the store."""

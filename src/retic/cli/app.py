@@ -379,9 +379,9 @@ def wait(
 ) -> None:
     """Wait until proxies have what was applied.
 
-    Returns when every Gateway and route, or each that is named (gateway/NAME, httproute/NAME, grpcroute/NAME),
-    is accepted and live on every proxy that it concerns. Exits with 1, saying what is missing, when that takes
-    longer.
+    Returns when every Gateway, route and policy, or each that is named (gateway/NAME, httproute/NAME,
+    authorizationpolicy/NAME and so on), is accepted and live on every proxy that it concerns. Exits with 1, saying
+    what is missing, when that takes longer.
 
     \b
     Examples:

@@ -19,7 +19,18 @@ _KINDS = {
     "gateway": "Gateway", "gateways": "Gateway", "gtw": "Gateway",
     "httproute": "HTTPRoute", "httproutes": "HTTPRoute",
     "grpcroute": "GRPCRoute", "grpcroutes": "GRPCRoute",
+    "authorizationpolicy": "AuthorizationPolicy", "authorizationpolicies": "AuthorizationPolicy",
+    "ap": "AuthorizationPolicy",
+    "peerauthentication": "PeerAuthentication", "peerauthentications": "PeerAuthentication",
+    "pa": "PeerAuthentication",
+    "requestauthentication": "RequestAuthentication", "requestauthentications": "RequestAuthentication",
+    "ra": "RequestAuthentication",
+    "destinationrule": "DestinationRule", "destinationrules": "DestinationRule", "dr": "DestinationRule",
+    "virtualservice": "VirtualService", "virtualservices": "VirtualService", "vs": "VirtualService",
+    "telemetry": "Telemetry", "telemetries": "Telemetry",
+    "ratelimit": "RateLimit", "ratelimits": "RateLimit",
 }  # fmt: skip
+_NAMES = sorted({kind.lower() for kind in _KINDS.values()})
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -39,7 +50,7 @@ def _ref(word: str, namespace: str) -> findings.Ref:
     kind, *names = word.split("/")
     known = _KINDS.get(kind.lower())
     if known is None or len(names) not in (1, 2) or not all(_NAME.fullmatch(name) for name in names):
-        raise failure.Failure(f"{word}: write gateway/NAME, httproute/NAME or grpcroute/NAME", code=2)
+        raise failure.Failure(f"{word}: write KIND/NAME, where KIND is one of {', '.join(_NAMES)}", code=2)
     return findings.Ref(known, names[0] if len(names) == 2 else namespace, names[-1])
 
 
@@ -57,7 +68,7 @@ def _cluster(target: cluster.Target, words: Sequence[str], namespace: str | None
             print(one, flush=True)
         if not found:
             inside = f" in namespace {namespace}" if namespace else ""
-            print(f"nothing to wait for: no Gateway and no route of the mesh{inside}", flush=True)
+            print(f"nothing to wait for: no Gateway, route or policy of the mesh{inside}", flush=True)
         ps_cluster.notes(lacking)
 
     cluster.run(target, work)
@@ -84,4 +95,4 @@ def _local(path: pathlib.Path, wanted: Sequence[findings.Ref], timeout: float) -
     for ref in chosen:
         print(f"{ref}: live on every proxy", flush=True)
     if not chosen:
-        print("every proxy has its configuration; the mesh has no Gateway and no route", flush=True)
+        print("every proxy has its configuration; the mesh has no Gateway, route or policy", flush=True)

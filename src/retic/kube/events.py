@@ -14,8 +14,8 @@ import structlog
 from retic import findings, graph
 from retic.findings import catalogue
 from retic.identity import clock
-from retic.kube import leading, paths, settings, work
-from retic.mesh import faults, gateways, tables, verdicts
+from retic.kube import leading, settings, work
+from retic.mesh import faults, gateways, governed, tables, verdicts
 from retic.objects import KINDS, gateway, routes
 from retic.sources import api, store
 
@@ -44,7 +44,7 @@ class Events:
     def follow(self, refs: Iterable[findings.Ref]) -> None:
         """These objects have changed, have come or have gone."""
         for ref in refs:
-            if ref.kind not in paths.STATUS_KINDS:
+            if ref.kind not in governed.WITH_STATUS:
                 continue
             if ref not in self._kept.objects:
                 watch = self._watches.pop(ref, None)
@@ -85,7 +85,9 @@ class Events:
             return self._mesh.ask(gateways.ours, value.spec.gateway_class_name)
         if isinstance(value, gateway.GatewayClass):
             return value.spec.controller_name == tables.CONTROLLER
-        return isinstance(value, routes.HTTPRoute | routes.GRPCRoute) and bool(self._mesh.ask(verdicts.parents, ref))
+        if isinstance(value, routes.HTTPRoute | routes.GRPCRoute):
+            return bool(self._mesh.ask(verdicts.parents, ref))
+        return self._mesh.ask(governed.is_concerned, ref)
 
     async def _tell(self, fault: findings.Fault, code: catalogue.Code, uid: str) -> None:
         content = f"{uid}/{fault.code}/{fault.path}/{fault.message}"

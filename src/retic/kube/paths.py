@@ -1,19 +1,16 @@
 """Where the API server keeps what is written here. Pure."""
 
-from retic import findings
+from retic import findings, objects
+from retic.sources.api import kinds, resources
 
-GROUP = "/apis/gateway.networking.k8s.io/v1"
-_PLURALS = {
-    "GatewayClass": "gatewayclasses", "Gateway": "gateways", "HTTPRoute": "httproutes", "GRPCRoute": "grpcroutes",
-}  # fmt: skip
-STATUS_KINDS = tuple(_PLURALS)
-"""The kinds whose status is written."""
+_PLURALS = {read.kind: read.plural for read in kinds.mesh()}
 
 
-def of(ref: findings.Ref) -> str:
-    """The path of an object of one of `STATUS_KINDS`. KeyError for another kind."""
+def of(ref: findings.Ref) -> tuple[str, ...]:
+    """The paths that an object may have, the best version first. KeyError for a kind that is not read."""
     space = f"/namespaces/{ref.namespace}" if ref.namespace else ""
-    return f"{GROUP}{space}/{_PLURALS[ref.kind]}/{ref.name}"
+    versions = objects.KINDS[ref.kind].api_versions
+    return tuple(f"{resources.prefix(each)}{space}/{_PLURALS[ref.kind]}/{ref.name}" for each in versions)
 
 
 def pod(namespace: str, name: str) -> str:

@@ -4,6 +4,8 @@ from retic import findings
 from retic.identity import clock
 from retic.kube import live, peers, progress
 
+_EVERYBODY = ""
+
 
 class Reach:
     """`grace`: for so many seconds after the start nobody being there means that nobody has come yet."""
@@ -14,16 +16,19 @@ class Reach:
 
     def know(self, asked: peers.Asked) -> live.Live:
         """What this replica knows."""
-        whole = asked.clients.endswith("/")
+        whole = not asked.clients or asked.clients.endswith("/")
 
         def concerns(client: str) -> bool:
             return client.startswith(asked.clients) if whole else client == asked.clients
 
         return self._own.of(asked.object, asked.generation, concerns)
 
-    async def far(self, ref: findings.Ref, generation: int, target: findings.Ref) -> live.Live | None:
-        """How far the proxies are that a parent of the object concerns: its own for a Gateway, for a Service nodes'."""
-        clients = f"gateway/{target.namespace}/{target.name}" if target.kind == "Gateway" else "node/"
+    async def far(self, ref: findings.Ref, generation: int, target: findings.Ref | None) -> live.Live | None:
+        """How far the proxies are that a parent of the object concerns: its own for a Gateway, for a Service nodes'.
+        Without a parent: all."""
+        clients = _EVERYBODY if target is None else "node/"
+        if target is not None and target.kind == "Gateway":
+            clients = f"gateway/{target.namespace}/{target.name}"
         asked = peers.Asked(ref, generation, clients)
         found = self.know(asked)
         if self._others is not None:

@@ -31,7 +31,7 @@ from retic.kube import (
     webhook,
     webserver,
 )
-from retic.mesh import tables
+from retic.mesh import governed, tables
 from retic.sources import api, store
 
 log = structlog.get_logger(__name__)
@@ -141,7 +141,7 @@ class Controllers:
 
     def _changed(self, refs: tuple[findings.Ref, ...]) -> None:
         for ref in refs:
-            if ref.kind in ("Gateway", "HTTPRoute", "GRPCRoute"):
+            if ref.kind in governed.WITH_STATUS and ref.kind != "GatewayClass":
                 value = self._kept.objects.get(ref)
                 self.progress.changed(ref, (value.metadata.generation or 0) if value is not None else None)
         self.captured.changed(refs)

@@ -1,4 +1,4 @@
-"""Writes the status of Gateway API kinds: one writer, on the leader, and only what differs.
+"""Writes the status of Gateway API kinds and of policies: one writer, on the leader, and only what differs.
 
 What is wanted comes from `status_*`, what stands there from the store. A write is preceded by a fresh read and
 carries its resourceVersion: who wrote in between is not overwritten. Where somebody else writes the same fields
@@ -15,8 +15,19 @@ import structlog
 from retic import findings, graph, objects
 from retic.findings import catalogue
 from retic.identity import clock
-from retic.kube import leading, live, paths, requests, status_class, status_gateway, status_route, work
-from retic.mesh import gateways, tables, verdicts, workloads
+from retic.kube import (
+    conditions,
+    leading,
+    live,
+    paths,
+    requests,
+    status_class,
+    status_gateway,
+    status_policy,
+    status_route,
+    work,
+)
+from retic.mesh import faults, gateways, governed, tables, verdicts, workloads
 from retic.objects import gateway, routes
 from retic.sources import api, store
 
@@ -48,8 +59,8 @@ class _Contest(msgspec.Struct):
     not_before: datetime.datetime | None = None
 
 
-Far = Callable[[findings.Ref, int, findings.Ref], Awaitable["live.Live | None"]]
-"""How far the proxies of a parent are with a generation of an object; None: not known yet."""
+Far = Callable[[findings.Ref, int, findings.Ref | None], Awaitable["live.Live | None"]]
+"""How far the proxies of a parent, or all of them, are with a generation of an object; None: not known yet."""
 
 
 class StatusWriter:
@@ -87,7 +98,7 @@ class StatusWriter:
     def follow(self, refs: Iterable[findings.Ref]) -> None:
         """These objects have changed, have come or have gone."""
         for ref in refs:
-            if ref.kind not in paths.STATUS_KINDS:
+            if ref.kind not in governed.WITH_STATUS:
                 continue
             if ref in self._kept.objects:
                 self._watch(ref)
@@ -126,6 +137,11 @@ class StatusWriter:
             ]
         elif ref.kind == "GatewayClass":
             found = [self._mesh.watch(gateways.ours, ref.name, ready=ready)]
+        elif ref.kind in governed.POLICIES:
+            found = [
+                self._mesh.watch(governed.is_concerned, ref, ready=ready),
+                self._mesh.watch(faults.of, ref, ready=ready),
+            ]
         else:
             found = [
                 self._mesh.watch(verdicts.parents, ref, ready=ready),
@@ -148,14 +164,10 @@ class StatusWriter:
         await self._put(ref, generation, merge)
 
     async def _put(self, ref: findings.Ref, generation: int, merge: Callable[[Mapping[str, Any]], Json]) -> None:
-        path = paths.of(ref)
         for _ in range(_TRIES):
-            try:
-                fresh = await self._api.get(path)
-            except api.ApiError as error:
-                if error.status == 404:
-                    return
-                raise
+            path, fresh = await self._read(ref)
+            if not path:
+                return
             if fresh["metadata"].get("generation", 0) != generation:
                 return  # the store will hear of it, and this is called again
             present = fresh.get("status") or {}
@@ -176,6 +188,16 @@ class StatusWriter:
             self._contests.setdefault(ref, _Contest()).written = _essence(made)
             return
         raise work.AgainError(work.FIRST)
+
+    async def _read(self, ref: findings.Ref) -> tuple[str, Json]:
+        """An object as it is now, and where; "" when it is gone. Older clusters serve older versions only."""
+        for path in paths.of(ref):
+            try:
+                return path, await self._api.get(path)
+            except api.ApiError as error:
+                if error.status != 404:
+                    raise
+        return "", {}
 
     def _contend(self, ref: findings.Ref, present: Json, made: Json) -> None:
         """Whether a write was undone by somebody else; AgainError while it is not the time to try it again."""
@@ -208,7 +230,7 @@ class StatusWriter:
             return await self._gateway(ref, value, generation, now)
         if isinstance(value, routes.HTTPRoute | routes.GRPCRoute):
             return await self._route(ref, generation, now)
-        return None
+        return await self._policy(ref, generation, now)
 
     async def _gateway(
         self, ref: findings.Ref, value: gateway.Gateway, generation: int, now: str
@@ -235,6 +257,16 @@ class StatusWriter:
             )
 
         return merge
+
+    async def _policy(self, ref: findings.Ref, generation: int, now: str) -> Callable[[Mapping[str, Any]], Json]:
+        far = await self._far(ref, generation, None)
+        reported = [each for each in self._kept.found if each.object == str(ref)]
+        made = status_policy.wanted(self._mesh, ref, reported, far)
+        if any(each.type == conditions.LIVE for each in made):
+            self._mark(ref, [far])
+        else:
+            self._open.pop(ref, None)
+        return lambda present: status_policy.merged(present, made, generation=generation, now=now)
 
     def _mark(self, ref: findings.Ref, far: Iterable["live.Live | None"]) -> None:
         """Remember what the proxies are not through with: it is looked at again, less and less often."""

@@ -338,7 +338,7 @@ def changes(ref: findings.Ref, value: objects.Object | None) -> list[graph.Chang
 _WITH_STATUS = (
     gateway.GatewayClass, gateway.Gateway, routes.HTTPRoute, routes.GRPCRoute, security.AuthorizationPolicy,
     security.PeerAuthentication, security.RequestAuthentication, destination.DestinationRule,
-    virtual_services.VirtualService, telemetry.Telemetry,
+    virtual_services.VirtualService, telemetry.Telemetry, limits.RateLimit,
 )  # fmt: skip
 
 

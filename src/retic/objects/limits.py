@@ -73,3 +73,4 @@ class RateLimit(meta.Object, frozen=True):
     """Limits for what is in its namespace."""
 
     spec: RateLimitSpec
+    status: forms.Raw | None = None

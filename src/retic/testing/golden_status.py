@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from retic import objects, wiring
-from retic.kube import gateways, live, requests, settings, status_class, status_gateway, status_route
+from retic.kube import gateways, live, requests, settings, status_class, status_gateway, status_policy, status_route
 from retic.mesh import gateways as mesh_gateways
-from retic.mesh import tables, verdicts
+from retic.mesh import governed, tables, verdicts
 from retic.objects import gateway, routes
 from retic.sources import manifests, model
 
@@ -61,6 +61,10 @@ class Case:
             far = {p.target: _ALL if p.target.kind == "Gateway" else _NONE for p in parents}
             entries = status_route.wanted(self.db, ref, far)
             return status_route.merged({}, entries, namespace=ref.namespace, generation=1, now=_NOW)
+        if ref.kind in governed.POLICIES:
+            reported = [each for each in self.loaded.findings if each.object == str(ref)]
+            stands = status_policy.wanted(self.db, ref, reported, _ALL)
+            return status_policy.merged({}, stands, generation=1, now=_NOW)
         return None
 
     def _asked(self, value: gateway.Gateway) -> requests.Asked | requests.Problem:

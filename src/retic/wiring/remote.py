@@ -117,6 +117,10 @@ async def _reports(api: Api) -> dict[str, nodes.Report] | None:
         raise
 
 
+# What else decides whose an object is.
+_DECIDING = ("GatewayClass", "Namespace")
+
+
 async def wait(
     api: Api, wanted: Sequence[findings.Ref], namespace: str, seconds: float
 ) -> tuple[tuple[statuses.Progress, ...], tuple[str, ...]]:
@@ -124,7 +128,7 @@ async def wait(
 
     No `wanted`: all that are Retic's to serve, of one namespace if one is given. Error.
     """
-    served = [read for read in kinds.mesh(names.NAMESPACE) if read.kind in (*statuses.KINDS, "GatewayClass")]
+    served = [read for read in kinds.mesh(names.NAMESPACE) if read.kind in (*statuses.KINDS, *_DECIDING)]
     seen = await scope.look(api, served, namespace or api.namespace)
     db, news = inputs.mesh(networks.wanted(DEFAULTS)), asyncio.Event()
     kept = store.Store(db, tables.changes, news.set)

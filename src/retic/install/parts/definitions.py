@@ -34,13 +34,35 @@ def rate_limit() -> base.Tree:
     each |= {"minItems": 1, "maxItems": checks_limits.MOST_LIMITS}
     each["items"]["properties"]["matches"]["maxItems"] = checks_limits.MOST_MATCHES
     columns = [("Requests", ".spec.limits[*].requests"), ("Per", ".spec.limits[*].per")]
-    return _definition(limits.RateLimit, spec, columns)
+    made = _definition(limits.RateLimit, spec, columns)
+    return _with_status(made)
 
 
 def telemetry_provider() -> base.Tree:
     """Where spans are sent: for the whole cluster, as above."""
     columns = [("Service", ".spec.opentelemetry.service"), ("Path", ".spec.opentelemetry.http.path")]
     return _definition(telemetry.TelemetryProvider, schema.of(telemetry.TelemetryProviderSpec), columns)
+
+
+def _with_status(made: base.Tree) -> base.Tree:
+    """With conditions (metav1.Condition), which only who may write `status` writes, and which kubectl shows."""
+    (version,) = made["spec"]["versions"]
+    text = {"type": "string"}
+    fields = {
+        "type": text, "status": {"type": "string", "enum": ["True", "False", "Unknown"]}, "reason": text,
+        "message": text, "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
+        "lastTransitionTime": {"type": "string", "format": "date-time"},
+    }  # fmt: skip
+    one = {"type": "object", "required": ["type", "status", "reason", "lastTransitionTime"], "properties": fields}
+    listed = {"type": "array", "items": one, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+    whole = version["schema"]["openAPIV3Schema"]["properties"]
+    whole["status"] = {"type": "object", "properties": {"conditions": listed}}
+    version["subresources"] = {"status": {}}
+    shown = [(name, f'.status.conditions[?(@.type=="retic.dev/{name}")].status') for name in ("Accepted", "Live")]
+    age = version["additionalPrinterColumns"].pop()
+    version["additionalPrinterColumns"] += [{"name": n, "type": "string", "jsonPath": path} for n, path in shown]
+    version["additionalPrinterColumns"].append(age)
+    return made
 
 
 def _definition(

@@ -4,19 +4,18 @@ What the controller reads follows the tables of `retic.mesh`. Whatever it writes
 Role there; the ClusterRole has only what cannot be one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from retic import objects
 from retic.install import names
 from retic.install.parts import base
-from retic.mesh import tables
+from retic.mesh import governed, tables
 
 READ = ("get", "list", "watch")
 _MAKE = ("create", "patch", "delete")
 _GATEWAY_API = "gateway.networking.k8s.io"
 # Kinds that are no table of the mesh: the nodes with their networks, and the cluster's Service networks.
 _ALSO_READ = (("", "nodes"), ("networking.k8s.io", "servicecidrs"))
-_STATUSES = ("gatewayclasses/status", "gateways/status", "httproutes/status", "grpcroutes/status")
 _OWN = {"app.kubernetes.io/component": "controller"}
 
 
@@ -34,12 +33,17 @@ def plural(kind: str) -> str:
     return lower + ("es" if lower.endswith("s") else "s")
 
 
+def _by_group(kinds: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for kind in kinds:
+        group, _, _ = objects.KINDS[kind].api_versions[0].rpartition("/")
+        found.setdefault(group, []).append(plural(kind))
+    return found
+
+
 def read() -> list[base.Tree]:
     """Rules to read what the mesh is made from."""
-    by_group: dict[str, list[str]] = {}
-    for kind in tables.TABLES:
-        group, _, _ = objects.KINDS[kind].api_versions[0].rpartition("/")
-        by_group.setdefault(group, []).append(plural(kind))
+    by_group = _by_group(tables.TABLES)
     for group, resource in _ALSO_READ:
         by_group.setdefault(group, []).append(resource)
     return [rule(group, sorted(set(found)), READ) for group, found in sorted(by_group.items())]
@@ -51,7 +55,10 @@ def cluster_rules() -> list[base.Tree]:
         *read(),
         # Whether a pod is captured (retic.dev/Captured).
         rule("", ["pods/status"], ["patch"]),
-        rule(_GATEWAY_API, _STATUSES, ["update", "patch"]),
+        *(
+            rule(group, [f"{each}/status" for each in sorted(found)], ["update", "patch"])
+            for group, found in sorted(_by_group(governed.WITH_STATUS).items())
+        ),
         # What a Gateway is made of, in the Gateway's namespace.
         rule("", ["services", "serviceaccounts", "configmaps"], [*READ, *_MAKE]),
         rule("apps", ["deployments"], [*READ, *_MAKE]),
