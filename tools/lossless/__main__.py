@@ -1,4 +1,4 @@
-"""`python -m tools.lossless`: measure the rows that are missing or were shorter, one after the other, and write the table."""
+"""`python -m tools.lossless`: measure rows that are missing or were shorter, one after the other; write the table."""
 
 import argparse
 import pathlib
