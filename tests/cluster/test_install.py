@@ -1,5 +1,6 @@
 """Installing, upgrading and uninstalling at a real API server with its controllers; `kubelet` makes pods ready."""
 
+import asyncio
 import datetime
 import os
 import subprocess
@@ -218,6 +219,47 @@ class Interrupted(api.Api):
         if self._plural in path and not dry_run:
             raise ConnectionAbortedError
         return await super().apply(path, body, dry_run=dry_run, **more)
+
+
+class Watched(api.Api):
+    """Tells when an object has been applied for the first time."""
+
+    def __init__(self, other, path):
+        self.__dict__.update(other.__dict__)
+        self._path, self.applied = path, asyncio.Event()
+
+    async def apply(self, path, body, *, dry_run=False, **more):
+        answer = await super().apply(path, body, dry_run=dry_run, **more)
+        if path == self._path and not dry_run:
+            self.applied.set()
+        return answer
+
+
+async def test_what_is_being_deleted_is_installed_once_it_is_gone(cluster):
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/ratelimits.retic.dev"
+    await operations.install(cluster, {}, NOT_WAITING, quiet)
+    await cluster.patch(path, {"metadata": {"finalizers": ["example.com/hold"]}})
+    before = (await cluster.get(path))["metadata"]["uid"]
+    await cluster.delete(path)
+    watched = Watched(cluster, path)
+    again = asyncio.create_task(operations.install(watched, {}, NOT_WAITING, quiet))
+    async with asyncio.timeout(30):
+        await watched.applied.wait()
+    assert not again.done()
+    await cluster.patch(path, {"metadata": {"finalizers": None}})
+    await again
+    now = (await cluster.get(path))["metadata"]
+    assert now["uid"] != before
+    assert "deletionTimestamp" not in now
+
+
+async def test_the_definitions_are_gone_when_the_uninstallation_ends(cluster):
+    await operations.install(cluster, {}, NOT_WAITING, quiet)
+    said = []
+    assert await uninstalled(cluster, SOON, said.append)
+    found = await cluster.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+    assert [each["metadata"]["name"] for each in found["items"] if each["spec"]["group"] == "retic.dev"] == []
+    assert said[-1] == "removed all that was installed"
 
 
 @pytest.mark.parametrize("plural", ["/clusterroles/", "/daemonsets/"])

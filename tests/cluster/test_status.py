@@ -6,6 +6,7 @@ import kube_rig
 from tests.cluster import security_api
 
 from retic import graph
+from retic.install import unmarking
 from retic.install.parts import definitions
 from retic.mesh import network, tables
 from retic.sources import api
@@ -237,6 +238,24 @@ async def test_policies(gateway_api, tmp_path):
         await rig.kube.patch(f"/api/v1/namespaces/{space}", {"metadata": {"labels": {"retic.dev/mesh": None}}})
         await kube_rig.until(lambda: said("authorizationpolicies", "web", {}))
         await kube_rig.until(lambda: said("ratelimits", "web", {}))
+
+
+async def test_an_uninstallation_takes_our_conditions_off_policies(gateway_api):
+    await has_policies(gateway_api)
+    space, now = "status-u", "2030-01-01T00:00:00Z"
+    await gateway_api.apply(f"/api/v1/namespaces/{space}", {
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space},
+    })  # fmt: skip
+    path = policy_path("authorizationpolicies", space, "web")
+    made = {"apiVersion": f"{security_api.GROUP}/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "web"}}
+    await gateway_api.apply(path, made)
+    said = [
+        {"type": each, "status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": now}
+        for each in ("retic.dev/Accepted", "example.com/Other", "retic.dev/Live")
+    ]
+    await gateway_api.replace(f"{path}/status", {**await gateway_api.get(path), "status": {"conditions": said}})
+    await unmarking.policies(gateway_api)
+    assert (await gateway_api.get(path))["status"] == {"conditions": said[1:2]}
 
 
 async def test_entries_of_others_stay_and_ours_of_gone_parents_go(rig):

@@ -21,3 +21,13 @@ def test_a_gateway_waits_for_a_controller_again():
     }  # fmt: skip
     assert unmarking.gateway({"spec": {"gatewayClassName": "retic"}, "status": made}) is None
     assert unmarking.gateway({"spec": {"gatewayClassName": "other"}, "status": status}) is None
+
+
+def test_a_policy_keeps_what_others_have_written():
+    ours = [{"type": "retic.dev/Accepted"}, {"type": "retic.dev/Live"}]
+    theirs = {"type": "Reconciled"}
+    status = {"conditions": [ours[0], theirs, ours[1]], "observedGeneration": "2"}
+    assert unmarking.policy({"status": status}) == {"conditions": [theirs], "observedGeneration": "2"}
+    assert unmarking.policy({"status": {"conditions": ours}}) == {}
+    assert unmarking.policy({"status": {"conditions": [theirs]}}) is None
+    assert unmarking.policy({}) is None

@@ -13,6 +13,9 @@ Object = dict[str, Any]
 Say = Callable[[str], None]
 MANAGER = "retic"
 
+_LEAVING = 120.0
+"""Seconds to wait for an object that is being deleted; a definition goes after all of its objects."""
+
 # Objects whose fields cannot be changed, and which nothing breaks without for a moment.
 _REPLACED = ("PriorityClass",)
 
@@ -103,7 +106,11 @@ async def _apply(api: Api, value: Object, *, force: bool, dry_run: bool = False)
     where = await path(api, record.item(value))
     assert where is not None
     try:
-        return await api.apply(where, value, manager=MANAGER, force=force, dry_run=dry_run)
+        made: Object = await api.apply(where, value, manager=MANAGER, force=force, dry_run=dry_run)
+        if dry_run or not made["metadata"].get("deletionTimestamp"):
+            return made
+        await _leave(api, where, value)
+        return await api.apply(where, value, manager=MANAGER, force=force)
     except ApiError as error:
         if error.status == 422 and value["kind"] in _REPLACED:
             return await _replace(api, where, value, dry_run=dry_run)
@@ -114,6 +121,16 @@ async def _apply(api: Api, value: Object, *, force: bool, dry_run: bool = False)
                 f"namespace {names.NAMESPACE} is not there: make it, or leave createNamespace true"
             ) from error
         raise faults.refused(manifest.about(value), error) from error
+
+
+async def _leave(api: Api, where: str, value: Object) -> None:
+    """What somebody has deleted takes what is applied and goes all the same: until it is gone. InstallError."""
+    collection, _, name = where.rpartition("/")
+    gone = waiting.none(manifest.about(value))
+    try:
+        await waiting.until(api, collection, gone, timeout=_LEAVING, fieldSelector=f"metadata.name={name}")
+    except faults.InstallError as error:
+        raise faults.InstallError(f"{error}: it is being deleted; try again once it is gone") from error
 
 
 async def _replace(api: Api, where: str, value: Object, *, dry_run: bool) -> Object:

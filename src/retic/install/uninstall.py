@@ -4,7 +4,7 @@ In this order no request is lost and no new pod waits for an agent that is gone.
 whether it is to be done, so an interrupted uninstallation is finished by running it again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -163,14 +163,7 @@ async def _remove(api: Api, collection: str, name: str, component: str, options:
         (collection, {"fieldSelector": f"metadata.name={name}"}),
         (f"{_CORE}/pods", {"labelSelector": labels}),
     ):
-        await waiting.until(api, where, _none(name), timeout=options.timeout, **selector)
-
-
-def _none(name: str) -> Callable[[list[dict[str, Any]]], str]:
-    def met(values_left: list[dict[str, Any]]) -> str:
-        return f"{name} is not gone: {values_left[0]['metadata']['name']} is still there" if values_left else ""
-
-    return met
+        await waiting.until(api, where, waiting.none(name), timeout=options.timeout, **selector)
 
 
 async def _clean_nodes(api: Api, given_values: values.Values, options: Options, say: Say) -> None:
@@ -208,9 +201,11 @@ async def _everything(api: Api, made: Iterable[record.Item], options: Options, s
         say(f"removed {item}")
     await unmarking.pods(api)
     await unmarking.gateway_api(api)
+    await unmarking.policies(api)
     for item in reversed(items):
         if item.kind != "Namespace":
             await _delete(api, item)
+    await _definitions_gone(api, items, options, say)
     for kind, name in (("configmaps", names.ROOT), ("configmaps", names.NODES), ("secrets", names.AUTHORITY)):
         await api.delete(f"{_CORE}/{kind}/{name}")
     await api.delete(f"/apis/coordination.k8s.io/v1/namespaces/{names.NAMESPACE}/leases/{names.LEASE}")
@@ -218,6 +213,21 @@ async def _everything(api: Api, made: Iterable[record.Item], options: Options, s
     if any(item.kind == "Namespace" for item in items):
         await _namespace(api, options)
     say("removed all that was installed")
+
+
+async def _definitions_gone(api: Api, items: Iterable[record.Item], options: Options, say: Say) -> None:
+    """The API server takes a definition away after its objects: whoever installs anew at once would lose it again."""
+    for item in items:
+        where = await applying.path(api, item) if item.kind == "CustomResourceDefinition" else None
+        if where is None:
+            continue
+        collection, _, name = where.rpartition("/")
+        try:
+            await waiting.until(
+                api, collection, waiting.none(str(item)), timeout=options.timeout, fieldSelector=f"metadata.name={name}"
+            )
+        except faults.InstallError as error:
+            say(f"{error}; it is being taken away")
 
 
 async def _delete(api: Api, item: record.Item) -> None:
@@ -244,7 +254,7 @@ async def generated(api: Api) -> list[record.Item]:
 async def _namespace(api: Api, options: Options) -> None:
     await api.delete(_NAMESPACE)
     await waiting.until(
-        api, "/api/v1/namespaces", _none(f"namespace {names.NAMESPACE}"), timeout=options.timeout,
+        api, "/api/v1/namespaces", waiting.none(f"namespace {names.NAMESPACE}"), timeout=options.timeout,
         fieldSelector=f"metadata.name={names.NAMESPACE}",
     )  # fmt: skip
 

@@ -1,14 +1,17 @@
-"""Statuses without what the controller has written: pods, Gateways and routes as they were before Retic.
+"""Statuses without what the controller has written: pods, Gateways, routes and policies as they were before Retic.
 
-Only what is the controller's own goes: its conditions on pods, its parents in routes' statuses, and the statuses of
-Gateways of its class, which are what the Gateway API gives to those that no controller has seen.
+Only what is the controller's own goes: its conditions on pods and policies, its parents in routes' statuses, and the
+statuses of Gateways of its class, which are what the Gateway API gives to those that no controller has seen.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from retic import objects
 from retic.install import names
+from retic.mesh import governed
+from retic.objects import limits
 from retic.sources.api import Api, ApiError
 
 _GATEWAY_API = "gateway.networking.k8s.io/v1"
@@ -50,6 +53,21 @@ async def gateway_api(api: Api) -> None:
             await _replace(api, resource.path(meta["namespace"], meta["name"]), value, without)
 
 
+async def policies(api: Api) -> None:
+    """Policies that stay when our own kinds go, in whichever version the cluster serves."""
+    for kind in governed.POLICIES:
+        versions = objects.KINDS[kind].api_versions
+        if versions[0].startswith(f"{limits.GROUP}/"):
+            continue
+        for resource in [await api.resource(each, kind) for each in versions]:
+            if resource is None:
+                continue
+            for value in (await api.get(resource.path())).get("items") or ():
+                meta = value["metadata"]
+                await _replace(api, resource.path(meta["namespace"], meta["name"]), value, policy)
+            break
+
+
 async def _replace(
     api: Api, path: str, value: dict[str, Any], without: Callable[[dict[str, Any]], Status | None]
 ) -> None:
@@ -74,6 +92,16 @@ def route(value: dict[str, Any]) -> Status | None:
     parents = status.get("parents") or []
     left = [one for one in parents if one.get("controllerName") != names.GATEWAY_CONTROLLER]
     return None if len(left) == len(parents) else {**status, "parents": left}
+
+
+def policy(value: dict[str, Any]) -> Status | None:
+    """The status without our conditions; None when there are none."""
+    status = value.get("status") or {}
+    conditions = status.get("conditions") or []
+    left = [one for one in conditions if not str(one.get("type", "")).startswith(f"{limits.GROUP}/")]
+    if len(left) == len(conditions):
+        return None
+    return {**{k: v for k, v in status.items() if k != "conditions"}, **({"conditions": left} if left else {})}
 
 
 def gateway(value: dict[str, Any]) -> Status | None:

@@ -61,6 +61,15 @@ def _key(value: Object) -> tuple[str, str]:
     return value["metadata"].get("namespace", ""), value["metadata"]["name"]
 
 
+def none(about: str) -> Callable[[list[Object]], str]:
+    """For `until`: that nothing is left. `about` names it."""
+
+    def met(left: list[Object]) -> str:
+        return f"{about} is not gone: {left[0]['metadata']['name']} is still there" if left else ""
+
+    return met
+
+
 def rolled_out(values: Iterable[Object]) -> str:
     """"" when the Deployments or DaemonSets run as their newest generation says; else what is missing."""
     missing = []
