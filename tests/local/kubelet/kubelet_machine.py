@@ -22,7 +22,7 @@ search lan. corp.example
 class Machine:
     """A kubelet, what it reported last, and the objects that pods refer to."""
 
-    def __init__(self, folder, time, *, agent=None):
+    def __init__(self, folder, time, *, agent=None, heard=None):
         self.fabric = plain_fabric.Fabric()
         self.objects, self.seen, self.left, self.folder = {}, {}, [], folder
         self.wanted, self.nameservers = {}, []
@@ -31,7 +31,7 @@ class Machine:
                 fabric=self.fabric, state=folder, time=time, look=self.objects.get,
                 services=lambda _: [], directory=lambda _: folder, agent=lambda _: agent,
                 report=self.report, issuer=tokens.Issuer.open(folder), drain=0.0,
-                resolver=naming.parse(RESOLV), nameserver=self.nameserver,
+                resolver=naming.parse(RESOLV), nameserver=self.nameserver, heard=heard,
             ),
             self.gone,
         )  # fmt: skip

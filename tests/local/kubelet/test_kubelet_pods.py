@@ -112,6 +112,24 @@ async def test_restarts_back_off_as_kubelet_does(stopped):
     assert "life" in machine.log("one", file="previous.log")
 
 
+async def test_a_pod_is_told_to_end_once_its_callers_know(tmp_path):
+    known = asyncio.Event()
+    machine = Machine(tmp_path, clock.System(), heard=known.wait)
+    listens, told = tmp_path / "listens", tmp_path / "told"
+    machine.run("one", shell(f"trap 'touch {told}; exit' TERM; touch {listens}; while :; do sleep 0.1; done"))
+    await machine.until(listens.exists, "it would hear a signal")
+    (runner,) = machine.kubelet.runners
+    machine.end("one")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not told.exists()
+    assert machine.left == []
+    known.set()
+    await runner.ended()
+    assert told.exists()
+    assert machine.left == ["one"]
+
+
 async def test_a_job_pod_ends_as_its_containers_do(machine):
     machine.run("good", shell("exit 0"), restartPolicy="OnFailure")
     machine.run("bad", shell("exit 2"), restartPolicy="Never")

@@ -12,7 +12,7 @@ from retic import findings
 from retic.findings import catalogue
 from retic.identity import clock
 from retic.local import broker, dns, egress, questions, state, supervisor, upstream, workloads, zone
-from retic.local.cluster import gateways, members, nameservers, processes, published, server, started
+from retic.local.cluster import gateways, heard, members, nameservers, processes, published, server, started
 from retic.local.kubelet import host, kubelet, naming, tokens
 from retic.local.sandbox import addresses, fabric
 from retic.local.workloads import pods
@@ -73,6 +73,7 @@ class Cluster:
             resolver=_resolver(),
             nameserver=self._nameservers.reach,
             guest=self.gateways if self._mesh else None,
+            heard=(lambda: heard.everywhere(self._folder / "control.sock")) if self._mesh else None,
         )
 
     # What the kubelet asks.

@@ -76,7 +76,8 @@ class Host(msgspec.Struct, frozen=True):
     addresses. `directory`: the folder of the manifest that a pod comes from. `agent`: the socket of a
     node's agent, None when pods are not captured. `report(pod, status)`: whom to tell. `issuer` signs service
     account tokens. `resolver`: this machine's resolv.conf. `nameserver`: makes one outside the mesh reachable
-    over UDP. `drain`: seconds between a pod's leaving its endpoints and SIGTERM.
+    over UDP. `drain`: seconds between a pod's leaving its endpoints and SIGTERM, at least; then `heard` returns once
+    those who call the pod know.
     """
 
     fabric: Fabric
@@ -92,3 +93,4 @@ class Host(msgspec.Struct, frozen=True):
     nameserver: Callable[[str], Awaitable[None]]
     guest: Guest | None = None
     drain: float = 0.2
+    heard: Callable[[], Awaitable[None]] | None = None

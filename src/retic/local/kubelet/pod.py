@@ -350,6 +350,8 @@ class Runner:
         try:
             if self.sandbox is not None:
                 await self._host.time.sleep(self._host.drain)
+                if self._host.heard is not None:
+                    await self._host.heard()
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
