@@ -254,12 +254,24 @@ async def test_what_is_being_deleted_is_installed_once_it_is_gone(cluster):
 
 
 async def test_the_definitions_are_gone_when_the_uninstallation_ends(cluster):
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/ratelimits.retic.dev"
     await operations.install(cluster, {}, NOT_WAITING, quiet)
+    await cluster.patch(path, {"metadata": {"finalizers": ["example.com/hold"]}})
     said = []
-    assert await uninstalled(cluster, SOON, said.append)
-    found = await cluster.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
-    assert [each["metadata"]["name"] for each in found["items"] if each["spec"]["group"] == "retic.dev"] == []
+    ending = asyncio.create_task(uninstalled(cluster, SOON, said.append))
+
+    async def namespace_could_go():
+        return (await cluster.get(path))["metadata"].get("deletionTimestamp")
+
+    await wait.until_async(namespace_could_go, "the definition is deleted")
+    before = (await cluster.get(f"/api/v1/namespaces/{names.NAMESPACE}"))["metadata"]
+    assert "deletionTimestamp" not in before
+    assert not ending.done()
+    await cluster.patch(path, {"metadata": {"finalizers": None}})
+    assert await ending
     assert said[-1] == "removed all that was installed"
+    with pytest.raises(api.ApiError, match="404"):
+        await cluster.get(path)
 
 
 @pytest.mark.parametrize("plural", ["/clusterroles/", "/daemonsets/"])

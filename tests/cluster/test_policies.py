@@ -165,7 +165,7 @@ def test_a_rate_limit_shows_how_far_it_is(shop):
     spec["targetRefs"][0]["name"] = "absent"
     shop.apply(made)
     shop.run("wait", "ratelimit/server", "--for=condition=retic.dev/Accepted=False", "--timeout=60s")
-    (said,) = shop.get("ratelimit", "server")["status"]["conditions"]
+    said = next(c for c in shop.get("ratelimit", "server")["status"]["conditions"] if c["type"] == "retic.dev/Accepted")
     assert (said["reason"], said["observedGeneration"]) == ("TargetNotFound", 2)
     assert "RT0571 spec.targetRefs[0].name: there is no Service" in said["message"]
     shop.run("delete", "ratelimit", "server")

@@ -8,6 +8,7 @@ from tests.cluster import security_api
 from retic import graph
 from retic.install import unmarking
 from retic.install.parts import definitions
+from retic.kube import status_writer
 from retic.mesh import network, tables
 from retic.sources import api
 
@@ -221,17 +222,17 @@ async def test_policies(gateway_api, tmp_path):
 
         live = {"retic.dev/Accepted": ("True", "Accepted"), "retic.dev/Live": ("True", "Live")}
         await kube_rig.until(lambda: said("authorizationpolicies", "web", live))
-        refused = {"retic.dev/Accepted": ("False", "Invalid")}
+        refused = {**live, "retic.dev/Accepted": ("False", "Invalid")}
         await kube_rig.until(lambda: said("authorizationpolicies", "unread", refused))
-        unaimed = {"retic.dev/Accepted": ("False", "TargetNotFound")}
+        unaimed = {**live, "retic.dev/Accepted": ("False", "TargetNotFound")}
         await kube_rig.until(lambda: said("ratelimits", "web", unaimed))
         # What it is for comes: the object itself has not changed.
         await rig.apply(SHOP.split("---")[1].replace("SPACE", space))
-        await kube_rig.until(lambda: said("ratelimits", "web", live))
+        await kube_rig.until(lambda: said("ratelimits", "web", live), 2 * status_writer.AGAIN)
 
         before = (await rig.kube.get(policy_path("ratelimits", space, "web")))["metadata"]["resourceVersion"]
         rig.made.status.follow(tuple(rig.store.objects))
-        await rig.made.status.queue.quiet()
+        await rig.made.status.policies.quiet()
         assert (await rig.kube.get(policy_path("ratelimits", space, "web")))["metadata"]["resourceVersion"] == before
 
         # The namespace leaves the mesh, and nobody says any more that the mesh cares.
@@ -249,13 +250,15 @@ async def test_an_uninstallation_takes_our_conditions_off_policies(gateway_api):
     path = policy_path("authorizationpolicies", space, "web")
     made = {"apiVersion": f"{security_api.GROUP}/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "web"}}
     await gateway_api.apply(path, made)
-    said = [
+    stood = [
         {"type": each, "status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": now}
         for each in ("retic.dev/Accepted", "example.com/Other", "retic.dev/Live")
     ]
-    await gateway_api.replace(f"{path}/status", {**await gateway_api.get(path), "status": {"conditions": said}})
-    await unmarking.policies(gateway_api)
-    assert (await gateway_api.get(path))["status"] == {"conditions": said[1:2]}
+    await gateway_api.replace(f"{path}/status", {**await gateway_api.get(path), "status": {"conditions": stood}})
+    said = []
+    await unmarking.policies(gateway_api, said.append)
+    assert said == []
+    assert (await gateway_api.get(path))["status"] == {"conditions": stood[1:2]}
 
 
 async def test_entries_of_others_stay_and_ours_of_gone_parents_go(rig):

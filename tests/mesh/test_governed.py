@@ -21,8 +21,8 @@ def concerned(text, kind, namespace="shop"):
     return wiring.offline(given, LABELLED).ask(governed.is_concerned, findings.Ref(kind, namespace, "one"))
 
 
-@pytest.mark.parametrize("kind", ["AuthorizationPolicy", "PeerAuthentication", "RateLimit", "Telemetry"])
-def test_what_is_for_pods_is_of_the_mesh_where_they_are(kind):
+@pytest.mark.parametrize("kind", governed.POLICIES)
+def test_a_policy_concerns_the_mesh_where_its_namespace_does(kind):
     assert not concerned("", kind)
     assert concerned(MINE, kind)
     assert not concerned(MINE, kind, "office")
@@ -32,11 +32,6 @@ def test_what_is_for_pods_is_of_the_mesh_where_they_are(kind):
 def test_a_gateway_of_ours_brings_its_namespace_in():
     assert concerned(GATEWAY.replace("CLASS", "retic"), "AuthorizationPolicy")
     assert not concerned(GATEWAY.replace("CLASS", "theirs"), "AuthorizationPolicy")
-
-
-@pytest.mark.parametrize("kind", ["DestinationRule", "VirtualService"])
-def test_what_is_for_callers_is_of_the_mesh_wherever_it_stands(kind):
-    assert concerned("", kind)
 
 
 def test_every_kind_is_read():

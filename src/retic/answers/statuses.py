@@ -44,7 +44,9 @@ def of(db: graph.Graph, ref: findings.Ref, value: Any) -> Progress | None:
         # Who may not read namespaces learns it from the status.
         if not db.ask(governed.is_concerned, ref) and not any(map(_is_ours, said)):
             return None
-        return _judged(ref, said, generation, status_policy.ACCEPTED)
+        # Of some definitions of these kinds the generation is not kept (status_policy.merged).
+        full = [{"observedGeneration": generation, **each} for each in said]
+        return _judged(ref, full, generation, status_policy.ACCEPTED)
     parents = db.ask(verdicts.parents, ref)
     if not parents or (spec := routing.value_of(db, ref)) is None:
         return None

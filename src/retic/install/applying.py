@@ -114,6 +114,8 @@ async def _apply(api: Api, value: Object, *, force: bool, dry_run: bool = False)
     except ApiError as error:
         if error.status == 422 and value["kind"] in _REPLACED:
             return await _replace(api, where, value, dry_run=dry_run)
+        if dry_run and error.status == 403 and "being terminated" in error.message:
+            raise _NoNamespaceError from error  # the namespace itself is waited for
         if error.status == 404 and "namespaces" in error.message:
             if dry_run:
                 raise _NoNamespaceError from error
@@ -125,12 +127,9 @@ async def _apply(api: Api, value: Object, *, force: bool, dry_run: bool = False)
 
 async def _leave(api: Api, where: str, value: Object) -> None:
     """What somebody has deleted takes what is applied and goes all the same: until it is gone. InstallError."""
-    collection, _, name = where.rpartition("/")
-    gone = waiting.none(manifest.about(value))
-    try:
-        await waiting.until(api, collection, gone, timeout=_LEAVING, fieldSelector=f"metadata.name={name}")
-    except faults.InstallError as error:
-        raise faults.InstallError(f"{error}: it is being deleted; try again once it is gone") from error
+    if not await waiting.gone(api, where, timeout=_LEAVING):
+        still = f"is being deleted, and is still there after {_LEAVING:.0f} s: try again once it is gone"
+        raise faults.InstallError(f"{manifest.about(value)} {still}")
 
 
 async def _replace(api: Api, where: str, value: Object, *, dry_run: bool) -> Object:

@@ -201,7 +201,7 @@ async def _everything(api: Api, made: Iterable[record.Item], options: Options, s
         say(f"removed {item}")
     await unmarking.pods(api)
     await unmarking.gateway_api(api)
-    await unmarking.policies(api)
+    await unmarking.policies(api, say)
     for item in reversed(items):
         if item.kind != "Namespace":
             await _delete(api, item)
@@ -219,15 +219,11 @@ async def _definitions_gone(api: Api, items: Iterable[record.Item], options: Opt
     """The API server takes a definition away after its objects: whoever installs anew at once would lose it again."""
     for item in items:
         where = await applying.path(api, item) if item.kind == "CustomResourceDefinition" else None
-        if where is None:
-            continue
-        collection, _, name = where.rpartition("/")
         try:
-            await waiting.until(
-                api, collection, waiting.none(str(item)), timeout=options.timeout, fieldSelector=f"metadata.name={name}"
-            )
-        except faults.InstallError as error:
-            say(f"{error}; it is being taken away")
+            if where is not None and not await waiting.gone(api, where, timeout=options.timeout):
+                say(f"{item} is not gone yet: the API server still takes it away")
+        except ApiError as error:
+            say(f"whether {item} is gone cannot be seen: {error}")
 
 
 async def _delete(api: Api, item: record.Item) -> None:

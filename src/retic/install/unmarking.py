@@ -53,19 +53,27 @@ async def gateway_api(api: Api) -> None:
             await _replace(api, resource.path(meta["namespace"], meta["name"]), value, without)
 
 
-async def policies(api: Api) -> None:
-    """Policies that stay when our own kinds go, in whichever version the cluster serves."""
+async def policies(api: Api, say: Callable[[str], None]) -> None:
+    """Policies that stay when our own kinds go, in the version that the cluster serves. What is not allowed is said."""
     for kind in governed.POLICIES:
         versions = objects.KINDS[kind].api_versions
         if versions[0].startswith(f"{limits.GROUP}/"):
             continue
-        for resource in [await api.resource(each, kind) for each in versions]:
-            if resource is None:
-                continue
-            for value in (await api.get(resource.path())).get("items") or ():
-                meta = value["metadata"]
-                await _replace(api, resource.path(meta["namespace"], meta["name"]), value, policy)
-            break
+        try:
+            await _policies_of(api, kind, versions)
+        except ApiError as error:
+            say(f"the statuses of {kind} objects stay as they are: {error}")
+
+
+async def _policies_of(api: Api, kind: str, versions: tuple[str, ...]) -> None:
+    for version in versions:
+        resource = await api.resource(version, kind)
+        if resource is None:
+            continue
+        for value in (await api.get(resource.path())).get("items") or ():
+            meta = value["metadata"]
+            await _replace(api, resource.path(meta["namespace"], meta["name"]), value, policy)
+        return
 
 
 async def _replace(

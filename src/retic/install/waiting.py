@@ -61,6 +61,26 @@ def _key(value: Object) -> tuple[str, str]:
     return value["metadata"].get("namespace", ""), value["metadata"]["name"]
 
 
+async def gone(api: Api, path: str, *, timeout: float) -> bool:
+    """Whether the object at the path is not there any more, or another one is, within so many seconds."""
+    uid = None
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                try:
+                    found = (await api.get(path))["metadata"].get("uid")
+                except ApiError as error:
+                    if error.status != 404:
+                        raise
+                    return True
+                uid = uid or found
+                if uid != found:
+                    return True
+                await asyncio.sleep(_PAUSE)
+    except TimeoutError:
+        return False
+
+
 def none(about: str) -> Callable[[list[Object]], str]:
     """For `until`: that nothing is left. `about` names it."""
 

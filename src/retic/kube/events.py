@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 RENEWED = 1800.0
 """Seconds after which an error that lasts is told again."""
+AGAIN = 60.0
+"""Seconds between two looks at a policy that has not changed."""
 _LONGEST_NOTE = 1000
 _LONGEST_NAME = 200
 
@@ -51,7 +53,7 @@ class Events:
                 if watch is not None:
                     watch.close()
                 continue
-            if ref not in self._watches:
+            if ref not in self._watches and ref.kind not in governed.POLICIES:
                 self._watches[ref] = self._mesh.watch(faults.of, ref, ready=self._ready(ref))
             self.queue.add(ref)
 
@@ -69,6 +71,8 @@ class Events:
 
     async def _write(self, ref: findings.Ref) -> None:
         value = self._kept.objects.get(ref)
+        if value is not None and ref.kind in governed.POLICIES:
+            self.queue.after(ref, AGAIN)
         if value is None or not value.metadata.uid or not self._ours(ref, value):
             return
         lasting = False

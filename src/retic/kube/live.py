@@ -19,6 +19,10 @@ class Live(msgspec.Struct, frozen=True):
         return Live(self.live + other.live, self.total + other.total, self.refused + other.refused)
 
 
+ALL = Live(1, 1)
+"""Whoever it concerns has it."""
+
+
 def condition(found: Live | None) -> conditions.Condition:
     """The condition; None is said when it is not known yet."""
     if found is None:

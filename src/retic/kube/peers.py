@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """One object's generation, and whose proxies are meant: ids that begin so, or are the same; "" means all."""
+    """One object's generation, and whose proxies are meant: ids that begin so, or are the same."""
 
     object: findings.Ref
     generation: int

@@ -1,10 +1,13 @@
 """How far all proxies are with an object, those of the other replicas included; None while that is not known."""
 
+import functools
+import operator
+
 from retic import findings
 from retic.identity import clock
 from retic.kube import live, peers, progress
 
-_EVERYBODY = ""
+_EVERYBODY = ("node/", "gateway/")
 
 
 class Reach:
@@ -16,7 +19,7 @@ class Reach:
 
     def know(self, asked: peers.Asked) -> live.Live:
         """What this replica knows."""
-        whole = not asked.clients or asked.clients.endswith("/")
+        whole = asked.clients.endswith("/")
 
         def concerns(client: str) -> bool:
             return client.startswith(asked.clients) if whole else client == asked.clients
@@ -26,15 +29,16 @@ class Reach:
     async def far(self, ref: findings.Ref, generation: int, target: findings.Ref | None) -> live.Live | None:
         """How far the proxies are that a parent of the object concerns: its own for a Gateway, for a Service nodes'.
         Without a parent: all."""
-        clients = _EVERYBODY if target is None else "node/"
+        whose = _EVERYBODY if target is None else ("node/",)
         if target is not None and target.kind == "Gateway":
-            clients = f"gateway/{target.namespace}/{target.name}"
-        asked = peers.Asked(ref, generation, clients)
-        found = self.know(asked)
+            whose = (f"gateway/{target.namespace}/{target.name}",)
+        asked = [peers.Asked(ref, generation, clients) for clients in whose]
+        found = [self.know(each) for each in asked]
         if self._others is not None:
-            more = await self._others.ask([asked])
+            more = await self._others.ask(asked)
             if more is None:
                 return None
-            found += more[0]
+            found += more
+        together = functools.reduce(operator.add, found)
         early = (self._time.now() - self._begun).total_seconds() < self._grace
-        return None if early and not found.total else found
+        return None if early and not together.total else together

@@ -128,7 +128,7 @@ class Controllers:
         try:
             async with asyncio.TaskGroup() as group:
                 for task in (
-                    self.gateways.made.run(), self.gateways.queue.run(), self.status.queue.run(),
+                    self.gateways.made.run(), self.gateways.queue.run(), self.status.run(),
                     self.events.queue.run(), self._bundle.run(), self._prune(),
                 ):  # fmt: skip
                     group.create_task(task)

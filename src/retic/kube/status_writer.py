@@ -5,6 +5,7 @@ carries its resourceVersion: who wrote in between is not overwritten. Where some
 again and again, this writer gives way with growing pauses and says so.
 """
 
+import asyncio
 import datetime
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -27,7 +28,7 @@ from retic.kube import (
     status_route,
     work,
 )
-from retic.mesh import faults, gateways, governed, tables, verdicts, workloads
+from retic.mesh import gateways, governed, tables, verdicts, workloads
 from retic.objects import gateway, routes
 from retic.sources import api, store
 
@@ -39,6 +40,8 @@ _OFTEN, _SELDOM = 0.5, 30.0
 """Seconds between two questions to the other replicas about an object that is not live everywhere."""
 CONTESTED = 3
 """So many times in a row may somebody undo a write before it counts as a contest."""
+AGAIN = 15.0
+"""Seconds between two looks at a policy that has not changed: what it is for may have."""
 FIRST, LONGEST = 5.0, 300.0
 """Seconds of pause in a contest."""
 
@@ -72,11 +75,13 @@ class StatusWriter:
     ) -> None:  # fmt: skip
         self._api, self._mesh, self._kept, self._made, self._far = client, mesh, kept, made, far
         self._bundle, self._time = bundle, time
-        self._rate = work.Rate(20, 50, time)
+        # Of their own: a cluster may have thousands of policies, and a Gateway is not to wait for them.
+        self._rates = {False: work.Rate(20, 50, time), True: work.Rate(10, 50, time)}
         self._contests: dict[findings.Ref, _Contest] = {}
         self._watches: dict[findings.Ref, list[graph.Watch[Any]]] = {}
         self._open: dict[findings.Ref, datetime.datetime] = {}
         self.queue = work.Queue("status", self._write, time)
+        self.policies = work.Queue("status of policies", self._write, time, workers=2)
         self.writes = 0
 
     @property
@@ -107,12 +112,21 @@ class StatusWriter:
                     watch.close()
                 self._contests.pop(ref, None)
                 self._open.pop(ref, None)
-            self.queue.add(ref)
+            self._queue(ref).add(ref)
+
+    async def run(self) -> None:
+        """Write, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.queue.run())
+            group.create_task(self.policies.run())
+
+    def _queue(self, ref: findings.Ref) -> work.Queue[findings.Ref]:
+        return self.policies if ref.kind in governed.POLICIES else self.queue
 
     def advanced(self, refs: Iterable[findings.Ref]) -> None:
         """Proxies are further with these objects, or with others that they were not through with."""
-        for ref in {*refs, *self._open}:
-            self.queue.add(ref)
+        for ref in {*refs, *(each for each in self._open if each.kind not in governed.POLICIES)}:
+            self._queue(ref).add(ref)
 
     def close(self) -> None:
         """Watch nothing any more."""
@@ -126,7 +140,7 @@ class StatusWriter:
             return
 
         def ready(_: Any) -> None:
-            self.queue.add(ref)
+            self._queue(ref).add(ref)
 
         key = tables.Key(ref.namespace, ref.name)
         if ref.kind == "Gateway":
@@ -138,10 +152,8 @@ class StatusWriter:
         elif ref.kind == "GatewayClass":
             found = [self._mesh.watch(gateways.ours, ref.name, ready=ready)]
         elif ref.kind in governed.POLICIES:
-            found = [
-                self._mesh.watch(governed.is_concerned, ref, ready=ready),
-                self._mesh.watch(faults.of, ref, ready=ready),
-            ]
+            # Not its faults, which many pods may have a part in: they are looked at now and then.
+            found = [self._mesh.watch(governed.is_concerned, ref, ready=ready)]
         else:
             found = [
                 self._mesh.watch(verdicts.parents, ref, ready=ready),
@@ -175,7 +187,7 @@ class StatusWriter:
             if made == present:
                 return
             self._contend(ref, present, made)
-            await self._rate.take()
+            await self._rates[ref.kind in governed.POLICIES].take()
             try:
                 await self._api.replace(f"{path}/status", {**fresh, "status": made})
             except api.ApiError as error:
@@ -230,7 +242,7 @@ class StatusWriter:
             return await self._gateway(ref, value, generation, now)
         if isinstance(value, routes.HTTPRoute | routes.GRPCRoute):
             return await self._route(ref, generation, now)
-        return await self._policy(ref, generation, now)
+        return await self._policy(ref, getattr(value, "status", None) or {}, generation, now)
 
     async def _gateway(
         self, ref: findings.Ref, value: gateway.Gateway, generation: int, now: str
@@ -258,14 +270,18 @@ class StatusWriter:
 
         return merge
 
-    async def _policy(self, ref: findings.Ref, generation: int, now: str) -> Callable[[Mapping[str, Any]], Json]:
-        far = await self._far(ref, generation, None)
-        reported = [each for each in self._kept.found if each.object == str(ref)]
-        made = status_policy.wanted(self._mesh, ref, reported, far)
-        if any(each.type == conditions.LIVE for each in made):
-            self._mark(ref, [far])
-        else:
+    async def _policy(
+        self, ref: findings.Ref, present: Json, generation: int, now: str
+    ) -> Callable[[Mapping[str, Any]], Json]:
+        made: tuple[conditions.Condition, ...] = ()
+        if not self._mesh.ask(governed.is_concerned, ref):
             self._open.pop(ref, None)
+        else:
+            far = live.ALL if status_policy.is_live(present, generation) else await self._far(ref, generation, None)
+            reported = [each for each in self._kept.found if each.object == str(ref)]
+            made = status_policy.wanted(self._mesh, ref, reported, None if far is live.ALL else far)
+            self._mark(ref, [far])
+            self.policies.after(ref, AGAIN)
         return lambda present: status_policy.merged(present, made, generation=generation, now=now)
 
     def _mark(self, ref: findings.Ref, far: Iterable["live.Live | None"]) -> None:
@@ -274,7 +290,7 @@ class StatusWriter:
             self._open.pop(ref, None)
             return
         age = (self._time.now() - self._open.setdefault(ref, self._time.now())).total_seconds()
-        self.queue.after(ref, min(_SELDOM, max(_OFTEN, age / 4)))
+        self._queue(ref).after(ref, min(_SELDOM, max(_OFTEN, age / 4)))
 
 
 def _essence(status: Mapping[str, Any]) -> bytes:

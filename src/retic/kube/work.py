@@ -5,6 +5,7 @@ The work itself says by an exception that it failed; it is then done again later
 """
 
 import asyncio
+import datetime
 import random
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
@@ -57,6 +58,7 @@ class Queue(Generic[K]):
         self._busy: set[K] = set()
         self._failures: dict[K, int] = {}
         self._later: dict[K, asyncio.Task[None]] = {}
+        self._when: dict[K, datetime.datetime] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -69,13 +71,18 @@ class Queue(Generic[K]):
 
     def after(self, key: K, seconds: float) -> None:
         """Have the key done after a while; a time that was set before is kept when it is sooner."""
-        if key in self._later and not self._later[key].done():
-            return
-        self._later[key] = asyncio.create_task(self._wait(key, seconds))
+        due = self._time.now() + datetime.timedelta(seconds=seconds)
+        before = self._later.get(key)
+        if before is not None and not before.done():
+            if self._when[key] <= due:
+                return
+            before.cancel()
+        self._later[key], self._when[key] = asyncio.create_task(self._wait(key, seconds)), due
 
     async def _wait(self, key: K, seconds: float) -> None:
         await self._time.sleep(seconds)
         self._later.pop(key, None)
+        self._when.pop(key, None)
         self.add(key)
 
     async def quiet(self) -> None:
@@ -92,6 +99,7 @@ class Queue(Generic[K]):
             for task in self._later.values():
                 task.cancel()
             self._later.clear()
+            self._when.clear()
 
     async def _worker(self) -> None:
         while True:

@@ -10,14 +10,14 @@ POLICIES = (
 WITH_STATUS = ("GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", *POLICIES)
 """The kinds whose status Retic writes on a cluster."""
 
-# They are for callers, wherever those are, as a route of a Service is.
-_EVERYWHERE = ("DestinationRule", "VirtualService")
-
 
 @graph.query
 def is_concerned(db: graph.Db, ref: findings.Ref) -> bool:
-    """Whether a policy may have an effect: its namespace is enrolled, is the mesh's own, or has a Gateway of ours."""
-    return ref.kind in _EVERYWHERE or db.ask(holds, ref.namespace)
+    """Whether a policy's namespace is enrolled, is the mesh's own, or has a Gateway of ours.
+
+    A DestinationRule or VirtualService elsewhere may hold for callers of the mesh all the same.
+    """
+    return db.ask(holds, ref.namespace)
 
 
 @graph.query

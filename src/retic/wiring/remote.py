@@ -129,9 +129,11 @@ async def wait(
     No `wanted`: all that are Retic's to serve, of one namespace if one is given. Error.
     """
     served = [read for read in kinds.mesh(names.NAMESPACE) if read.kind in (*statuses.KINDS, *_DECIDING)]
-    seen = await scope.look(api, served, namespace or api.namespace)
-    db, news = inputs.mesh(networks.wanted(DEFAULTS)), asyncio.Event()
+    seen, told = await asyncio.gather(scope.look(api, served, namespace or api.namespace), _told(api))
+    db, news = inputs.mesh(networks.wanted(told.config, drained=told.drained)), asyncio.Event()
     kept = store.Store(db, tables.changes, news.set)
+    alone = [(ref, each) for each in seen.listed.values if (ref := model.ref(each)) in seen.scope.single]
+    kept.apply(stream.Change(ref.kind, ref.namespace, ref.name, each) for ref, each in alone)
     needed = {ref.kind for ref in wanted} or set(statuses.KINDS)
     if not any(read.kind in needed for read in seen.scope.reads):
         raise UnreachableError(f"you may not {'; '.join(seen.scope.lacking)}")

@@ -17,8 +17,11 @@ SECONDS = 2.0
 
 
 async def everywhere(control: pathlib.Path, seconds: float = SECONDS) -> None:
-    """Until every proxy has acknowledged what the control plane has for it. `control` is its socket for commands."""
-    with contextlib.suppress(OSError, TimeoutError):
+    """Until every proxy has acknowledged what the control plane has for it now. `control` is its socket for commands.
+
+    What the control plane has not read itself by then is not waited for: it had the time that a pod is given anyhow.
+    """
+    with contextlib.suppress(OSError, TimeoutError, ValueError):  # of an answer that is too long
         async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_unix_connection(control)
             try:
