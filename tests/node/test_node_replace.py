@@ -81,6 +81,22 @@ async def test_connections_stay_with_the_envoy_before_until_they_end(control, se
     assert not alive(last)
 
 
+async def test_nothing_is_turned_to_an_envoy_that_lacks_filters(control, settings, netns, monkeypatch):
+    publish(control, netns)
+    rules = Rules()
+    async with running(settings, rules):
+        await enrolled(settings, netns)
+        known = []
+        monkeypatch.setattr(relay.Relay, "decided", property(lambda _: bool(known)))
+        replaced = asyncio.create_task(ask(settings.folder / "agent.sock", replace=True))
+        await wait.until_async(lambda: listened(netns) >= ports.SECOND.all, "the next Envoy listens", 20)
+        assert (netns, ports.SECOND) not in rules.switched
+        assert not replaced.done()
+        known.append(True)
+        assert await replaced == {"ok": True}
+        assert (netns, ports.SECOND) in rules.switched
+
+
 async def test_what_does_not_end_is_cut_after_the_drain_time(control, tmp_path, netns):
     settings = make_settings(control, tmp_path, drain_seconds=0.3)
     publish(control, netns)

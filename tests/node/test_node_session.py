@@ -429,3 +429,27 @@ def test_refused_shares_are_no_matter_of_the_control_plane(envoy, above):
     envoy.ask(shares.TYPE_URL, shares.NAME)
     envoy.nack(envoy.get())
     assert (above.nacks, above.restarts) == ([], 0)
+
+
+def test_filters_that_are_asked_for_and_not_there_are_decisions_that_lack(envoy, tmp_path):
+    assert envoy.session.is_decided
+    envoy.ask(xds.LISTENER)
+    listeners = answer(envoy, xds.LISTENER, "1", listener("inbound/u1", tmp_path))
+    assert not envoy.session.is_decided, "Envoy may be about to ask for its filters"
+    envoy.ask(xds.FILTER, "filter/allow/u1")
+    envoy.ack(listeners)
+    assert not envoy.session.is_decided
+    filters = answer(envoy, xds.FILTER, "2", resource("filter/allow/u1"))
+    assert not envoy.session.is_decided
+    envoy.ack(filters)
+    assert envoy.session.is_decided
+    envoy.ask(xds.FILTER, "filter/allow/u2")
+    assert not envoy.session.is_decided
+    envoy.ask(xds.FILTER, less=["filter/allow/u2"])
+    assert envoy.session.is_decided
+
+
+def test_a_filter_that_is_refused_is_not_waited_for(envoy):
+    envoy.ask(xds.FILTER, "filter/allow/u1")
+    envoy.nack(answer(envoy, xds.FILTER, "1", resource("filter/allow/u1")))
+    assert envoy.session.is_decided

@@ -100,6 +100,7 @@ class Agent:
         )
         self._slots = slots.Slots(folder)
         self.proxies = proxies.Proxies(settings, self._slots, self.pods, self._make, self._moved, self._time)
+        self.pods.decided = self.proxies.decided
 
     @property
     def envoy(self) -> envoy.Envoy:

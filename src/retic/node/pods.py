@@ -77,6 +77,10 @@ class _File(msgspec.Struct, frozen=True):
     identities: tuple[str, ...] = ()
 
 
+async def _at_once() -> None:
+    pass
+
+
 class Pods:
     """Enrols and releases. `rules` sets the redirection, `held` holds the keys; `arrived` hears of each new pod,
     `changed` of each that is captured now or no longer; `there` says which of the pods known still have a namespace.
@@ -113,6 +117,8 @@ class Pods:
         self._opaque: frozenset[tuple[str, int]] = frozenset()
         self._locks: dict[str, asyncio.Lock] = {}
         self.gate = gate.Gate()
+        self.decided: Callable[[], Awaitable[None]] = _at_once
+        """Waits until Envoy has what its listeners decide by: before that they refuse."""
 
     @property
     def extra(self) -> tuple[str, ...]:
@@ -176,6 +182,7 @@ class Pods:
                         step = "Envoy has no listeners in it"
                         await inside.on_thread(lambda: self._way.guard(pod.netns))
                         await self._accepting(pod.netns, self._redirection.to)
+                        await self.decided()
                     step = "its rules could not be set"
                     await inside.on_thread(lambda: self._rules.enrol(pod.netns, self._redirection))
                     if running:

@@ -16,9 +16,23 @@ from retic.identity import clock
 from retic.node import admin, config, drain, envoy, pods, proxy, slots
 
 REPLACE_SECONDS = 60.0  # for the next Envoy to be ready; after that the one there is stays
+DECIDED_SECONDS = 5.0
 LOOK_SECONDS = 30.0  # between looks at Envoy's memory
 RECLAIM_SECONDS = 900.0  # between replacements for the sake of memory, and between attempts that failed
 _log = structlog.get_logger("retic.node")
+
+
+async def decided(one: proxy.Proxy) -> None:
+    """Wait until an Envoy has the filters whose places in its listeners refuse everything meanwhile.
+
+    It serves before it has them. A filter that nobody has is not waited for longer than `DECIDED_SECONDS`.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DECIDED_SECONDS):
+            while not one.relay.decided:  # noqa: ASYNC110
+                await asyncio.sleep(drain.LOOK / 10)
+            return
+    _log.warning("an Envoy lacks filters, which refuse until they come", pid=one.envoy.pid)
 
 
 class ReplaceError(Exception):
@@ -71,6 +85,12 @@ class Proxies:
         """Wait until the current one has loaded everything. TimeoutError after `REPLACE_SECONDS`."""
         async with asyncio.timeout(REPLACE_SECONDS):
             await drain.live(self.current.slot.socket("admin"))
+        await decided(self.current)
+
+    async def decided(self) -> None:
+        """Wait until the current one has its filters, if there is one (`decided`)."""
+        if self._current is not None:
+            await decided(self._current)
 
     async def drop(self) -> None:
         """Give up what `start` began: pods are not redirected to it after all."""
@@ -138,6 +158,7 @@ class Proxies:
             async with asyncio.timeout(REPLACE_SECONDS):
                 await after.open()
                 await drain.live(after.slot.socket("admin"))
+            await decided(after)
             _log.info("the next Envoy is ready", pid=after.envoy.pid)
             await self._pods.switch(after.slot.ports, REPLACE_SECONDS)
         except pods.SwitchError as error:  # pods were redirected to it for a moment

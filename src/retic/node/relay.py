@@ -58,6 +58,11 @@ class Relay:
         """Whether Envoy's stream is there."""
         return self._session is not None
 
+    @property
+    def decided(self) -> bool:
+        """Whether Envoy is there and has all by which it decides about connections (session.Session.is_decided)."""
+        return self._session is not None and self._session.is_decided
+
     async def start(self, socket: pathlib.Path) -> None:
         """Serve on the socket, of mode 0600, in a folder of mode 0700."""
         socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -99,6 +99,14 @@ class Session:
         self._listeners: set[str] = set()  # those that have a share
         self._count = 0
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether Envoy has all by which it decides about connections: no listener is on its way, and no filter that it
+        has asked for. Until a filter is there, its place refuses everything."""
+        watch = self._watches.get(xds.FILTER, Watch())
+        on_the_way = any(sent.type_url in (xds.LISTENER, xds.FILTER) for sent in self._sent.values())
+        return watch.names <= watch.held.keys() and not on_the_way
+
     def watches(self) -> dict[str, Watch]:
         """What upstream is to be asked for, by type."""
         return {url: watch for url, watch in self._watches.items() if watch.names or watch.wildcard}
