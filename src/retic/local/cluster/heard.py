@@ -10,8 +10,6 @@ import pathlib
 
 import msgspec
 
-from retic.control import model
-
 SECONDS = 2.0
 """So long at most; where the control plane is away, or a proxy is, nobody waits for more."""
 
@@ -25,7 +23,7 @@ async def everywhere(control: pathlib.Path, seconds: float = SECONDS) -> None:
         async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_unix_connection(control)
             try:
-                writer.write(msgspec.json.encode(model.AskConverged(seconds)) + b"\n")
+                writer.write(msgspec.json.encode({"ask": "converged", "seconds": seconds}) + b"\n")
                 await reader.readline()
             finally:
                 writer.close()
