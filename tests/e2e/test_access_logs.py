@@ -59,11 +59,13 @@ def switched(mesh):
 _ends = iter(range(1000))
 
 
-def logged(mesh, *objects, pods=1, last="/end"):
-    """What is logged, by path or protocol, while these objects are there and traffic is made."""
+def logged(mesh, *objects, pods=1, last="/end", lacking=""):
+    """What is logged, by path or protocol, while these objects are there and traffic is made. `lacking`: what
+    `retic wait` says of them."""
     (mesh.folder / "telemetry.yaml").write_text("\n---\n".join(json.dumps(each) for each in objects) or "# none\n")
     wait.until(lambda: len(switched(mesh)) == pods, f"{pods} pods report")
-    assert mesh.command("wait").returncode == 0
+    waited = mesh.command("wait")
+    assert (waited.returncode, lacking in waited.stderr) == (1 if lacking else 0, True), waited.stderr
     file = state.folder(mesh.name) / "logs" / "access-node-1.log"
     before = file.stat().st_size if file.exists() else 0
     end = str(next(_ends))
@@ -168,7 +170,7 @@ def test_what_cannot_be_carried_out_is_said(mesh):
         telemetry("a", accessLogging=[{"filter": {"expression": "response.code >="}}]),
         telemetry("b", selector={"matchLabels": {"app": "nobody"}}, accessLogging=[{"providers": [{"name": "otel"}]}]),
     ]
-    assert logged(mesh, *wrong, pods=0, last="") == []
+    assert logged(mesh, *wrong, pods=0, last="", lacking="error RT0801 Telemetry shop/a") == []
     done = mesh.command("analyze")
     for code in ("RT0801", "RT0803", "RT0809"):
         assert code in done.stdout, done.stdout
