@@ -13,13 +13,15 @@ from retic.testing import running, wait
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """What became of one protocol's requests; `p99_ms` and `max_ms` count from when a request was due."""
+    """What became of one protocol's requests; `p99_ms` and `max_ms` count from when a request was due. `lost_at`: when
+    the first that were lost were due, in seconds since the epoch, and what became of them."""
 
     requests: int
     failed: int
     p99_ms: float
     max_ms: float
     failures: dict[str, int] = {}
+    lost_at: list[tuple[float, str]] = []
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -60,7 +62,7 @@ def measured(mesh: running.Mesh, servers: shop.Shop, event: events.Event, second
         cells = {
             protocol: Cell(
                 one["answered"] + one["failed"], one["failed"], one["percentiles_ms"]["p99"], one["max_ms"],
-                one["failures"],
+                one["failures"], one.get("first_failures", []),
             )
             for protocol, one in running_loads.results().items()
         }  # fmt: skip
