@@ -3,11 +3,8 @@
 from retic import findings, graph
 from retic.mesh import gateways, tables, workloads
 
-POLICIES = (
-    "AuthorizationPolicy", "DestinationRule", "PeerAuthentication", "RateLimit", "RequestAuthentication", "Telemetry",
-    "VirtualService",
-)  # fmt: skip
-WITH_STATUS = ("GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", *POLICIES)
+POLICIES = tuple(each.__name__ for each in tables.POLICY_TYPES)
+WITH_STATUS = tuple(each.__name__ for each in tables.TYPES_WITH_STATUS)
 """The kinds whose status Retic writes on a cluster."""
 
 

@@ -335,18 +335,19 @@ def changes(ref: findings.Ref, value: objects.Object | None) -> list[graph.Chang
     return [graph.Set(table, key, _reduced(value))]
 
 
-_WITH_STATUS = (
-    gateway.GatewayClass, gateway.Gateway, routes.HTTPRoute, routes.GRPCRoute, security.AuthorizationPolicy,
-    security.PeerAuthentication, security.RequestAuthentication, destination.DestinationRule,
-    virtual_services.VirtualService, telemetry.Telemetry, limits.RateLimit,
+POLICY_TYPES = (
+    security.AuthorizationPolicy, security.PeerAuthentication, security.RequestAuthentication,
+    destination.DestinationRule, virtual_services.VirtualService, telemetry.Telemetry, limits.RateLimit,
 )  # fmt: skip
+TYPES_WITH_STATUS = (gateway.GatewayClass, gateway.Gateway, routes.HTTPRoute, routes.GRPCRoute, *POLICY_TYPES)
+"""Whose status Retic writes on a cluster. It is no input of the mesh."""
 
 
 def _reduced(value: objects.Object) -> objects.Object:
     metadata = msgspec.structs.replace(value.metadata, generation=None, owner_references=())
     if isinstance(value, core.Node):
         return _reduced_node(value)
-    if isinstance(value, _WITH_STATUS):
+    if isinstance(value, TYPES_WITH_STATUS):
         return msgspec.structs.replace(value, metadata=metadata, status=None)
     if not isinstance(value, pods.Pod):
         return msgspec.structs.replace(value, metadata=metadata)
