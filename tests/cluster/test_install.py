@@ -253,6 +253,24 @@ async def test_what_is_being_deleted_is_installed_once_it_is_gone(cluster):
     assert "deletionTimestamp" not in now
 
 
+async def test_a_namespace_that_is_being_deleted_is_waited_for(cluster):
+    own = f"/api/v1/namespaces/{names.NAMESPACE}"
+    await operations.install(cluster, {}, NOT_WAITING, quiet)
+    held = f"{own}/configmaps/held"
+    await cluster.create(f"{own}/configmaps", {"metadata": {"name": "held", "finalizers": ["example.com/hold"]}})
+    before = (await cluster.get(own))["metadata"]["uid"]
+    await cluster.delete(own)
+    watched = Watched(cluster, own)
+    again = asyncio.create_task(operations.install(watched, {}, NOT_WAITING, quiet))
+    async with asyncio.timeout(30):
+        await watched.applied.wait()
+    assert not again.done()
+    await cluster.patch(held, {"metadata": {"finalizers": None}})
+    await again
+    assert (await cluster.get(own))["metadata"]["uid"] != before
+    assert (await record.read(cluster)).state is record.State.INSTALLED
+
+
 async def test_the_definitions_are_gone_when_the_uninstallation_ends(cluster):
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/ratelimits.retic.dev"
     await operations.install(cluster, {}, NOT_WAITING, quiet)
@@ -260,10 +278,10 @@ async def test_the_definitions_are_gone_when_the_uninstallation_ends(cluster):
     said = []
     ending = asyncio.create_task(uninstalled(cluster, SOON, said.append))
 
-    async def namespace_could_go():
+    async def deleted():
         return (await cluster.get(path))["metadata"].get("deletionTimestamp")
 
-    await wait.until_async(namespace_could_go, "the definition is deleted")
+    await wait.until_async(deleted, "the definition is deleted")
     before = (await cluster.get(f"/api/v1/namespaces/{names.NAMESPACE}"))["metadata"]
     assert "deletionTimestamp" not in before
     assert not ending.done()

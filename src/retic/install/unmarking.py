@@ -5,7 +5,7 @@ statuses of Gateways of its class, which are what the Gateway API gives to those
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from retic import objects
@@ -45,12 +45,7 @@ async def pods(api: Api) -> None:
 async def gateway_api(api: Api) -> None:
     """Gateways and routes; nothing where the cluster does not have their kinds."""
     for kind, without in (("Gateway", gateway), ("HTTPRoute", route), ("GRPCRoute", route)):
-        resource = await api.resource(_GATEWAY_API, kind)
-        if resource is None:
-            continue
-        for value in (await api.get(resource.path())).get("items") or ():
-            meta = value["metadata"]
-            await _replace(api, resource.path(meta["namespace"], meta["name"]), value, without)
+        await _every(api, kind, (_GATEWAY_API,), without)
 
 
 async def policies(api: Api, say: Callable[[str], None]) -> None:
@@ -60,19 +55,22 @@ async def policies(api: Api, say: Callable[[str], None]) -> None:
         if versions[0].startswith(f"{limits.GROUP}/"):
             continue
         try:
-            await _policies_of(api, kind, versions)
+            await _every(api, kind, versions, policy)
         except ApiError as error:
             say(f"the statuses of {kind} objects stay as they are: {error}")
 
 
-async def _policies_of(api: Api, kind: str, versions: tuple[str, ...]) -> None:
+async def _every(
+    api: Api, kind: str, versions: Iterable[str], without: Callable[[dict[str, Any]], Status | None]
+) -> None:
+    """All objects of a kind, in the first of the versions that is served."""
     for version in versions:
         resource = await api.resource(version, kind)
         if resource is None:
             continue
         for value in (await api.get(resource.path())).get("items") or ():
             meta = value["metadata"]
-            await _replace(api, resource.path(meta["namespace"], meta["name"]), value, policy)
+            await _replace(api, resource.path(meta["namespace"], meta["name"]), value, without)
         return
 
 
