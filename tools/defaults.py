@@ -13,8 +13,9 @@ _Rows = list[tuple[str, str, str]]
 def table() -> str:
     """All of them, grouped."""
     groups = {
-        "Retries": _retries(), "Endpoints that fail": _ejection(), "Limits of a Service, per node": _bounds(),
-        "Times": _times(), "A proxy's memory": _memory(),
+        "Retries": _retries(), "Endpoints that fail": _ejection(),
+        "Limits of a Service, per node and namespace of callers": _bounds(), "Times": _times(),
+        "A proxy's memory": _memory(),
     }  # fmt: skip
     out = ["| | value | |", "|---|---|---|"]
     for title, rows in groups.items():

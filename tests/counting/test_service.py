@@ -21,6 +21,7 @@ LIMITS = {
         limit.Limit(WEB, 2, requests=5, seconds=1, burst=5),
     )
 }
+OTHER = "node/other"  # which none of them is for
 METHOD = f"/{service.NAME}/{service.METHOD}"
 OK, OVER = rls_pb2.RateLimitResponse.OK, rls_pb2.RateLimitResponse.OVER_LIMIT
 
@@ -60,7 +61,10 @@ async def signer(tmp_path):
 
 
 async def serving(signer, counting, failing=lambda _: None):
-    made = service.Service(counting, LIMITS.get, ads.by_certificate("cluster.local"), failing)
+    def known(proxy, name):
+        return LIMITS.get(name) if proxy != OTHER else None
+
+    made = service.Service(counting, known, ads.by_certificate("cluster.local"), failing)
     rpc = grpc.aio.server(options=server.SERVER_OPTIONS)
     rpc.add_generic_rpc_handlers((made.handlers(),))
     port = rpc.add_secure_port("127.0.0.1:0", server.credentials(signer, require_client=True))
@@ -97,7 +101,10 @@ async def test_proxies_are_answered_and_nobody_else(signer):
     assert "is not a discovery client" in await refused(
         ask(signer, port, question(of(0, ("identity", "x"))), pod), grpc.StatusCode.PERMISSION_DENIED
     )
-    codes = [(await ask(signer, port, question(of(0, ("identity", "x"))))).overall_code for _ in range(3)]
+    # Nor does an agent to whose pods nobody sends what the limit counts.
+    asked, other = question(of(0, ("identity", "x"))), spiffe.Node("cluster.local", "other")
+    assert [(await ask(signer, port, asked, other)).overall_code for _ in range(5)] == [OK] * 5
+    codes = [(await ask(signer, port, asked)).overall_code for _ in range(3)]
     assert codes == [OK, OK, OVER]
     channel = client.Channel(f"127.0.0.1:{port}", signer.bundle())
     call = channel.channel.unary_unary(METHOD, lambda same: same, lambda same: same)

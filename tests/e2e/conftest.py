@@ -17,34 +17,29 @@ HERE = pathlib.Path(__file__).parent
 def mesh(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mesh") / "manifests"
     shutil.copytree(HERE / "manifests", folder)
-    started = running.Mesh.up(folder, nodes=2)
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
-
-
-def _session(mesh, name, namespace="default"):
-    pod = pod_session.Pod(mesh, name, namespace)
-    yield pod
-    pod.close()
+    with running.mesh(folder, nodes=2) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
 def near(mesh):
     """Inside pod c0 of node-1."""
-    yield from _session(mesh, "c0")
+    with pod_session.Pod(mesh, "c0") as pod:
+        yield pod
 
 
 @pytest.fixture(scope="session")
 def far(mesh):
     """Inside pod far of node-2."""
-    yield from _session(mesh, "far")
+    with pod_session.Pod(mesh, "far") as pod:
+        yield pod
 
 
 @pytest.fixture(scope="session")
 def guest(mesh):
     """Inside pod guest of node-2, in namespace other."""
-    yield from _session(mesh, "guest", "other")
+    with pod_session.Pod(mesh, "guest", "other") as pod:
+        yield pod
 
 
 @pytest.fixture(scope="session")
@@ -74,10 +69,8 @@ def rough(tmp_path_factory):
     data = {"tls.key": pathlib.Path(key).read_text(), "tls.crt": pathlib.Path(chain).read_text()}
     secret = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "door"}}
     (folder / "secret.yaml").write_text(json.dumps({**secret, "stringData": data}))
-    started = running.Mesh.up(folder, nodes=2, extra=["--certificate-lifetime", "30"])
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(folder, nodes=2, extra=["--certificate-lifetime", "30"]) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
@@ -85,19 +78,19 @@ def failing(tmp_path_factory):
     """A mesh of three nodes in two zones whose pods fail in every way; its gateway is at port 18250."""
     folder = tmp_path_factory.mktemp("failing") / "manifests"
     shutil.copytree(HERE / "failing", folder)
-    started = running.Mesh.up(folder, nodes=3)
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(folder, nodes=3) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
 def client(failing):
     """Inside its pod client of node-1."""
-    yield from _session(failing, "client")
+    with pod_session.Pod(failing, "client") as pod:
+        yield pod
 
 
 @pytest.fixture(scope="session")
 def far_client(failing):
     """Inside its pod far-client of node-3, in the other zone."""
-    yield from _session(failing, "far-client")
+    with pod_session.Pod(failing, "far-client") as pod:
+        yield pod

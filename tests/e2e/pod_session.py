@@ -36,6 +36,12 @@ class Session:
 
         return do
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def close(self):
         self.running.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -89,6 +89,12 @@ class Load:
             answers[kind] = json.loads(out)
         return answers
 
+    def end(self):
+        """The results up to now: what was to happen has happened."""
+        for one in self._started.values():
+            one.terminate()
+        return self.results()
+
     def close(self):
         for one in self._started.values():
             with contextlib.suppress(ProcessLookupError):

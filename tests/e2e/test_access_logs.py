@@ -37,10 +37,8 @@ ask("http://api/end" + sys.argv[1], **{"x-user": "anna"})
 def mesh(tmp_path_factory):
     folder = tmp_path_factory.mktemp("manifests")
     shutil.copy(HERE / "telemetry" / "mesh.yaml", folder)
-    started = running.Mesh.up(folder)
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(folder) as started:
+        yield started
 
 
 def telemetry(name="logs", namespace="shop", **spec):

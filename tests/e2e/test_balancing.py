@@ -21,10 +21,8 @@ def mesh(tmp_path_factory):
     folder = tmp_path_factory.mktemp("balanced") / "manifests"
     folder.mkdir()
     (folder / "mesh.yaml").write_text(balanced.manifests())
-    started = running.Mesh.up(folder, nodes=2)
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(folder, nodes=2) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

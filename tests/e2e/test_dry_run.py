@@ -57,17 +57,14 @@ OBJECTS = (
 def mesh(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dry")
     (folder / "all.yaml").write_text(yaml.safe_dump_all(OBJECTS))
-    started = running.Mesh.up(folder)
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(folder) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def client(mesh):
-    pod = pod_session.Pod(mesh, "client")
-    yield pod
-    pod.close()
+    with pod_session.Pod(mesh, "client") as pod:
+        yield pod
 
 
 def listed(mesh, *more):

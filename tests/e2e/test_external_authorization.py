@@ -25,24 +25,20 @@ STEADY = ("total_filter_chains_draining", "total_listeners_draining", "listener_
 def mesh(tmp_path_factory):
     folder = tmp_path_factory.mktemp("external") / "manifests"
     shutil.copytree(pathlib.Path(__file__).parent / "external", folder)
-    started = running.Mesh.up(folder, nodes=2)
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(folder, nodes=2) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def client(mesh):
-    pod = pod_session.Pod(mesh, "client")
-    yield pod
-    pod.close()
+    with pod_session.Pod(mesh, "client") as pod:
+        yield pod
 
 
 @pytest.fixture(scope="module")
 def friend(mesh):
-    pod = pod_session.Pod(mesh, "friend")
-    yield pod
-    pod.close()
+    with pod_session.Pod(mesh, "friend") as pod:
+        yield pod
 
 
 def ask(client, path, decide="", url="http://web", **more):

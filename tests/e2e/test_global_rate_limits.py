@@ -44,28 +44,22 @@ def mesh(redis, tmp_path_factory):
     first_ones = [limit("route", "", 5, route), limit("door", "", 4, door)]
     (folder / "limits.yaml").write_text(yaml.safe_dump_all(first_ones))
     extra = ("--redis", redis.url, "--redis-credentials", str(redis.credentials))
-    started = running.Mesh.up(folder, nodes=2, extra=extra)
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
-
-
-def _session(mesh, name):
-    pod = pod_session.Pod(mesh, name)
-    yield pod
-    pod.close()
+    with running.mesh(folder, nodes=2, extra=extra) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def a(mesh):
     """A pod of account a on node-1."""
-    yield from _session(mesh, "a")
+    with pod_session.Pod(mesh, "a") as pod:
+        yield pod
 
 
 @pytest.fixture(scope="module")
 def b(mesh):
     """A pod of account b on node-2."""
-    yield from _session(mesh, "b")
+    with pod_session.Pod(mesh, "b") as pod:
+        yield pod
 
 
 @contextlib.contextmanager

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import pathlib
+import re
 import socket
 import ssl
 import threading
 import urllib.error
 import urllib.request
 
+import pod_session
 import pytest
 
 from retic.control import client
@@ -40,10 +42,8 @@ for _ in range(int(sys.argv[1])):
 
 @pytest.fixture(scope="module")
 def mesh():
-    started = running.Mesh.up(HERE / "metrics")
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(HERE / "metrics") as started:
+        yield started
 
 
 def make_traffic(mesh, times=2):
@@ -86,6 +86,8 @@ def test_a_real_prometheus_reads_what_dashboards_show(mesh, tmp_path):
         for row in good:
             assert wanted.items() <= row["metric"].items()
         assert {row["metric"]["source_workload"] for row in reader.query("istio_requests_total")} == {"web"}
+        for row in reader.until(f'istio_requests_total{{reporter="source",response_code="200",{both}}} >= 2'):
+            assert wanted.items() <= row["metric"].items()
         assert reader.until(f'istio_requests_total{{reporter="source",{both},response_flags="UH",response_code="503"}}')
         assert reader.until('retic_refused_total{refused_by="shop/nobody-deletes",source_workload="web"} >= 2')
         # A histogram is told once Envoy has merged what its threads have: every five seconds.
@@ -94,12 +96,22 @@ def test_a_real_prometheus_reads_what_dashboards_show(mesh, tmp_path):
         assert reader.until(f"histogram_quantile(0.99, sum by (le) ({timed}_bucket{{{both}}})) > 0")
         assert reader.until(f'istio_request_bytes_sum{{reporter="destination",{both}}} > 150')
         sent = reader.until(f'istio_tcp_received_bytes_total{{reporter="source",{both}}} >= 12')
-        assert sent[0]["metric"]["destination_service_name"] == "api"
+        for label in ("destination_service_name", "destination_workload"):
+            assert sent[0]["metric"][label] == "api"
         assert sent[0]["metric"]["request_protocol"] == "tcp"
         assert reader.until(f'istio_tcp_connections_closed_total{{reporter="source",{both}}} >= 2')
         for own in ("queries_run_total > 0", "queries_cut_off_total >= 0", "discovery_bytes_total > 0",
                     "convergence_seconds_count > 0", "discovery_nacks_total == 0"):  # fmt: skip
             assert reader.until(f"retic_{own}"), own
+
+
+def test_the_callers_side_knows_whose_address_was_called(mesh):
+    (address,) = [pod["ip"] for pod in mesh.ps()["pods"] if pod["name"] == "api-0"]
+    assert mesh.curl("deploy/web", f"http://{address}:8080/", namespace="shop")[0] == 200
+    found = where(mesh)
+    labels = 'destination_workload="api",destination_workload_namespace="shop"'
+    wanted = re.compile(rf'istio_requests_total{{reporter="source".*{labels}.*destination_service="unknown".*}} 1')
+    wait.until(lambda: wanted.search(fetch(found, found["url"], **authorized(found))), "it is counted", 20, every=0.2)
 
 
 def test_metrics_are_for_those_with_the_token(mesh):
@@ -146,7 +158,29 @@ def test_top_says_who_calls_whom_and_who_was_refused(mesh):
     assert http["refused_by"] == "shop/nobody-deletes"
     assert 0 < http["p50_ms"] <= http["p95_ms"] <= http["p99_ms"]
     assert rows["", "shop/gone", "http"]["success"] == 0
-    assert rows["", "shop/api", "tcp"]["success"] == 1
+    assert rows["shop/api", "shop/api", "tcp"]["success"] == 1
+
+
+def test_calls_by_grpc_have_durations_and_their_own_protocol(mesh):
+    looked, codes = threading.Event(), set()
+
+    def talk(pod):
+        while not looked.is_set():
+            codes.add(pod.grpc("api:91", "Unary")["code"])
+
+    with pod_session.Pod(mesh, "deploy/web", "shop") as pod:
+        talking = threading.Thread(target=talk, args=(pod,))
+        talking.start()
+        done = mesh.command("top", "--window", "7", "-n", "shop", "-o", "json")
+        looked.set()
+        talking.join()
+    assert codes == {"OK"}
+    (row,) = [each for each in json.loads(done.stdout)["rows"] if each["protocol"] == "grpc"]
+    assert 0 < row["p50_ms"] <= row["p99_ms"]
+    found = where(mesh)
+    page = fetch(found, found["url"], **authorized(found))
+    counted = [line for line in page.splitlines() if line.startswith("istio_request_duration_milliseconds_count")]
+    assert any('request_protocol="grpc"' in line for line in counted)
 
 
 def test_top_without_traffic_or_namespace(mesh):

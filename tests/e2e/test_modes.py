@@ -104,10 +104,8 @@ def modes(tmp_path_factory):
     data = {"tls.key": pathlib.Path(key).read_text(), "tls.crt": pathlib.Path(chain).read_text()}
     secret = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "pair"}}
     (folder / "secret.yaml").write_text(json.dumps({**secret, "stringData": data}))
-    mesh = running.Mesh.up(folder, nodes=2)
-    yield Modes(mesh)
-    done = mesh.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(folder, nodes=2) as mesh:
+        yield Modes(mesh)
 
 
 @pytest.fixture(scope="module")
@@ -120,16 +118,14 @@ def places(modes):
 
 @pytest.fixture
 def inside(modes):
-    pod = pod_session.Pod(modes.mesh, "caller")
-    yield pod
-    pod.close()
+    with pod_session.Pod(modes.mesh, "caller") as pod:
+        yield pod
 
 
 @pytest.fixture
 def beside(places):
-    session = pod_session.Session("stranger", places["stranger"].line)
-    yield session
-    session.close()
+    with pod_session.Session("stranger", places["stranger"].line) as session:
+        yield session
 
 
 def send(place, modes, tries):
@@ -323,7 +319,7 @@ def test_pods_become_captured_and_released_under_load(modes, inside):
             secured = modes.mesh.stats("node-1").get("http.plaintext.downstream_rq_total", 0)
             print(f"{enrolment}: {secured} requests in plaintext so far")
         assert running_load.running(), "the load went on throughout"
-        results = running_load.results()
+        results = running_load.end()
     finally:
         running_load.close()
     plaintext = modes.mesh.stats("node-1")["http.plaintext.downstream_rq_total"]

@@ -47,14 +47,10 @@ def options(folder):
 def mesh(made, tmp_path_factory):
     manifests = tmp_path_factory.mktemp("own") / "manifests"
     shutil.copytree(HERE / "trust", manifests)
-    started = running.Mesh.up(
-        manifests, nodes=2,
-        extra=[*options(made["folder"]), "--trust-domain", OURS, "--trust-domain-alias", OLD,
-               "--trusted-root", f"{PARTNER}={made['folder'] / 'partner.pem'}"],
-    )  # fmt: skip
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    partner = f"{PARTNER}={made['folder'] / 'partner.pem'}"
+    extra = [*options(made["folder"]), "--trust-domain", OURS, "--trust-domain-alias", OLD, "--trusted-root", partner]
+    with running.mesh(manifests, nodes=2, extra=extra) as started:
+        yield started
 
 
 def answers(mesh, tries, alpn):

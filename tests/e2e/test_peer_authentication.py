@@ -54,15 +54,13 @@ class World:
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("peer") / "manifests"
     shutil.copytree(pathlib.Path(__file__).parent / "peer", folder)
-    mesh = running.Mesh.up(folder, nodes=2)
-    inside = pod_session.Pod(mesh, "caller")
-    with outsider.stranger(outsider.place(mesh.ps(), "agent", "node-1")) as stranger:
-        beside = pod_session.Session("stranger", stranger.line)
+    with (
+        running.mesh(folder, nodes=2) as mesh,
+        pod_session.Pod(mesh, "caller") as inside,
+        outsider.stranger(outsider.place(mesh.ps(), "agent", "node-1")) as stranger,
+        pod_session.Session("stranger", stranger.line) as beside,
+    ):
         yield World(mesh, inside, beside, stranger)
-        beside.close()
-    inside.close()
-    done = mesh.down()
-    assert done.returncode == 0, done.stderr
 
 
 def policy(name, mode, namespace="default", labels=None, ports=None):
@@ -222,7 +220,7 @@ def test_no_request_is_lost_on_the_way_to_disable_and_back(world):
             print(f"{mode} after {time.monotonic() - begin:.1f} s")
             assert world.inside.talk("older", "still\n").endswith("still\n")
         assert running_load.running(), "the load went on throughout"
-        results = running_load.results()
+        results = running_load.end()
     finally:
         running_load.close()
     assert {kind: one["failed"] for kind, one in results.items()} == dict.fromkeys(kinds, 0), results

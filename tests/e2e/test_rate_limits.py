@@ -24,28 +24,22 @@ HEADERS = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "r
 def mesh(tmp_path_factory):
     folder = tmp_path_factory.mktemp("limits") / "manifests"
     shutil.copytree(pathlib.Path(__file__).parent / "limits", folder)
-    started = running.Mesh.up(folder, nodes=2)
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
-
-
-def _session(mesh, name):
-    pod = pod_session.Pod(mesh, name)
-    yield pod
-    pod.close()
+    with running.mesh(folder, nodes=2) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def a(mesh):
     """A pod of account a on node-1."""
-    yield from _session(mesh, "a")
+    with pod_session.Pod(mesh, "a") as pod:
+        yield pod
 
 
 @pytest.fixture(scope="module")
 def b(mesh):
     """A pod of account b on node-2."""
-    yield from _session(mesh, "b")
+    with pod_session.Pod(mesh, "b") as pod:
+        yield pod
 
 
 def limit(name, *limits, **where):

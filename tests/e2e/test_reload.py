@@ -1,6 +1,5 @@
 """The files are the truth: an edit is live within a second, a broken one changes nothing and is told."""
 
-import contextlib
 import json
 import os
 import subprocess
@@ -258,7 +257,7 @@ def test_a_folder_that_is_gone_for_a_while_ends_nothing(rough):
     def gone():
         return [f["file"] for f in findings(rough) if f["code"] == "RT0009"]
 
-    with contextlib.closing(pod_session.Pod(rough, "caller")) as caller:
+    with pod_session.Pod(rough, "caller") as caller:
         assert caller.http("http://web/")["json"]["version"] == "one"
         rough.folder.rename(away)
         try:

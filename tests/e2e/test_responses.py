@@ -25,12 +25,10 @@ def mesh(tmp_path_factory):
     folder = tmp_path_factory.mktemp("responses") / "manifests"
     shutil.copytree(HERE / "responses", folder)
     (folder / "tokens.yaml").write_text(json.dumps(_tokens()))
-    started = running.Mesh.up(folder)
-    started.exec("unready", "touch", "away")
-    wait.until(lambda: not _pod(started, "unready")["ready"], "the pod is not ready any more")
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(folder) as started:
+        started.exec("unready", "touch", "away")
+        wait.until(lambda: not _pod(started, "unready")["ready"], "the pod is not ready any more")
+        yield started
 
 
 def _tokens():

@@ -27,10 +27,8 @@ SECONDS = 16
 def mesh(tmp_path_factory):
     folder = tmp_path_factory.mktemp("root") / "manifests"
     shutil.copytree(HERE / "trust", folder)
-    started = running.Mesh.up(folder, nodes=2)
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(folder, nodes=2) as started:
+        yield started
 
 
 @pytest.fixture

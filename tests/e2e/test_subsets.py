@@ -38,11 +38,8 @@ def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("subsets") / "manifests"
     folder.mkdir()
     (folder / "mesh.yaml").write_text(manifests())
-    mesh = running.Mesh.up(folder, nodes=2)
-    pod = pod_session.Pod(mesh, "c1")
-    yield pod
-    pod.close()
-    assert mesh.down().returncode == 0
+    with running.mesh(folder, nodes=2) as mesh, pod_session.Pod(mesh, "c1") as pod:
+        yield pod
 
 
 def test_a_subset_has_its_own_pods_and_its_own_policy(client):

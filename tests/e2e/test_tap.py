@@ -42,10 +42,8 @@ with socket.create_connection(("api", 90)) as line:
 
 @pytest.fixture(scope="module")
 def mesh():
-    started = running.Mesh.up(HERE / "tap")
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(HERE / "tap") as started:
+        yield started
 
 
 class Tap:

@@ -12,7 +12,7 @@ from tools.cluster import gobuild, places, steps
 
 from retic.cli import running as cli
 from retic.local import state
-from retic.testing import collected, running, wait
+from retic.testing import collected, running, tls_pairs, wait
 from retic.testing.collected import CLIENT, SERVER
 
 HERE = pathlib.Path(__file__).parent
@@ -36,7 +36,11 @@ kind: Service
 metadata: {{name: otel, namespace: shop}}
 spec:
   selector: {{app: otel}}
-  ports: [{{name: grpc, port: 4317}}, {{name: http, port: 4318}}]
+  ports:
+  - {{name: grpc, port: 4317}}
+  - {{name: http, port: 4318}}
+  - {{name: tls-grpc, port: 4319}}
+  - {{name: tls-http, port: 4320}}
 ---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -44,8 +48,13 @@ metadata: {{name: otel, namespace: shop}}
 spec:
   selector: {{matchLabels: {{app: otel}}}}
   mtls: {{mode: STRICT}}
-  portLevelMtls: {{4317: {{mode: PERMISSIVE}}, 4318: {{mode: PERMISSIVE}}}}
+  portLevelMtls:
+    4317: {{mode: PERMISSIVE}}
+    4318: {{mode: PERMISSIVE}}
+    4319: {{mode: PERMISSIVE}}
+    4320: {{mode: PERMISSIVE}}
 """
+COLLECTORS_NAME = "otel.example.com"
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +62,16 @@ def mesh(tmp_path_factory):
     gobuild.build(gobuild.COLLECTOR, steps.Steps())
     folder = tmp_path_factory.mktemp("manifests")
     files = tmp_path_factory.mktemp("collector")
-    (files / "otel.yaml").write_text(collected.configuration(files / "spans.json"))
+    pair = (files / "tls.crt", files / "tls.key")
+    for file, content in zip(pair, tls_pairs.pair(COLLECTORS_NAME), strict=True):
+        file.write_bytes(content)
+    (files / "otel.yaml").write_text(collected.configuration(files / "spans.json", pair))
     text = COLLECTOR.format(binary=places.binary("otelcol"), configuration=files / "otel.yaml")
     (folder / "collector.yaml").write_text(text)
     shutil.copy(HERE / "telemetry" / "mesh.yaml", folder)
-    started = running.Mesh.up(folder)
-    started.spans = files / "spans.json"
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(folder) as started:
+        started.spans, started.authority = files / "spans.json", pair[0].read_text()
+        yield started
 
 
 def provider(name="otel", **how):
@@ -205,6 +215,14 @@ def test_without_a_telemetry_nothing_is_touched(mesh):
     assert not of(mesh, "/plain")
     assert not of(mesh, "/own")
     assert not of(mesh, "/quiet")
+
+
+@pytest.mark.parametrize("how", [{"port": 4319}, {"port": 4320, "http": {}}])
+def test_spans_travel_by_tls(mesh, how):
+    tls = {"hostname": COLLECTORS_NAME, "caCertificates": mesh.authority}
+    apply(mesh, provider(tls=tls, **how), tracing(randomSamplingPercentage=100))
+    ask(mesh, f"/secure/{how['port']}")
+    until(mesh, f"/secure/{how['port']}", 2)
 
 
 def test_a_collector_that_is_away_is_said_and_slows_nobody(mesh):

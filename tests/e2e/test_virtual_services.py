@@ -164,10 +164,8 @@ def mesh(tmp_path_factory, log):
     folder = tmp_path_factory.mktemp("virtual")
     for name, given in (("mesh.yaml", lab.objects(log.file)), ("routes.yaml", ROUTES)):
         (folder / name).write_text("\n---\n".join(map(json.dumps, given)))
-    started = running.Mesh.up(folder)
-    yield started
-    done = started.down()
-    assert done.returncode == 0, done.stderr
+    with running.mesh(folder) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from retic import findings, graph, objects
-from retic.mesh import faults, network, observing, tables
+from retic.mesh import faults, network, observing, observing_rules, tables
 from retic.mesh.observing_rules import Tag
+from retic.testing import tls_pairs
 
 POD = tables.Key("shop", "web")
 BASE = """
@@ -130,3 +131,38 @@ def test_a_collector_that_is_not_there():
     assert db.ask(faults.of, findings.Ref("TelemetryProvider", "", "otel")) == ()
     found = db.ask(faults.of, findings.Ref("TelemetryProvider", "", "inside"))
     assert [fault.code for fault in found] == ["RT0807"]
+
+
+def secured(**tls):
+    otlp = {"service": "otel.shop", "port": 4317, "tls": tls}
+    return {
+        "apiVersion": "retic.dev/v1alpha1", "kind": "TelemetryProvider", "metadata": {"name": "safe"},
+        "spec": {"opentelemetry": otlp},
+    }  # fmt: skip
+
+
+def test_whom_a_collectors_certificate_is_for():
+    def tls(**said):
+        return mesh(secured(**said)).ask(observing_rules.collector, "safe").tls
+
+    assert tls() == observing_rules.Tls("otel.shop")
+    roots = tls_pairs.pair("otel.example.com")[0].decode()
+    assert tls(hostname="otel.example.com", caCertificates=roots) == observing_rules.Tls("otel.example.com", roots)
+    assert mesh().ask(observing_rules.collector, "otel").tls is None
+
+
+def test_authorities_that_cannot_be_read():
+    one, other = (tls_pairs.pair(name)[0].decode() for name in ("a.test", "b.test"))
+
+    def codes(roots):
+        db = mesh(secured(caCertificates=roots))
+        return [fault.code for fault in db.ask(faults.of, findings.Ref("TelemetryProvider", "", "safe"))]
+
+    for right in (one, one + other, f"# ours\n{one}\n{other.rstrip()}", one.replace("\n", "\r\n")):
+        assert codes(right) == []
+    lines = one.splitlines(keepends=True)
+    cut, doubled = "".join(lines[:2] + lines[3:]), "".join(lines[:-1] * 2 + lines[-1:])
+    begin, end = lines[0], lines[-1]
+    for wrong in (cut, doubled, one.replace("M", "!", 1), f"{begin}{end}", f"{begin}MA==\n{end}", one + begin,
+                  one.replace("CERTIFICATE", "PUBLIC KEY")):  # fmt: skip
+        assert codes(wrong) == ["RT0814"], wrong

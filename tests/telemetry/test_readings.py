@@ -26,10 +26,19 @@ def test_a_request_with_both_ends():
     assert found.server == {"server_live": 1}
 
 
-def test_the_callers_side_does_not_know_the_other_workload():
-    line = f"source shop/web {WEB} {API} shop/api HTTP/1.1 UC 503 upstream_reset{{a|b}} P "
+@pytest.mark.parametrize(
+    ("link", "destination", "service"),
+    [
+        ("shop/api-2;shop/api", "shop/api-2", "shop/api"),
+        ("shop/api-2;-", "shop/api-2", ""),  # by the pod's address
+        ("-;shop/api", "", "shop/api"),  # sent to nobody
+        ("-;-", "", ""),
+    ],
+)
+def test_the_callers_side_knows_whom_the_endpoint_belongs_to(link, destination, service):
+    line = f"source shop/web {WEB} {API} {link} HTTP/1.1 UC 503 upstream_reset{{a|b}} P "
     labels = readings.unpack(Stat.REQUESTS, line)
-    assert (labels.source, labels.destination, labels.service) == ("shop/web", "", "shop/api")
+    assert (labels.source, labels.destination, labels.service) == ("shop/web", destination, service)
     assert (labels.flags, labels.details, labels.method) == ("UC", "upstream_reset{a|b}", "write")
 
 
@@ -53,7 +62,7 @@ def test_what_a_caller_says_of_itself_is_taken_as_a_name_or_not_at_all(middle, p
 
 
 def test_connections_of_requests_are_no_connections():
-    own = f"source shop/web {WEB} {API} shop/api"
+    own = f"source shop/web {WEB} {API} shop/api;shop/api"
     assert readings.unpack(Stat.CONNECTIONS, f"{own} HTTP/2 -  ") is None
     assert readings.unpack(Stat.SENT, f"{own} HTTP/1.1 -") is None
     assert readings.unpack(Stat.SENT, f"{own}  -").protocol == "tcp"
@@ -86,14 +95,16 @@ def test_who_refused(code, details, said):
 
 def test_histograms_and_what_was_not_begun():
     found = page(
-        f'envoy_retic_duration_bucket{{l="{AT_API}",le="1000"}} 3',
-        f'envoy_retic_duration_bucket{{l="{AT_API}",le="+Inf"}} 4',
-        f'envoy_retic_duration_sum{{l="{AT_API}"}} 5000.5',
-        f'envoy_retic_duration_count{{l="{AT_API}"}} 4',
+        f'envoy_retic_duration_bucket{{l="{AT_API} 0",le="1000"}} 3',
+        f'envoy_retic_duration_bucket{{l="{AT_API} 0",le="+Inf"}} 4',
+        f'envoy_retic_duration_sum{{l="{AT_API} 0"}} 5000.5',
+        f'envoy_retic_duration_count{{l="{AT_API} 0"}} 4',
         "envoy_server_stats_overflow_counter{} 2",
         "envoy_server_stats_overflow_histogram{} 3",
     )
-    (histogram,) = found.histograms[Stat.DURATION].values()
+    ((labels, histogram),) = found.histograms[Stat.DURATION].items()
+    assert (labels.protocol, labels.flags) == ("grpc", "")
+    assert readings.unpack(Stat.DURATION, f"{AT_API} -").protocol == "http"
     assert (histogram.bounds, histogram.counts, histogram.count) == ([1000.0, float("inf")], [3, 4], 4)
     assert histogram.sum == 5000.5
     assert found.folded == 5

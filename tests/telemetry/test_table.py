@@ -33,6 +33,12 @@ def test_a_request_that_both_sides_counted_is_one():
     assert rows[0].identity == WEB
 
 
+def test_of_a_service_that_is_partly_outside_the_mesh_all_requests_count():
+    inside, outside = left(peer="shop/api"), left(peer="shop/old")
+    rows = table.rows([Reading()], [reading({arrived(): 20, inside: 20, outside: 10})], 10.0)
+    assert [(row.destination, row.rps) for row in rows] == [("shop/api", 2.0), ("shop/old", 1.0)]
+
+
 def test_a_request_that_was_cut_on_the_way_is_the_receivers():
     now = reading({arrived("0", "downstream_remote_disconnect", flags="DC"): 2,
                    left("503", "upstream_reset{remote}", "UC"): 2})  # fmt: skip

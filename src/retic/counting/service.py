@@ -1,7 +1,8 @@
 """Envoy's rate-limit protocol, served (envoy.service.ratelimit.v3.RateLimitService).
 
-Only proxies may ask, which is told by their agents' certificates: whoever else could ask would use up what others have.
-A descriptor says which limit it is for, and then whose window; one for a limit that is not there any more is in it.
+Only proxies may ask, which is told by their agents' certificates, and each only about limits of what passes it: whoever
+else could ask would use up what others have. A descriptor says which limit it is for, and then whose window; one for a
+limit that is not there any more, or is none of the proxy's, is in it and counts nothing.
 """
 
 import asyncio
@@ -30,8 +31,8 @@ LOOK_SECONDS = 1.0
 
 log = structlog.get_logger("retic.control")
 
-Known = Callable[[str], limit.Limit | None]
-"""The limit of a name (`limit.Limit.name`), as it is now."""
+Known = Callable[[str, str], limit.Limit | None]
+"""From a proxy's id and a name (`limit.Limit.name`) to the limit as it is now, if it is one of this proxy's."""
 Identify = Callable[["grpc.aio.ServicerContext[bytes, bytes]"], str]
 """The id of the proxy that asks. PermissionError for who is none."""
 _Response = rls_pb2.RateLimitResponse
@@ -77,16 +78,17 @@ class Service:
 
     async def _ask(self, data: bytes, call: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
         try:
-            self._identify(call)
+            proxy = self._identify(call)
         except PermissionError as error:
             await call.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+            raise AssertionError("abort returns never") from None
         asked = _read(data)
         if asked is None:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"no question of domain {limit.DOMAIN}")
             raise AssertionError("abort returns never")
         self.counts.asked += 1
         try:
-            answer = await self.answer(asked.descriptors)
+            answer = await self.answer(proxy, asked.descriptors)
         except store.StoreError as error:
             self.counts.failed += 1
             self._said(str(error))
@@ -114,9 +116,11 @@ class Service:
                 await self._store.look()
                 self._said("")
 
-    async def answer(self, given: Sequence[ratelimit_pb2.RateLimitDescriptor]) -> rls_pb2.RateLimitResponse:
-        """What to do with a request that these descriptors were made for. StoreError when it cannot be counted."""
-        limits = [self._limit(each) for each in given]
+    async def answer(
+        self, proxy: str, given: Sequence[ratelimit_pb2.RateLimitDescriptor]
+    ) -> rls_pb2.RateLimitResponse:
+        """What to do with a request that a proxy made these descriptors for. StoreError when it cannot be counted."""
+        limits = [self._limit(proxy, each) for each in given]
         wants: dict[tuple[str, str], store.Want] = {}
         keys = [_key(each) for each in given]
         for known, key in zip(limits, keys, strict=True):
@@ -130,9 +134,9 @@ class Service:
         ]
         return self._response(found)
 
-    def _limit(self, given: ratelimit_pb2.RateLimitDescriptor) -> limit.Limit | None:
+    def _limit(self, proxy: str, given: ratelimit_pb2.RateLimitDescriptor) -> limit.Limit | None:
         first = given.entries[0] if given.entries else None
-        known = self._known(first.value) if first is not None and first.key == limit.KEY else None
+        known = self._known(proxy, first.value) if first is not None and first.key == limit.KEY else None
         return known if known is not None and known.scope is limit.Scope.GLOBAL else None
 
     def _would_refuse(self, name: str, taken: store.Taken) -> None:

@@ -39,31 +39,27 @@ def _typed(name: str, message: Message) -> extension_pb2.TypedExtensionConfig:
 
 
 Made = tuple[str, Message]
+_Led = least_request_pb2.LeastRequest | round_robin_pb2.RoundRobin | random_pb2.Random
 
 
 def _least_request(said: destination.Balancer) -> Made:
-    message = least_request_pb2.LeastRequest()
-    if said.warm_up is not None:
-        message.slow_start_config.CopyFrom(_warm_up(said.warm_up))
-    if _weighted(said):
-        message.locality_lb_config.locality_weighted_lb_config.SetInParent()
-    return "least_request", message
+    return "least_request", _led(least_request_pb2.LeastRequest(), said)
 
 
 def _round_robin(said: destination.Balancer) -> Made:
-    message = round_robin_pb2.RoundRobin()
-    if said.warm_up is not None:
-        message.slow_start_config.CopyFrom(_warm_up(said.warm_up))
-    if _weighted(said):
-        message.locality_lb_config.locality_weighted_lb_config.SetInParent()
-    return "round_robin", message
+    return "round_robin", _led(round_robin_pb2.RoundRobin(), said)
 
 
 def _random(said: destination.Balancer) -> Made:
-    message = random_pb2.Random()
+    return "random", _led(random_pb2.Random(), said)
+
+
+def _led(message: _Led, said: destination.Balancer) -> Message:
+    if said.warm_up is not None and not isinstance(message, random_pb2.Random):
+        message.slow_start_config.CopyFrom(_warm_up(said.warm_up))
     if _weighted(said):
         message.locality_lb_config.locality_weighted_lb_config.SetInParent()
-    return "random", message
+    return message
 
 
 def _ring_hash(said: destination.Balancer) -> Made:
@@ -72,20 +68,21 @@ def _ring_hash(said: destination.Balancer) -> Made:
         minimum_ring_size=wrappers_pb2.UInt64Value(value=size),
         maximum_ring_size=wrappers_pb2.UInt64Value(value=max(size, limits.RING_PLACES_AT_MOST)),
     )
-    message.consistent_hashing_lb_config.hash_policy.extend(_hashed(said))
-    if _weighted(said):
-        message.locality_weighted_lb_config.SetInParent()
-    return "ring_hash", message
+    return "ring_hash", _hashing(message, said)
 
 
 def _maglev(said: destination.Balancer) -> Made:
     message = maglev_pb2.Maglev()
     if said.size:
         message.table_size.value = said.size
+    return "maglev", _hashing(message, said)
+
+
+def _hashing(message: ring_hash_pb2.RingHash | maglev_pb2.Maglev, said: destination.Balancer) -> Message:
     message.consistent_hashing_lb_config.hash_policy.extend(_hashed(said))
     if _weighted(said):
         message.locality_weighted_lb_config.SetInParent()
-    return "maglev", message
+    return message
 
 
 _POLICIES = {

@@ -15,7 +15,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
 from xds.core.v3 import extension_pb2 as xds_extension_pb2
 
-from retic.envoy import balancing, limits, names, packing, pools, riders, tls
+from retic.envoy import balancing, limits, logs, names, packing, pools, riders, tls
 from retic.mesh import destination, peer, service
 
 _SOL_SOCKET, _SO_MARK = 1, 36
@@ -233,9 +233,10 @@ def _http_options(protocol: service.Protocol, idle: float) -> any_pb2.Any:
 
 
 def metadata_for(endpoint: service.Endpoint) -> base_pb2.Metadata | None:
-    """An endpoint's metadata: whether it takes our mTLS."""
-    if not endpoint.secured:
-        return None
+    """An endpoint's metadata: whether it takes our mTLS, and which workload it is one of."""
     metadata = base_pb2.Metadata()
-    metadata.filter_metadata["envoy.transport_socket_match"].update(MTLS_MATCH)
-    return metadata
+    if endpoint.secured:
+        metadata.filter_metadata["envoy.transport_socket_match"].update(MTLS_MATCH)
+    if endpoint.workload:
+        metadata.MergeFrom(logs.workload(endpoint.workload))
+    return metadata if metadata.filter_metadata else None

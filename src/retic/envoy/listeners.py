@@ -91,12 +91,12 @@ def _here(pod: service.Workload) -> Filter:
 
 
 def _known(pod: service.Workload) -> Riders:
-    return {riders.Rider.WORKLOAD: f"{pod.namespace}/{pod.workload}", riders.Rider.POD: pod.uid}
+    return {riders.Rider.WORKLOAD: pod.belongs_to, riders.Rider.POD: pod.uid}
 
 
 def _who(pod: service.Workload, settings: network.Settings) -> logs.Who:
     principal = network.identity(settings.trust_domain, pod.namespace, pod.account)
-    return logs.Who(f"{pod.namespace}/{pod.workload}", principal, pod.uid)
+    return logs.Who(pod.belongs_to, principal, pod.uid)
 
 
 def _ours(pod: service.Workload, settings: network.Settings) -> list[Chain]:

@@ -40,13 +40,23 @@ MARK = "x-retic-destination"
 """A header that the proxy sets on every request and takes away when it sends it on: what still has it at its end was
 answered by the proxy itself. (An expression that asks for response code details costs 7 kB for each logger.)"""
 
-_SERVICE = f"%CLUSTER_METADATA({words.CLUSTER_METADATA}:{words.SERVICE_KEY})%"
-_CALLER, _PROTOCOL = "%DOWNSTREAM_PEER_URI_SAN%", "%PROTOCOL%"
+_SERVICE = f"%CLUSTER_METADATA({words.METADATA}:{words.SERVICE_KEY})%"
+
+
+def _first(*commands: tuple[str, str]) -> str:
+    """The first of these commands, each with its parameter, that has a value."""
+    operators = ",".join(f'{{"command":"{command}","param":"{parameter}"}}' for command, parameter in commands)
+    return f'%COALESCE({{"operators":[{operators}]}})%'
+
+
+# An endpoint says it, or the cluster of a pod's address: its only endpoint is made as it is called.
+_OWN = f"{words.METADATA}:{words.WORKLOAD_KEY}"
+_CALLED = _first(("UPSTREAM_METADATA", _OWN), ("CLUSTER_METADATA", _OWN))
+_CALLER, _PROTOCOL, _GRPC = "%DOWNSTREAM_PEER_URI_SAN%", "%PROTOCOL%", "%GRPC_STATUS_NUMBER%"
 # From the first byte of a request to the last of its answer, in microseconds; 0 where none ended, a series apart by
 # its response flags. Without that Envoy would write a line of its log for each request that a client gave up.
 _TIMES = ("DS_RX_BEG:DS_TX_END:us", "DS_RX_BEG:DS_RX_BEG:us")
-_OPERATORS = ",".join(f'{{"command":"COMMON_DURATION","param":"{each}"}}' for each in _TIMES)
-_DURATION = f'%COALESCE({{"operators":[{_OPERATORS}]}})%'
+_DURATION = _first(*(("COMMON_DURATION", each) for each in _TIMES))
 _STATE = (words.WORKLOAD_STATE, words.POD_STATE, words.PEER_STATE, words.HEADERS_STATE)
 _NOTHING: Mapping[str, str] = {}
 _REFUSED = "connection.termination_details != ''"
@@ -77,10 +87,11 @@ class Who(msgspec.Struct, frozen=True):
 def http(side: Side, who: Who) -> list[Log]:
     """For a connection manager. What the proxy answers itself still has the header `MARK`."""
     link = [*_link(side, who), "%RESPONSE_FLAGS%"]
-    ended = [*link, "%RESPONSE_CODE%", "%RESPONSE_CODE_DETAILS%", "%REQ(:METHOD):1%", "%GRPC_STATUS_NUMBER%"]
+    ended = [*link, "%RESPONSE_CODE%", "%RESPONSE_CODE_DETAILS%", "%REQ(:METHOD):1%", _GRPC]
     sizes = {Stat.REQUEST_BYTES: "%BYTES_RECEIVED%", Stat.RESPONSE_BYTES: "%BYTES_SENT%"}
-    histograms = [_histogram(Stat.DURATION, link, _DURATION, "Microseconds")]
-    histograms += [_histogram(stat, link, value, "Bytes") for stat, value in sizes.items()]
+    spoken = [*link, _GRPC]
+    histograms = [_histogram(Stat.DURATION, spoken, _DURATION, "Microseconds")]
+    histograms += [_histogram(stat, spoken, value, "Bytes") for stat, value in sizes.items()]
     own = als_pb2.HttpGrpcAccessLogConfig(
         common_config=_reported(f"http/{side}"),
         additional_response_headers_to_log=(words.ID_HEADER, *words.REPORTED_RESPONSE_HEADERS),
@@ -120,7 +131,8 @@ def tcp(side: Side, who: Who) -> list[Log]:
 def _link(side: Side, who: Who, *, connection: bool = False) -> list[str]:
     """The fields of `words.Field` up to PROTOCOL."""
     if side.source:
-        return [words.Reporter.SOURCE, who.workload, who.principal, "%UPSTREAM_PEER_URI_SAN%", _SERVICE, _PROTOCOL]
+        link = _CALLED + words.LINK_SEPARATOR + _SERVICE
+        return [words.Reporter.SOURCE, who.workload, who.principal, "%UPSTREAM_PEER_URI_SAN%", link, _PROTOCOL]
     known = [words.Reporter.DESTINATION, who.workload, who.principal]
     if side is Side.PLAINTEXT:
         return [*known, "", "", _PROTOCOL]
@@ -167,8 +179,17 @@ def to_next() -> base_pb2.HeaderValueOption:
 
 def service(namespace: str, name: str) -> base_pb2.Metadata:
     """A cluster's metadata: which Service it is."""
+    return _known(words.SERVICE_KEY, f"{namespace}/{name}")
+
+
+def workload(full_name: str) -> base_pb2.Metadata:
+    """An endpoint's metadata, or that of a cluster of one pod's address: which workload it is one of."""
+    return _known(words.WORKLOAD_KEY, full_name)
+
+
+def _known(key: str, value: str) -> base_pb2.Metadata:
     metadata = base_pb2.Metadata()
-    metadata.filter_metadata[words.CLUSTER_METADATA].update({words.SERVICE_KEY: f"{namespace}/{name}"})
+    metadata.filter_metadata[words.METADATA].update({key: value})
     return metadata
 
 

@@ -372,14 +372,17 @@ def _cluster(db: graph.Db, name: names.Name, where: services.PortKey, key: Key) 
 def _address(db: graph.Db, name: names.Name, key: Key) -> Message | None:
     found = db.ask(workloads.at, name.parts[1])
     settings = db.ask(workloads.settings, tables.ONE)
-    if found is None and settings.enrolment == "all":
-        return clusters.nowhere(str(name))
-    # On a cluster others than pods may have addresses of the pods' networks: virtual machines, databases, load
-    # balancers of clouds that give all of them addresses of one network.
-    if found is None or not found.secured:
-        return clusters.address(str(name), ())
-    taken = db.ask(peers.taken, tables.Key(found.namespace, found.name))
-    return clusters.address(str(name), network.identities(settings, found.namespace, found.account), taken)
+    if found is None:
+        # On a cluster others than pods may have addresses of the pods' networks: virtual machines, databases, load
+        # balancers of clouds that give all of them addresses of one network.
+        nobody = settings.enrolment == "all"
+        return clusters.nowhere(str(name)) if nobody else clusters.address(str(name), ())
+    made = clusters.address(str(name), ())
+    if found.secured:
+        taken = db.ask(peers.taken, tables.Key(found.namespace, found.name))
+        made = clusters.address(str(name), network.identities(settings, found.namespace, found.account), taken)
+    made.metadata.MergeFrom(logs.workload(found.belongs_to))
+    return made
 
 
 def _endpoints(db: graph.Db, name: names.Name, key: Key) -> Message | None:

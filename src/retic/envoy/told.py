@@ -55,4 +55,9 @@ def _collector(one: Collector) -> dict[str, Any]:
     targets = [f"{each.address}:{each.port}" for each in one.endpoints] if value.service else [
         f"{value.host}:{value.port}"
     ]
-    return {"targets": targets, "path": value.path, "seconds": value.seconds}
+    made: dict[str, Any] = {"targets": targets, "path": value.path, "seconds": value.seconds}
+    if value.tls is not None:
+        # An agent of a version that knows of no TLS finds no targets, and sends nothing in plaintext.
+        own = targets if value.tls.readable else []
+        made |= {"targets": [], "tls": {"targets": own, "hostname": value.tls.hostname, "roots": value.tls.roots}}
+    return made

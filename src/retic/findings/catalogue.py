@@ -180,6 +180,7 @@ _add("RT0810", _E, "a share of requests that is no percentage")
 _add("RT0811", _E, "a collector that takes the mesh's TLS only")
 _add("RT0812", _W, "a header that is never reported")
 _add("RT0813", _W, "tracing without a provider")
+_add("RT0814", _E, "certificates of a collector's authority that cannot be read")
 
 
 def finding(fault: findings.Fault, file: str, line: int) -> findings.Finding:

@@ -75,10 +75,18 @@ def _scope(db: graph.Db, ref: findings.Ref, key: tables.Key, found: observing_ru
 @graph.query
 def of_provider(db: graph.Db, name: str) -> tuple[findings.Fault, ...]:
     """Of a TelemetryProvider: whether the agents reach the collector."""
-    known = db.ask(observing_rules.collector, name)
+    known, ref = db.ask(observing_rules.collector, name), findings.Ref("TelemetryProvider", "", name)
+    if known is not None and known.tls is not None and not known.tls.readable:
+        return (
+            findings.Fault(
+                "RT0814", ref, "spec.opentelemetry.tls.caCertificates",
+                "a certificate cannot be read, so no collector is trusted: spans are dropped",
+                "write the authority's certificates whole, each from its BEGIN line to its END line",
+            ),
+        )
     if known is None or known.service is None:
         return ()
-    ref, at = findings.Ref("TelemetryProvider", "", name), known.service
+    at = known.service
     asked = db.ask(services.resolved, at.service)
     if asked is None:
         return (
@@ -102,8 +110,8 @@ def of_provider(db: graph.Db, name: str) -> tuple[findings.Fault, ...]:
     return (
         findings.Fault(
             "RT0811", ref, "spec.opentelemetry.service",
-            f"the pod at {closed[0].address} takes no plaintext at its port {closed[0].port}, by which agents, which "
-            "are no workload of the mesh, send spans: they are dropped",
+            f"the pod at {closed[0].address} takes the mesh's TLS only at its port {closed[0].port}, and agents, which "
+            "send spans, are no workload of the mesh: they are dropped",
             f"write a PeerAuthentication for its pods with portLevelMtls: {{{closed[0].port}: {{mode: PERMISSIVE}}}}",
         ),
     )

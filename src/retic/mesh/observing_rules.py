@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from retic import findings, graph
-from retic.mesh import authorizers, expressions, services, tables, workloads
+from retic.mesh import authorizers, expressions, pems, services, tables, workloads
 from retic.objects import telemetry
 from retic.objects.telemetry import Telemetry
 
@@ -84,9 +84,21 @@ class Meaning(msgspec.Struct, frozen=True):
     faults: tuple[findings.Fault, ...]
 
 
+class Tls(msgspec.Struct, frozen=True):
+    """Whom a collector's certificate has to be for, and by which authority (PEM; "": any that the public trusts)."""
+
+    hostname: str
+    roots: str = ""
+
+    @property
+    def readable(self) -> bool:
+        """Whether the roots, if they are said, are certificates. Else no collector is to be trusted."""
+        return not self.roots or pems.is_certificates(self.roots)
+
+
 class Collector(msgspec.Struct, frozen=True):
     """Where spans are sent: a Service's port, or a host outside with `port`. By HTTP if there is a `path`. `seconds` is
-    how long an answer is waited for."""
+    how long an answer is waited for. In plaintext without `tls`."""
 
     name: str
     port: int
@@ -94,6 +106,7 @@ class Collector(msgspec.Struct, frozen=True):
     host: str = ""
     path: str = ""
     seconds: float = DEFAULT_SECONDS
+    tls: Tls | None = None
 
 
 @graph.query
@@ -219,9 +232,12 @@ def collector(db: graph.Db, name: str) -> Collector | None:
     path = (http.path or DEFAULT_PATH) if http else ""
     timeout = http.timeout if http else (said.grpc.timeout if said.grpc else None)
     seconds = authorizers.seconds(timeout) if timeout else DEFAULT_SECONDS
+    hostname = (said.tls.hostname if said.tls else None) or said.service.rpartition("/")[2]
+    tls = Tls(hostname, said.tls.ca_certificates or "") if said.tls else None
     if key is None:
-        return Collector(name, said.port, host=said.service, path=path, seconds=seconds)
-    return Collector(name, said.port, services.PortKey(key.namespace, key.name, said.port), path=path, seconds=seconds)
+        return Collector(name, said.port, host=said.service, path=path, seconds=seconds, tls=tls)
+    where = services.PortKey(key.namespace, key.name, said.port)
+    return Collector(name, said.port, where, path=path, seconds=seconds, tls=tls)
 
 
 def _service(db: graph.Db, host: str, domain: str) -> tables.Key | None:

@@ -43,7 +43,8 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
     """Where a Service's port can be reached.
 
     `account` and `namespace` are those of the pod there, "" where no pod has the address. `secured` says that it
-    takes the mesh's TLS, any other is reached in plaintext. `node` is "" where none is known.
+    takes the mesh's TLS, any other is reached in plaintext. `node` is "" where none is known. `workload` is what the
+    pod belongs to, as namespace/name.
     """
 
     address: str
@@ -54,6 +55,7 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
     secured: bool
     state: State = State.READY
     node: str = ""
+    workload: str = ""
 
 
 class Reach(enum.Enum):
@@ -111,6 +113,11 @@ class Workload(msgspec.Struct, frozen=True):
     role: Role
     captured: bool = True
     workload: str = ""
+
+    @property
+    def belongs_to(self) -> str:
+        """`workload` with its namespace, as proxies tell of it."""
+        return f"{self.namespace}/{self.workload}"
 
     @property
     def secured(self) -> bool:

@@ -149,9 +149,13 @@ def _endpoint(db: graph.Db, address: str, number: int, said: discovery.Endpoint)
     who = db.ask(workloads.at, address)
     zone, state, node = said.zone or "", _state(said.conditions), said.node_name or ""
     if who is None or who.role is service.Role.GATEWAY:
-        return service.Endpoint(address, number, zone, "", "", secured=False, state=state, node=node)
+        return service.Endpoint(
+            address, number, zone, "", "", secured=False, state=state, node=node, workload=who.belongs_to if who else ""
+        )
     secured = who.secured and db.ask(peers.taken, tables.Key(who.namespace, who.name)).at(number).secured
-    return service.Endpoint(address, number, zone, who.account, who.namespace, secured, state, node)
+    return service.Endpoint(
+        address, number, zone, who.account, who.namespace, secured, state, node, who.belongs_to
+    )
 
 
 def _state(conditions: discovery.EndpointConditions) -> service.State:

@@ -1,8 +1,9 @@
 """What is told of this agent's workloads' requests, as the control plane says: a TypedStruct named `told`.
 
 Its value is {"pods": {UID: {"client": SIDE, "server": SIDE}}, "collectors": {NAME: {"targets": [HOST:PORT...], "path",
-"seconds"}}}; a SIDE is {"log": EXPRESSION, "traced": {"collector", "reported", "tags": [{"name", "value",
-"header"}]}}, and has neither of what is not told. A gateway's uid is "". Nothing that is not so is taken.
+"seconds", "tls": {"targets", "hostname", "roots"}}}}; a SIDE is {"log": EXPRESSION, "traced": {"collector", "reported",
+"tags": [{"name", "value", "header"}]}}, and has neither of what is not told. A gateway's uid is "". Nothing that is not
+so is taken.
 """
 
 import msgspec
@@ -49,12 +50,22 @@ class Pod(msgspec.Struct, frozen=True):
     server: Side = Side()
 
 
+class Tls(msgspec.Struct, frozen=True):
+    """Where a collector is reached by TLS, whom its certificate has to be for, and by which authority (PEM; "": any
+    that the public trusts)."""
+
+    targets: tuple[str, ...]
+    hostname: str
+    roots: str = ""
+
+
 class Collector(msgspec.Struct, frozen=True):
-    """Where a collector is reached; by HTTP if there is a `path`."""
+    """Where a collector is reached in plaintext, without `tls`; by HTTP if there is a `path`."""
 
     targets: tuple[str, ...] = ()
     path: str = ""
     seconds: float = 10.0
+    tls: Tls | None = None
 
 
 class Told(msgspec.Struct, frozen=True):

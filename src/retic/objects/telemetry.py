@@ -20,6 +20,14 @@ _HOST = forms.Syntax(
     r"([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
     "otel.observability.svc.cluster.local", 317,
 )
+_NAME = forms.Syntax(
+    "a host's name or an IPv4 address", r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+    "otel.example.com",
+)
+_PEM = forms.Syntax(
+    "certificates in PEM", r"[ -~\t\r\n]*-----BEGIN CERTIFICATE-----[ -~\t\r\n]+-----END CERTIFICATE-----[ \t\r\n]*",
+    "-----BEGIN CERTIFICATE----- and so on", 16384,
+)
 _PATH = forms.Syntax("a path", r"/[!-~]*", "/v1/traces", 1024)
 _EXPRESSION = forms.Syntax("an expression", r"(.|\n)+", "response.code >= 500", MOST_EXPRESSION)
 
@@ -162,11 +170,21 @@ class OtlpGrpc(meta.Part, frozen=True):
     timeout: Annotated[str | None, _DURATION] = None
 
 
+class OtlpTls(meta.Part, frozen=True):
+    """By TLS. `hostname` is whom the collector's certificate has to be for: `service` unless it is said.
+    `ca_certificates` are its authority's in PEM: those that the public trusts unless they are said."""
+
+    hostname: Annotated[str | None, _NAME] = None
+    ca_certificates: Annotated[str | None, _PEM] = None
+
+
 class Otlp(meta.Part, frozen=True):
-    """A collector of OpenTelemetry: a Service of the cluster, or a host outside. By gRPC unless `http` is there."""
+    """A collector of OpenTelemetry: a Service of the cluster, or a host outside. By gRPC unless `http` is there, in
+    plaintext unless `tls` is."""
 
     service: Annotated[str, _HOST]
     port: forms.Port
+    tls: OtlpTls | None = None
     http: OtlpHttp | None = None
     grpc: OtlpGrpc | None = None
 

@@ -111,8 +111,6 @@ def add(one: Histogram | None, other: Histogram) -> Histogram:
 
 
 def _refused(node: str, reading: Reading, domain: str) -> Iterator[tuple[str, str]]:
-
-
     sums: dict[Pairs, int] = {}
     for stat in (Stat.REQUESTS, Stat.CONNECTIONS):
         for labels, value in reading.counters.get(stat, {}).items():

@@ -17,8 +17,8 @@ _OVERFLOW = re.compile(r"server_stats_overflow_(?:counter|gauge|histogram)")
 
 
 class Labels(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who counted what, as `words.Field` says; "" is not known. `workload` is the reporting pod's, `peer` the caller's
-    as the destination knows it. Workloads and Services are namespace/name."""
+    """Who counted what, as `words.Field` says; "" is not known. `workload` is the reporting pod's, `peer` the other
+    side's. Workloads and Services are namespace/name."""
 
     reporter: str
     workload: str
@@ -40,8 +40,8 @@ class Labels(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def destination(self) -> str:
-        """The called workload; the caller's proxy does not know it."""
-        return "" if self.reporter == Reporter.SOURCE else self.workload
+        """The called workload."""
+        return self.peer if self.reporter == Reporter.SOURCE else self.workload
 
     @property
     def source_principal(self) -> str:
@@ -110,7 +110,10 @@ def _take(made: Reading, name: str, part: str | None, packed: str, bound: str | 
 
 _NAMES = frozenset(Stat)
 # How many fields follow PROTOCOL.
-_AFTER = {Stat.REQUESTS: len(Field) - Field.FLAGS, Stat.CONNECTIONS: Field.METHOD - Field.FLAGS}
+_AFTER = {
+    Stat.REQUESTS: len(Field) - Field.FLAGS, Stat.CONNECTIONS: Field.METHOD - Field.FLAGS,
+    **dict.fromkeys(words.BUCKETS, 2),
+}  # fmt: skip
 
 
 @functools.lru_cache(maxsize=65536)
@@ -130,12 +133,12 @@ def unpack(stat: Stat, packed: str) -> Labels | None:
     connection = stat in (Stat.CONNECTIONS, Stat.RECEIVED, Stat.SENT)
     if connection and protocol.startswith("HTTP"):
         return None
-    peer, service = _link(first[0], link)
+    peer, _, service = link.partition(words.LINK_SEPARATOR)
     code, details, method, grpc = _rest(stat, last[1:])
     return Labels(
-        reporter=first[0], workload=first[1], principal=_said(first[2]), peer_principal=_said(principal), peer=peer,
-        service=service, protocol=_spoken(protocol, grpc, connection=connection), flags=_said(last[0]), code=code,
-        details=details, method=method, grpc=grpc,
+        reporter=first[0], workload=first[1], principal=_said(first[2]), peer_principal=_said(principal),
+        peer=_name(peer), service=_name(service), protocol=_spoken(protocol, grpc, connection=connection),
+        flags=_said(last[0]), code=code, details=details, method=method, grpc=grpc,
     )  # fmt: skip
 
 
@@ -145,6 +148,8 @@ _REPORTERS = frozenset(Reporter)
 def _rest(stat: Stat, fields: list[str]) -> tuple[str, str, str, str]:
     if stat is Stat.CONNECTIONS:
         return "", _said(fields[1]), "", ""
+    if stat in words.BUCKETS:
+        return "", "", "", _said(fields[0])
     if stat is not Stat.REQUESTS:
         return "", "", "", ""
     code, details, method, grpc = fields
@@ -152,14 +157,6 @@ def _rest(stat: Stat, fields: list[str]) -> tuple[str, str, str, str]:
 
 
 _METHODS = {**dict.fromkeys("GHOT", words.READ), **dict.fromkeys("PD", words.WRITE)}
-
-
-def _link(reporter: str, link: str) -> tuple[str, str]:
-    """The caller's workload and the Service."""
-    if reporter == Reporter.SOURCE:
-        return "", _name(link)
-    peer, _, service = link.partition(words.LINK_SEPARATOR)
-    return _name(peer), _name(service)
 
 
 def _name(text: str) -> str:

@@ -64,9 +64,10 @@ def rows(before: Iterable[Reading], after: Iterable[Reading], seconds: float) ->
     sums: dict[Key, _Sum] = {}
     counted, timed = difference(before, after)
     reached = {
-        (labels.source, labels.service)
+        (labels.source, destination, labels.service)
         for (_, labels), _ in counted
         if labels.reporter == Reporter.DESTINATION and labels.protocol != "tcp"
+        for destination in (labels.destination, "")
     }
     for (_, labels), much in counted:
         if _counts(labels, reached):
@@ -104,11 +105,11 @@ def _since(old: Histogram | None, new: Histogram) -> Histogram:
     return Histogram(new.bounds, [a - b for a, b in zip(new.counts, old.counts, strict=True)], new.sum - old.sum)
 
 
-def _counts(labels: Labels, reached: set[tuple[str, str]]) -> bool:
+def _counts(labels: Labels, reached: set[tuple[str, str, str]]) -> bool:
     if labels.protocol == "tcp":
         unseen = not labels.source_principal or readings.refused_by(labels) is not None
         return labels.reporter == Reporter.SOURCE or unseen
-    if labels.reporter == Reporter.DESTINATION or (labels.source, labels.service) not in reached:
+    if labels.reporter == Reporter.DESTINATION or (labels.source, labels.destination, labels.service) not in reached:
         return True
     flags = {flag for flag in labels.flags.split(",") if flag}
     own = labels.details not in ("", "via_upstream")

@@ -51,13 +51,14 @@ class Reporter(enum.StrEnum):
 
 
 class Field(enum.IntEnum):
-    """The places of a packed tag. Only REQUESTS has all; CONNECTIONS ends with DETAILS, all others with FLAGS.
+    """The places of a packed tag. Only REQUESTS has all; CONNECTIONS ends with DETAILS, other counters of connections
+    with FLAGS; histograms have GRPC, which tells gRPC from other requests, behind FLAGS.
 
-    WORKLOAD and PRINCIPAL are the reporting pod's, `PEER_PRINCIPAL` the other side's. LINK is, at the destination, what
-    the caller's proxy said in `PEER_HEADER`: the caller's workload, `LINK_SEPARATOR` and the called Service; at the
-    source the called Service only. Workloads and Services are `namespace/name`. DETAILS are Envoy's response code
-    details, or why a connection was ended. METHOD is the method's first letter: it tells its class, and a client that
-    invents methods makes no series of each.
+    WORKLOAD and PRINCIPAL are the reporting pod's, `PEER_PRINCIPAL` the other side's. LINK is the other side's
+    workload, `LINK_SEPARATOR` and the called Service; at the destination what the caller's proxy said in `PEER_HEADER`.
+    Workloads and Services are `namespace/name`. DETAILS are Envoy's response code details, or why a connection was
+    ended. METHOD is the method's first letter: it tells its class, and a client that invents methods makes no series of
+    each.
     """
 
     REPORTER = 0
@@ -93,9 +94,9 @@ TRACE_METADATA, TRACE_KEY = "retic.trace", "span"
 """Dynamic metadata of a request that is traced: its trace's id, its span's, and that of the span's parent ("" for
 none), in hexadecimal with - between them."""
 
-CLUSTER_METADATA = "retic"
-SERVICE_KEY = "service"
-"""Where a cluster's metadata says which Service it is, as namespace/name."""
+METADATA = "retic"
+SERVICE_KEY, WORKLOAD_KEY = "service", "workload"
+"""Where a cluster's metadata says which Service it is, and an endpoint's which workload; as namespace/name."""
 
 
 REPORTED_RESPONSE_HEADERS = ("content-type", "grpc-status", "location", "retry-after", "server", "x-version")

@@ -12,11 +12,17 @@ receivers:
     protocols:
       grpc: {{endpoint: "0.0.0.0:4317"}}
       http: {{endpoint: "0.0.0.0:4318"}}
-exporters:
+{more}exporters:
   file: {{path: "{file}", flush_interval: 100ms}}
 service:
   telemetry: {{metrics: {{level: none}}, logs: {{level: warn}}}}
-  pipelines: {{traces: {{receivers: [otlp], exporters: [file]}}}}
+  pipelines: {{traces: {{receivers: [{names}], exporters: [file]}}}}
+"""
+_SECURE = """\
+  otlp/secure:
+    protocols:
+      grpc: {{endpoint: "0.0.0.0:4319", tls: {pair}}}
+      http: {{endpoint: "0.0.0.0:4320", tls: {pair}}}
 """
 
 
@@ -41,9 +47,12 @@ class Span(msgspec.Struct, frozen=True):
 SERVER, CLIENT = 2, 3
 
 
-def configuration(file: pathlib.Path) -> str:
-    """For a collector that writes to the file."""
-    return CONFIGURATION.format(file=file)
+def configuration(file: pathlib.Path, pair: tuple[pathlib.Path, pathlib.Path] | None = None) -> str:
+    """For a collector that writes to the file. With a `pair` (certificate and key) it takes TLS at two more ports."""
+    if pair is None:
+        return CONFIGURATION.format(file=file, more="", names="otlp")
+    files = json.dumps({"cert_file": str(pair[0]), "key_file": str(pair[1])})
+    return CONFIGURATION.format(file=file, more=_SECURE.format(pair=files), names="otlp, otlp/secure")
 
 
 def spans(file: pathlib.Path) -> list[Span]:

@@ -25,6 +25,7 @@ NOBODY = 65534
 OUTSIDE = "192.0.2.1"
 """An address that the machine has, and that no mesh does: the outside world."""
 
+_OTHERS = ("/run/netns/", f"{tempfile.gettempdir()}/pytest-of-")
 _OURS = re.compile(r"fabric|cni0|node\d+|pod\d+")
 _SPACES = kernel.New.NET | kernel.New.NS
 
@@ -106,9 +107,10 @@ class Machine:
 
 
 def _mounts(who: int | str) -> list[str]:
-    """Without other people's `ip netns`: removing one there removes it from every copy of the mounts."""
+    """Without other people's `ip netns` and what other tests mount in their folders: removing one there removes it
+    from every copy of the mounts."""
     lines = pathlib.Path(f"/proc/{who}/mounts").read_text().splitlines()
-    return [line for line in lines if not line.split()[1].startswith("/run/netns/")]
+    return [line for line in lines if not line.split()[1].startswith(_OTHERS)]
 
 
 def _links_of(who: int | str) -> list[str]:

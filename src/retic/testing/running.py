@@ -1,12 +1,13 @@
 """A mesh started by the command itself, as users start it, for tests of behaviour through real Envoys."""
 
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 
@@ -95,6 +96,17 @@ class Mesh:
     def down(self) -> "subprocess.CompletedProcess[str]":
         """End it and remove everything."""
         return self.command("down")
+
+
+@contextlib.contextmanager
+def mesh(folder: pathlib.Path, *, nodes: int = 1, extra: Sequence[str] = ()) -> Iterator[Mesh]:
+    """A mesh for as long as the block lasts. AssertionError when it does not start, or does not end as it should."""
+    started = Mesh.up(folder, nodes=nodes, extra=extra)
+    try:
+        yield started
+    finally:
+        done = started.down()
+        assert done.returncode == 0, done.stderr
 
 
 def _environment() -> dict[str, str]:

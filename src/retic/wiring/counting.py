@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from retic import graph
 from retic.counting import embedded, place, redis_store, service, store
-from retic.mesh import limits, tables
+from retic.mesh import limit, limits_asked, tables
 
 
 def opened(
@@ -18,4 +18,7 @@ def opened(
         db.commit([graph.Set(tables.COUNTING, tables.ONE, reason)])
         changed()
 
-    return service.Service(counting, lambda name: db.ask(limits.by_name, name), identify, failing)
+    def known(proxy: str, name: str) -> limit.Limit | None:
+        return db.ask(limits_asked.asked, limits_asked.Question(proxy, name))
+
+    return service.Service(counting, known, identify, failing)
