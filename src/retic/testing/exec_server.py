@@ -49,7 +49,8 @@ class Commands:
         self._server.upgrades = None
         self._sockets.close()
         for process in tuple(self.running):
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                process.kill()
             await process.wait()
 
     async def _bridge(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
