@@ -377,10 +377,11 @@ def _address(db: graph.Db, name: names.Name, key: Key) -> Message | None:
         # balancers of clouds that give all of them addresses of one network.
         nobody = settings.enrolment == "all"
         return clusters.nowhere(str(name)) if nobody else clusters.address(str(name), ())
-    made = clusters.address(str(name), ())
     if found.secured:
         taken = db.ask(peers.taken, tables.Key(found.namespace, found.name))
         made = clusters.address(str(name), network.identities(settings, found.namespace, found.account), taken)
+    else:
+        made = clusters.address(str(name), ())
     made.metadata.MergeFrom(logs.workload(found.belongs_to))
     return made
 

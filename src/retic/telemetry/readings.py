@@ -112,7 +112,7 @@ _NAMES = frozenset(Stat)
 # How many fields follow PROTOCOL.
 _AFTER = {
     Stat.REQUESTS: len(Field) - Field.FLAGS, Stat.CONNECTIONS: Field.METHOD - Field.FLAGS,
-    **dict.fromkeys(words.BUCKETS, 2),
+    **dict.fromkeys(words.BUCKETS, len((Field.FLAGS, Field.GRPC))),
 }  # fmt: skip
 
 
