@@ -101,7 +101,7 @@ def kinds(server: str, held: str) -> dict[str, Sequence[str]]:
     http = ("--rate", str(RATE), "--connections")
     return {
         "http1": (f"http://{server}/", *http, "8"),
-        "new": (f"http://{server}/", "--new-connections", *http, "8"),
+        "new": (f"http://{server}/", "--new-connections", *http, "64"),
         "http2": (f"h2c://{server}:81/", *http, "2"),
         "tcp": (f"tcp://{held}:{_TCP}", "--rate", "10", "--connections", "2"),
     }

@@ -286,7 +286,7 @@ def test_faults(mesh, pods):
     assert pods["a"].http("http://v-fault/abort")["status"] == 418
     slow = pods["a"].http("http://v-fault/delay")
     assert slow["status"] == 200
-    assert 0.4 <= slow["seconds"] < 2
+    assert 0.39 <= slow["seconds"] < 2  # timers may be early by a part of a millisecond
     kind = {"content-type": "application/grpc"}
     grpc = pods["a"].http("http://v-fault/grpc", method="POST", version="2", headers=kind)
     assert (grpc["status"], grpc["headers"]["grpc-status"]) == (200, "14")

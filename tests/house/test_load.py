@@ -93,6 +93,9 @@ def test_latency_counts_from_when_a_request_was_due(start):
     port = start("echo_http")
     _, result = load(f"http://127.0.0.1:{port}/delay/100", "--rate", "20", "--connections", "1")
     assert result["max_ms"] > 300
+    assert 200 < result["queued_ms"] < result["max_ms"]
+    _, result = load(f"http://127.0.0.1:{port}/delay/100", "--rate", "20", "--connections", "40")
+    assert result["queued_ms"] < 100 < result["max_ms"]
 
 
 def test_failures_are_counted_by_kind(start):

@@ -5,19 +5,21 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from tools.lossless import shop
 
-from retic.testing import running
+from retic.testing import running, wait
 
 RATE = 200  # requests a second of each protocol
 PROTOCOLS = {
     "HTTP/1": ("http://shop/", "--connections", "8"),
     "HTTP/2": ("h2c://shop:81/", "--connections", "2"),
-    # A server that ends takes its connections along, in a mesh or not: so each request has one of its own.
-    "TCP": ("tcp://shop:7001", "--connections", "8", "--new-connections"),
+    # A server that ends takes its connections along, in a mesh or not: so each request has one of its own. Not few at
+    # a time: on busy cores opening one takes long, and what waits for its turn would be told as late, or lost.
+    "TCP": ("tcp://shop:7001", "--connections", "64", "--new-connections"),
 }
 
 
@@ -30,6 +32,11 @@ class Loads:
     def running(self) -> bool:
         """Whether all still run."""
         return all(one.poll() is None for one in self._started.values())
+
+    def wait(self, seconds: float) -> None:
+        """Return when they have run for so long, or have ended."""
+        until = time.monotonic() + seconds
+        wait.until(lambda: time.monotonic() >= until or not self.running(), "a pause", seconds + 10, every=0.1)
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Their reports, by protocol, once they have ended. AssertionError with what one printed instead."""

@@ -13,8 +13,9 @@ from retic.testing import running, wait
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """What became of one protocol's requests; `p99_ms` and `max_ms` count from when a request was due. `lost_at`: when
-    the first that were lost were due, in seconds since the epoch, and what became of them."""
+    """What became of one protocol's requests; `p99_ms` and `max_ms` count from when a request was due. `queued_ms` is
+    the longest that one waited at the client for a free connection. `lost_at`: when the first that were lost were due,
+    in seconds since the epoch, and what became of them."""
 
     requests: int
     failed: int
@@ -22,6 +23,7 @@ class Cell(msgspec.Struct, frozen=True):
     max_ms: float
     failures: dict[str, int] = {}
     lost_at: list[tuple[float, str]] = []
+    queued_ms: float = 0.0
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -51,18 +53,21 @@ def mesh_of(lifetime: int) -> Iterator[tuple[running.Mesh, shop.Shop]]:
             assert done.returncode == 0, done.stderr
 
 
-def measured(mesh: running.Mesh, servers: shop.Shop, event: events.Event, seconds: float) -> Row:
-    """The event again and again, begun at most until the loads end."""
+def measured(
+    mesh: running.Mesh, servers: shop.Shop, event: events.Event, seconds: float, *, pause: float = 0.0
+) -> Row:
+    """The event again and again with `pause` seconds between, begun at most until the loads end."""
     wait.until(lambda: all(found := looks.pods(mesh).values()) and found, "all pods are ready", 60, every=0.2)
     times = 0
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
     with loads.begun(mesh, seconds) as running_loads:
         while running_loads.running():
             times += event.happen(mesh, servers, running_loads.running)
+            running_loads.wait(pause)
         cells = {
             protocol: Cell(
                 one["answered"] + one["failed"], one["failed"], one["percentiles_ms"]["p99"], one["max_ms"],
-                one["failures"], one.get("first_failures", []),
+                one["failures"], one.get("first_failures", []), one["queued_ms"],
             )
             for protocol, one in running_loads.results().items()
         }  # fmt: skip

@@ -13,6 +13,7 @@ def line(one: row.Row) -> str:
     """A row in one line, with what went wrong."""
     cells = "; ".join(
         f"{protocol}: {cell.requests} requests, {cell.failed} lost, p99 {cell.p99_ms:.0f} ms, at most {cell.max_ms:.0f}"
+        + f" (at the client {cell.queued_ms:.0f})"
         + (f" {cell.failures}" if cell.failures else "")
         for protocol, cell in one.cells.items()
     )

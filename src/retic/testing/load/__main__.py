@@ -80,6 +80,7 @@ def report(shares: list[run.Plan], total: record.Record) -> record.Report:
         failures=dict(total.failures),
         mean_ms=round(sum(total.latencies) / answered * 1000, 4) if answered else 0.0,
         max_ms=round(max(total.latencies, default=0.0) * 1000, 4),
+        queued_ms=round(total.queued * 1000, 4),
         percentiles_ms=record.percentiles(total.latencies),
         first_failures=total.dated,
         cpu_us_per_request={str(pid): round(s / asked * 1e6, 2) for pid, s in total.cpu.items() if asked},

@@ -45,6 +45,8 @@ class Record:
         self.failures: collections.Counter[str] = collections.Counter()
         self.dated: list[tuple[float, str]] = []
         """The first failures: when the request was due, in seconds since the epoch, and the kind."""
+        self.queued = 0.0
+        """The longest that a request waited until a worker was free for it, in seconds."""
         self.seconds = 0.0
         """How long it was measured; 0 when that is not known."""
         self.cpu: dict[int, float] = {}
@@ -64,6 +66,7 @@ class Record:
             self.failures.update(other.failures)
             self.dated = sorted([*self.dated, *other.dated])[:MOST_DATED]
             self.cpu.update(other.cpu)
+            self.queued = max(self.queued, other.queued)
             self.seconds = max(self.seconds, other.seconds)
 
 
@@ -82,6 +85,9 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     failures: dict[str, int]
     mean_ms: float
     max_ms: float
+    queued_ms: float
+    """The longest that a request waited for a connection or stream to be free. Where this is much of `max_ms`, there
+    were too few of them, and latencies and time-outs say little about the server."""
     percentiles_ms: dict[str, float]
     first_failures: list[tuple[float, str]] = []
     """When the request was due, in seconds since the epoch, and how it failed."""

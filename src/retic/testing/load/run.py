@@ -87,8 +87,11 @@ class _Span:
 
 
 async def _one(client: Client, plan: Plan, due: float, span: _Span, into: record.Record) -> None:
+    now = time.monotonic()
+    if span.counts(due):
+        into.queued = max(into.queued, now - due)
     try:
-        async with asyncio.timeout(due + plan.timeout - time.monotonic()):
+        async with asyncio.timeout(due + plan.timeout - now):
             await client.once()
     except (OSError, EOFError, record.Failed, TimeoutError) as error:
         client.close()
