@@ -13,7 +13,7 @@ from tools.cluster import control_plane, places, whole
 from retic.sources import api
 
 # What only the cluster that is made here promises.
-collect_ignore = ["test_own_cluster.py"] if whole.given() else []
+collect_ignore = ["test_own_cluster.py", "test_metrics_cluster.py"] if whole.given() else []
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ def documented():
 
 def test_the_page_has_every_command():
     assert {line.split()[0] for line in documented()} == {
-        "ps", "analyze", "policies", "explain", "top", "tap", "wait", "why", "proxy", "version",
+        "ps", "analyze", "policies", "explain", "top", "tap", "wait", "why", "proxy", "version", "metrics",
     }  # fmt: skip
 
 

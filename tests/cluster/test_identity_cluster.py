@@ -46,7 +46,8 @@ async def test_an_agent_enrols_and_gets_what_its_node_runs(rig):
     leaf = x509.load_pem_x509_certificate(answer.certificate.encode())
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert certificate.identity_of(leaf) == caller.identity, "one SPIFFE id, with the node's name"
-    assert names.get_values_for_type(x509.DNSName) == [f"{agent['metadata']['uid']}.pod.retic.internal"]
+    pod = f"{agent['metadata']['uid']}.pod.retic.internal"
+    assert names.get_values_for_type(x509.DNSName) == ["metrics.retic", pod]
     signed = await caller.sign(SHOP)
     workload = x509.load_pem_x509_certificate(signed.certificate.encode())
     alternative = workload.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

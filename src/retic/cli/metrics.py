@@ -2,7 +2,8 @@
 
 import msgspec
 
-from retic.cli import cluster, failure, running, show, which
+from retic.cli import cluster, failure, metrics_cluster, running, show, which
+from retic.identity import certificate
 from retic.wiring import measuring
 
 _CONFIGURATION = """\
@@ -31,11 +32,12 @@ class Where(msgspec.Struct, frozen=True):
     proxies: dict[str, str]
 
 
-def run(name: str | None, *, as_json: bool) -> None:
+def run(options: which.Options, *, as_json: bool) -> None:
     """Print it. Raises Failure."""
-    path = which.mesh(which.Options(name))
+    path = which.mesh(options)
     if isinstance(path, cluster.Target):
-        raise failure.Failure("retic metrics is for meshes on this machine: choose one with --name")
+        metrics_cluster.run(path, as_json=as_json)
+        return
     address = running.cluster(path, {"get": "status"}).get("metrics", "")
     if not address:
         raise failure.Failure(f"no port of this machine could be had for metrics: see {path / 'logs' / 'cluster.log'}")
@@ -44,7 +46,7 @@ def run(name: str | None, *, as_json: bool) -> None:
     base = f"https://{address}"
     where = Where(
         url=f"{base}/metrics",
-        server_name=measuring.SERVER_NAME,
+        server_name=certificate.METRICS_NAME,
         ca_file=str(path / "ca" / "root.pem"),
         token_file=str(path / measuring.TOKEN),
         proxies={one: f"{base}/proxies/{one}/metrics" for one in admin.proxies(path).values()},

@@ -30,20 +30,25 @@ Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig's
 def metrics(
     *,
     name: Which = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TABLE,
 ) -> None:
-    """Print a configuration for Prometheus that reads all metrics of a mesh on this machine.
+    """Print a configuration for Prometheus that reads all metrics of the mesh.
 
-    It names the files of the token and of the authority, and has no secret in it.
+    It names the files of the token and of the authority, and has no secret in it. For a cluster it is for a Prometheus
+    that runs there.
 
     \b
     Examples:
       retic metrics > prometheus.yml && prometheus --config.file prometheus.yml
       retic metrics -o json
+      retic metrics --context production > retic.yml
     """
     from retic.cli import metrics as command
+    from retic.cli import which
 
-    command.run(name, as_json=output is Output.JSON)
+    command.run(which.Options(name, kubeconfig, context), as_json=output is Output.JSON)
 
 
 @app.command()

@@ -21,6 +21,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     `lifetime` of workload certificates is in seconds; the gateways' amounts are Kubernetes' quantities. `pod` and
     `address` are this replica's own, `namespace` the installation's: from the pod's environment. Global
     rate limits are counted at the address `redis`, in memory if it is ""; `redis_secret` has its user and password.
+    Metrics are served at `metrics_port` of every part; 0: nowhere.
     """
 
     image: str
@@ -43,6 +44,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     service_type: str = "LoadBalancer"
     redis: str = ""
     redis_secret: str = ""
+    metrics_port: int = 0
     pod: str = ""
     address: str = ""
     namespace: str = "retic-system"

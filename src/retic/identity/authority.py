@@ -86,12 +86,14 @@ class Authority:
         return b"".join(root.public_bytes(_PEM) for root in self._roots)
 
     def sign(self, request_pem: bytes, identity: spiffe.Id, *, pod: str = "") -> bytes:
-        """A certificate chain (PEM, leaf first) for the identity and the request's key, bound to a pod's uid.
+        """A certificate chain (PEM, leaf first) for the identity and the request's key, bound to a pod's uid; an
+        agent's has `certificate.METRICS_NAME` too.
 
         RefusedRequestError when the request is damaged, its key weak, or it names anything else.
         """
         key = _check(request_pem, identity)
-        return self.issue(key, identity, dns=[certificate.pod_name(pod)] if pod else ())
+        dns = [certificate.METRICS_NAME] if isinstance(identity, spiffe.Node | spiffe.Gateway) else []
+        return self.issue(key, identity, dns=[*dns, certificate.pod_name(pod)] if pod else dns)
 
     def issue(
         self,

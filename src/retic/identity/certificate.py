@@ -15,6 +15,9 @@ BACKDATE = datetime.timedelta(minutes=5)  # certificates begin that long before 
 # An agent's certificate says which pod it was made for by a DNS name below this one: X509-SVID allows one URI, the
 # SPIFFE id, and any number of DNS names (section 2). The name is nobody's address.
 POD_SUFFIX = ".pod.retic.internal"
+METRICS_NAME = "metrics.retic"
+"""A DNS name in every agent's own certificate, and in the control plane's for its metrics: whoever reads those knows by
+it that a mesh of this root answers. It is nobody's address."""
 _UID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 

@@ -1,12 +1,13 @@
 """The other end of the service: ask an authority for certificates over gRPC. Keeps nothing."""
 
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 import msgspec
 
-from retic.identity import report, server, service
+from retic.identity import readers, report, server, service
 
 A = TypeVar("A", bound=msgspec.Struct)
 SECONDS = 10.0  # the most that one call may take
@@ -54,6 +55,10 @@ class Channel:
     async def report(self, said: report.Report) -> report.Noted:
         """Tell what this node has captured. grpc.aio.AioRpcError when refused or unreachable."""
         return await self._call("Report", said, report.Noted, of=report.NAME)
+
+    async def may_read(self, token: str) -> HTTPStatus:
+        """Whether a token's bearer may read metrics (`readers.Told`). grpc.aio.AioRpcError when unreachable."""
+        return (await self._call("MayRead", readers.Asked(token), readers.Told, of=readers.NAME)).status
 
     async def _call(self, method: str, asked: msgspec.Struct, answer: type[A], *, of: str = service.NAME) -> A:
         call = self.channel.unary_unary(f"/{of}/{method}", _same, _same)

@@ -15,7 +15,7 @@ import msgspec
 import yaml
 from cryptography import x509
 
-from retic.install import values
+from retic.install import names, values
 from retic.sources import nearest
 
 
@@ -84,7 +84,7 @@ def load(overrides: Mapping[str, Any]) -> values.Values:
     if wrong:
         raise ValuesError("\n".join(wrong))
     made = _converted(merged(_defaults(), overrides))
-    wrong = [*_networks(made), *_double(made), *_domains(made)]
+    wrong = [*_networks(made), *_double(made), *_domains(made), *_ports(made)]
     if wrong:
         raise ValuesError("\n".join(wrong))
     return made
@@ -209,6 +209,15 @@ def _domains(made: values.Values) -> Iterable[str]:
             x509.load_pem_x509_certificates(root.roots.encode())
         except ValueError:
             yield f"trustedRoots: the roots of {root.trust_domain} are no certificates in PEM"
+
+
+def _ports(made: values.Values) -> Iterable[str]:
+    taken = {
+        names.DISCOVERY_PORT: "discovery", names.ENROL_PORT: "enrolment", names.HTTPS_PORT: "the webhook",
+    }  # fmt: skip
+    if made.metrics.port in taken:
+        what = taken[made.metrics.port]
+        yield f"metrics.port: {made.metrics.port} is the controller's for {what}: write another one, or 0 for none"
 
 
 def _kind(value: object) -> str:

@@ -157,6 +157,19 @@ class Redis(_Part, frozen=True):
     ] = ""
 
 
+class Metrics(_Part, frozen=True):
+    """Where Prometheus reads."""
+
+    port: Annotated[
+        int,
+        _says(
+            "The TCP port of the nodes' own addresses, of the Gateways' pods and of the controller's, at which each "
+            "serves what it has counted, by HTTPS, for tokens whose bearer may get /metrics. 0: nowhere.",
+            ge=0, le=65535,
+        ),
+    ] = 15014
+
+
 class RateLimits(_Part, frozen=True):
     """Global rate limits."""
 
@@ -231,6 +244,7 @@ class Values(_Part, frozen=True):
     cni: Annotated[Cni, _says("Where the nodes' network plugins are.")] = Cni()
     gateway: Annotated[Gateway, _says("The Envoys made for Gateway objects.")] = Gateway()
     rate_limits: Annotated[RateLimits, _says("Global rate limits.")] = RateLimits()
+    metrics: Annotated[Metrics, _says("Metrics for Prometheus.")] = Metrics()
 
 
 class Setting(msgspec.Struct, frozen=True):

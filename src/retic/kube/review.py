@@ -1,14 +1,13 @@
 """TokenReviews: the API server says whose a token is. Each is asked once in a while, and few at a time."""
 
 import asyncio
-import collections
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from retic.identity import attest
+from retic.kube import kept
 from retic.sources import api
 
 AUDIENCE = "retic.dev"
@@ -33,9 +32,8 @@ class Reviews:
 
     def __init__(self, cluster: api.Api, now: Callable[[], float], *, audience: str = AUDIENCE) -> None:
         self._cluster = cluster
-        self._now = now
         self._audience = audience
-        self._kept: collections.OrderedDict[bytes, tuple[float, asyncio.Task[Reviewed]]] = collections.OrderedDict()
+        self._kept = kept.Answers(self._ask, now, KEPT_SECONDS, most=MOST_KEPT, again=_nobody_answered)
         self._gate = asyncio.Semaphore(AT_ONCE)
         self.asked = 0
 
@@ -44,15 +42,7 @@ class Reviews:
 
     async def of(self, token: str) -> Reviewed:
         """Whose it is. RefusedError when it is no good, or when the API server cannot be asked."""
-        name = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        found = self._kept.pop(name, None)
-        if found is None or found[0] <= self._now() or _failed(found[1]):
-            found = self._now() + KEPT_SECONDS, asyncio.create_task(self._ask(token))
-        self._kept[name] = found
-        while len(self._kept) > MOST_KEPT:
-            self._kept.popitem(last=False)
-        # Shielded: others may wait for the same answer.
-        return await asyncio.shield(found[1])
+        return await self._kept.of(token)
 
     async def _ask(self, token: str) -> Reviewed:
         spec = {"token": token, "audiences": [self._audience]}
@@ -87,16 +77,9 @@ class Reviews:
         return Reviewed(account.replace(":", "/"), pod, uid, node)
 
 
-def _failed(task: "asyncio.Task[Reviewed]") -> bool:
-    """Whether nobody could be asked: then one asks again."""
-    if not task.done():
-        return False
-    if task.cancelled():
-        return True
-    error = task.exception()
-    return error is not None and not (
-        isinstance(error, attest.RefusedError) and error.reason is not attest.Reason.UNAVAILABLE
-    )
+def _nobody_answered(error: BaseException) -> bool:
+    """Whether the API server has not said that the token is no good: then it is asked again."""
+    return not (isinstance(error, attest.RefusedError) and error.reason is not attest.Reason.UNAVAILABLE)
 
 
 def _one(values: Any) -> str:

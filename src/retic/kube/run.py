@@ -8,6 +8,7 @@ Refuses to make its own inputs: the wiring does.
 """
 
 import asyncio
+import time as _time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ import structlog
 
 from retic import findings, graph
 from retic.identity import current, report
+from retic.identity import readers as identity_readers
 from retic.kube import (
     bundle,
     captured,
@@ -26,6 +28,7 @@ from retic.kube import (
     peers,
     progress,
     reach,
+    readers,
     settings,
     status_writer,
     webhook,
@@ -83,16 +86,19 @@ class Controllers:
         self.events = events.Events(leader, mesh, kept, time, told)
         own = tuple(f"{told.service}.{told.namespace}.{end}" for end in ("svc", "svc.cluster.local"))
         self.web = webserver.Server(signer, (*own, *names), self._validate, lambda: kept.is_synced)
+        self.readers = readers.Readers(client, _time.monotonic)
         self._leads = False
         kept.listen(self._changed)
         self._changed(tuple(kept.objects))
 
     def handlers(self) -> "tuple[grpc.GenericRpcHandler[Any, Any], ...]":
-        """What is served on the port that wants client certificates: reports of agents, questions of replicas."""
+        """What is served on the port that wants client certificates: reports of agents and their questions about
+        readers of metrics, questions of replicas."""
         domain = self._signer.trust_domain
         return (
             report.service(domain, self._report),
             peers.Service(domain, self.reach.know).handler(),
+            identity_readers.service(domain, self.readers.judge),
         )
 
     @property

@@ -8,6 +8,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     `service` is the Service of the controllers in `namespace`; `webhook` the ValidatingWebhookConfiguration whose
     caBundle the leader keeps, "" for none; `image_pull_secrets` are Secrets in the Gateways' own namespaces;
+    `metrics_port` is where Gateways' agents serve metrics, 0 for nowhere;
     `grace` the seconds for which proxies may be unheard of after a start.
     """
 
@@ -28,3 +29,5 @@ class Settings(msgspec.Struct, frozen=True):
     gateway_memory: str = "128Mi"
     gateway_memory_limit: str = "1Gi"
     grace: float = 30.0
+    metrics_port: int = 0
+    cluster_domain: str = "cluster.local"

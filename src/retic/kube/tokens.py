@@ -9,8 +9,8 @@ import time as _time
 from collections.abc import Callable
 
 from retic import graph
-from retic.identity import attest, clock, spiffe
-from retic.kube import agents, buckets, claims, review
+from retic.identity import attest, buckets, clock, spiffe
+from retic.kube import agents, claims, review
 
 # An agent enrols once per half of its certificate's life. These are per address, and for all of them.
 PER_PEER = buckets.Rate(burst=20, per_second=1)

@@ -7,16 +7,13 @@ of the mesh's own authority and renews it while it runs.
 import asyncio
 import contextlib
 import ssl
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import h11
 import msgspec
 import structlog
-from cryptography import x509
 
-from retic.identity import authority, certificate, current, spiffe
+from retic.identity import current, serving
 
 log = structlog.get_logger(__name__)
 
@@ -36,28 +33,21 @@ class Server:
     def __init__(
         self, signer: current.Current, names: tuple[str, ...], validate: Validate, ready: Callable[[], bool]
     ) -> None:
-        self._signer, self._names, self._validate, self._ready = signer, names, validate, ready
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._context.set_alpn_protocols(["http/1.1"])
+        self._own, self._validate, self._ready = serving.Own(signer, names), validate, ready
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
         """Listen; port 0 takes a free one. OSError when it cannot be had."""
-        self._renew()
         self._server = await asyncio.start_server(
-            self._serve, host, port, ssl=self._context, ssl_handshake_timeout=SECONDS, backlog=256
+            self._serve, host, port, ssl=self._own.context, ssl_handshake_timeout=SECONDS, backlog=256
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def run(self) -> None:
         """Renew the certificate in time, until cancelled."""
-        while True:
-            wait = (self._renew_at - self._signer.time.now()).total_seconds()
-            await self._signer.time.sleep(max(1.0, wait))
-            self._renew()
+        await self._own.run()
 
     async def close(self) -> None:
         """Take no more connections and end those that there are."""
@@ -68,15 +58,6 @@ class Server:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             await self._server.wait_closed()
-
-    def _renew(self) -> None:
-        key = certificate.new_key()
-        chain = self._signer.issue(key.public_key(), spiffe.Control(self._signer.trust_domain), dns=self._names)
-        self._renew_at = certificate.renew_at(x509.load_pem_x509_certificate(chain))
-        with tempfile.TemporaryDirectory() as folder:  # Python's ssl takes keys from files only
-            file = Path(folder) / "pair.pem"
-            authority.write_private(file, certificate.key_pem(key) + chain)
-            self._context.load_cert_chain(file)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

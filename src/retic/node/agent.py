@@ -25,11 +25,13 @@ from retic.node import (
     envoy,
     keys,
     listed,
+    measuring,
     opaque,
     pods,
     proxies,
     proxy,
     questions,
+    readers,
     redirect,
     refusals,
     relay,
@@ -98,6 +100,10 @@ class Agent:
         self._telling = telling.Telling(
             self._intake, self._switches, access_log.AccessLog(settings.access_log)
         )
+        self._measuring = measuring.Measuring(
+            settings, self._own, readers.Readers(self._channel, _time.monotonic).judge,
+            lambda: self.proxies.current.slot.socket("admin"), self._failed,
+        )  # fmt: skip
         self._slots = slots.Slots(folder)
         self.proxies = proxies.Proxies(settings, self._slots, self.pods, self._make, self._moved, self._time)
         self.pods.decided = self.proxies.decided
@@ -113,7 +119,9 @@ class Agent:
         Whether the agent is to begin anew: as another `Agent`, in the same folder.
         """
         self._own.keep([self._settings.identity])
-        term = tenure.Tenure(self._settings, self._slots, self.pods, self.proxies, self._charge, self._reports)
+        term = tenure.Tenure(
+            self._settings, self._slots, self.pods, self.proxies, self._charge, self._reports, self._measuring
+        )
         tasks = [
             asyncio.create_task(self._life(term, stop, leave_envoy), name="life"),
             asyncio.create_task(self._roots.run(), name="roots"),
@@ -129,6 +137,7 @@ class Agent:
             raise
         finally:
             term.close()
+            await self._measuring.end()
             if self._charge is not None:
                 await self._charge.end()
             for task in tasks:
@@ -285,6 +294,7 @@ class Agent:
 
     def _own_changed(self, identity: spiffe.Id) -> None:
         self._questions.renew()
+        self._measuring.renew()
         self._key_changed(identity)
         for one in self.proxies.all():
             one.upstream.restart()

@@ -30,6 +30,8 @@ _DEFAULTS = {
     "RETIC_POD_NETWORKS": "10.244.0.0/16",
     "RETIC_SERVICE_NETWORK": "10.96.0.0/16",
     "RETIC_DNS": "10.96.0.10",
+    "RETIC_METRICS_PORT": "0",
+    "RETIC_CLUSTER_DOMAIN": "cluster.local",
 }
 
 
@@ -66,6 +68,8 @@ def settings(environment: Mapping[str, str], limit: pathlib.Path = CGROUP_LIMIT)
         ready_file=pathlib.Path(given["RETIC_READY_FILE"]),
         cni=plugin(environment),
         pod=environment.get("POD_UID", ""),
+        metrics_port=_whole(given, "RETIC_METRICS_PORT", least=0),
+        cluster_domain=given["RETIC_CLUSTER_DOMAIN"],
     )
     config.check(made)
     return made
@@ -102,8 +106,8 @@ def _needed(environment: Mapping[str, str], name: str) -> str:
     return found
 
 
-def _whole(environment: Mapping[str, str], name: str) -> int:
+def _whole(environment: Mapping[str, str], name: str, least: int = 1) -> int:
     text = environment[name]
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 50:
-        raise VariableError(f"{name} is {text!r}: write a whole number of at least 1")
+    if not text.isascii() or not text.isdigit() or not least <= int(text) < 1 << 50:
+        raise VariableError(f"{name} is {text!r}: write a whole number of at least {least}")
     return int(text)

@@ -55,6 +55,9 @@ class Config(msgspec.Struct, frozen=True):
 
     Access logs are written to `access_log`, by default to the standard output.
 
+    What has been counted is served by HTTPS at `metrics_port` of all addresses; 0: nowhere. Names of Services end with
+    `cluster_domain` there.
+
     What Envoy has counted of somebody is forgotten when it has not grown for `forget_seconds`, a multiple of 5.
     """
 
@@ -86,6 +89,8 @@ class Config(msgspec.Struct, frozen=True):
     pod: str = ""
     forget_seconds: int = 600
     access_log: pathlib.Path | None = None
+    metrics_port: int = 0
+    cluster_domain: str = "cluster.local"
 
     @property
     def identity(self) -> spiffe.Client:
@@ -147,6 +152,8 @@ def check(config: Config) -> None:
         raise ValueError("concurrency must be at least 1")
     if min(config.drain_seconds, config.handover_seconds) < 0 or not 0 <= config.reclaim_share < 1:
         raise ValueError("drain_seconds and handover_seconds are 0 or more, reclaim_share from 0 to below 1")
+    if not 0 <= config.metrics_port < 1 << 16:
+        raise ValueError(f"metrics_port is from 0 to 65535, not {config.metrics_port}")
     if config.forget_seconds < 5 or config.forget_seconds % 5:
         raise ValueError("forget_seconds is a multiple of 5, and 5 or more")
     if not config.folder.is_absolute():

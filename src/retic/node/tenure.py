@@ -12,7 +12,7 @@ import pathlib
 
 import structlog
 
-from retic.node import charge, cni, config, pods, proxies, reports, slots, sockets, succession
+from retic.node import charge, cni, config, measuring, pods, proxies, reports, slots, sockets, succession
 
 LOOK = 0.2  # seconds between looks for a slot or an agent
 IDLE_LOOK = 1.0  # seconds between looks whether the successor is still there
@@ -29,6 +29,7 @@ class Tenure:
     def __init__(
         self, settings: config.Config, its_slots: slots.Slots, known: pods.Pods, its: proxies.Proxies,
         its_charge: charge.Charge | None = None, its_reports: reports.Reports | None = None,
+        its_measuring: measuring.Measuring | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._slots = its_slots
@@ -36,6 +37,7 @@ class Tenure:
         self._proxies = its
         self._charge = its_charge
         self._reports = its_reports
+        self._measuring = its_measuring
         self._servers: dict[pathlib.Path, tuple[asyncio.Server, int]] = {}
         self._incumbent = succession.Incumbent(known, its, self._take_back)
         self.again = False
@@ -70,6 +72,8 @@ class Tenure:
                     await superseded.wait()
         if superseded.is_set():
             _log.info("superseded")
+            if self._measuring is not None:
+                await self._measuring.end()
             if self._charge is not None:
                 await self._charge.end()
             await self._retire(stop)
@@ -146,6 +150,8 @@ class Tenure:
         if self._reports is not None:
             reports_path = self._settings.socket("reports")
             await self._bind(reports_path, await self._reports.serve(reports_path))
+        if self._measuring is not None:
+            self._measuring.begin()
         if self._charge is not None:
             await self._charge.begin()
 

@@ -1,7 +1,7 @@
-"""HTTPS pages for whoever has the bearer token: what Prometheus scrapes. HTTP/1.1 over h11.
+"""HTTPS pages for whoever has a bearer token that counts: what Prometheus scrapes. HTTP/1.1 over h11.
 
-Everything that a caller chooses is bounded: bytes, seconds, connections. Nothing is said to who has no token, not even
-which pages there are.
+Everything that a caller chooses is bounded: bytes, seconds, connections. Nothing is said to who has no such token, not
+even which pages there are.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import gzip
 import hmac
 import ssl
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 import h11
 
@@ -19,15 +20,36 @@ CONNECTIONS = 64
 MOST_HEAD = 16 * 1024
 
 Page = Callable[[str], Awaitable[bytes | None]]
-"""From a path to its content; None when there is no such page."""
+"""From a path to its content; None when there is no such page, UnavailableError when it cannot be had now."""
+Judge = Callable[[str, str], Awaitable[HTTPStatus]]
+"""From a token and the caller's address to OK, or to what the caller is answered: UNAUTHORIZED, FORBIDDEN, or
+SERVICE_UNAVAILABLE where that cannot be told."""
+_REFUSED = {
+    HTTPStatus.UNAUTHORIZED: b"a bearer token that counts is wanted: retic metrics says which\n",
+    HTTPStatus.FORBIDDEN: b"this token's bearer may not read metrics: give it the right to get /metrics\n",
+    HTTPStatus.SERVICE_UNAVAILABLE: b"nobody can say now whether this token counts: try again\n",
+}
+
+
+class UnavailableError(Exception):
+    """A page that cannot be had now. The message says why, for the caller."""
+
+
+def token_of(one: str) -> Judge:
+    """Only this token counts."""
+
+    async def judge(token: str, _address: str) -> HTTPStatus:
+        good = hmac.compare_digest(token.encode("latin-1"), one.encode())
+        return HTTPStatus.OK if good else HTTPStatus.UNAUTHORIZED
+
+    return judge
 
 
 class Endpoint:
-    """`context` has the certificate, `token` is what callers must know, `kind` the pages' content type."""
+    """`context` has the certificate, `judge` says whose token counts, `kind` is the pages' content type."""
 
-    def __init__(self, context: ssl.SSLContext, token: str, page: Page, kind: str) -> None:
-        self._context, self._page, self._kind = context, page, kind.encode()
-        self._wanted = f"Bearer {token}".encode()
+    def __init__(self, context: ssl.SSLContext, judge: Judge, page: Page, kind: str) -> None:
+        self._context, self._judge, self._page, self._kind = context, judge, page, kind.encode()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -54,7 +76,7 @@ class Endpoint:
             return
         self._tasks.add(task)
         try:
-            await self._converse(reader, writer)
+            await self._converse(reader, writer, str((writer.get_extra_info("peername") or ("",))[0]))
         except (OSError, TimeoutError, h11.ProtocolError):
             pass  # the caller is gone, or speaks something else
         finally:
@@ -63,7 +85,7 @@ class Endpoint:
             with contextlib.suppress(OSError, ssl.SSLError):
                 await writer.wait_closed()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MOST_HEAD)
         while True:
             async with asyncio.timeout(IDLE):
@@ -71,7 +93,7 @@ class Endpoint:
             if not isinstance(asked, h11.Request):
                 return
             async with asyncio.timeout(SECONDS):
-                status, body = await self._answer(asked)
+                status, body = await self._answer(asked, address)
                 headers = [(b"content-type", self._kind if status == 200 else b"text/plain; charset=utf-8")]
                 if status == 401:
                     headers.append((b"www-authenticate", b"Bearer"))
@@ -91,13 +113,20 @@ class Endpoint:
                 return
             connection.start_next_cycle()
 
-    async def _answer(self, asked: h11.Request) -> tuple[int, bytes]:
-        if not hmac.compare_digest(dict(asked.headers).get(b"authorization", b""), self._wanted):
-            return 401, b"a bearer token is wanted: retic metrics says where it is\n"
+    async def _answer(self, asked: h11.Request, address: str) -> tuple[int, bytes]:
+        how, _, token = dict(asked.headers).get(b"authorization", b"").decode("latin-1").partition(" ")
+        verdict = HTTPStatus.UNAUTHORIZED
+        if how.lower() == "bearer" and token:
+            verdict = await self._judge(token.strip(), address)
+        if verdict is not HTTPStatus.OK:
+            return verdict, _REFUSED[verdict]
         if asked.method != b"GET":
             return 405, b"another method\n"
         path = asked.target.partition(b"?")[0].decode("ascii", "replace")
-        found = await self._page(path)
+        try:
+            found = await self._page(path)
+        except UnavailableError as error:
+            return 503, f"{error}\n".encode()
         return (404, b"no such page: /metrics is one\n") if found is None else (200, found)
 
 

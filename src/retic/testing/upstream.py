@@ -7,6 +7,7 @@ nothing. Not the product's discovery service, which is `retic.ads`.
 import asyncio
 import pathlib
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import Any
 
 import grpc
@@ -14,7 +15,7 @@ import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import Message
 
-from retic.identity import attest, authority, current, peer, report, server, service
+from retic.identity import attest, authority, current, peer, readers, report, server, service
 
 TOKEN_KEY = b"k" * 32
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -35,7 +36,8 @@ class Holds:
 
 class Control:
     """`requests` is every request of every stream, in order; `streams` counts the streams; `reports` are those
-    of nodes, with the node's name.
+    of nodes, with the node's name. `readers` has the tokens of those who may read metrics or not, with what is said of
+    them; `judged` is who asked about which token.
 
     Given `discovery`, these handlers are served instead of its own ADS; given `may_enroll` or `may_hold`, they
     are asked instead of the token key and the table; given `signer`, it signs instead of an authority in `folder`.
@@ -59,6 +61,8 @@ class Control:
         self.requests: list[discovery_pb2.DeltaDiscoveryRequest] = []
         self.clients: list[str] = []
         self.reports: list[tuple[str, report.Report]] = []
+        self.readers: dict[str, HTTPStatus] = {}
+        self.judged: list[tuple[str, str]] = []
         self.streams = 0
         self.port = self.enrol_port = 0
         self._resources: dict[str, dict[str, discovery_pb2.Resource]] = {}
@@ -78,8 +82,9 @@ class Control:
         )
         ads = grpc.method_handlers_generic_handler(_SERVICE, {"DeltaAggregatedResources": method})
         reports = report.service(self.authority.trust_domain, self._report)
+        judging = readers.service(self.authority.trust_domain, self._judge)
         self.port = await self._serve(
-            self.port, True, (known.signing(), reports, *(self.discovery or (ads,)))
+            self.port, True, (known.signing(), reports, judging, *(self.discovery or (ads,)))
         )
         self.enrol_port = await self._serve(self.enrol_port, False, (known.enrolment(),))
 
@@ -115,6 +120,10 @@ class Control:
 
     async def _report(self, node: str, _pod: str, said: report.Report) -> None:
         self.reports.append((node, said))
+
+    async def _judge(self, token: str, asker: str) -> HTTPStatus:
+        self.judged.append((asker, token))
+        return self.readers.get(token, HTTPStatus.UNAUTHORIZED)
 
     async def _serve(self, port: int, require: bool, handlers: tuple[Any, ...]) -> int:
         made = grpc.aio.server(options=server.SERVER_OPTIONS)

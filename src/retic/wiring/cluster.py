@@ -23,7 +23,7 @@ from retic.kube import run as controllers
 from retic.kube import settings as told
 from retic.sources import api, store
 from retic.sources.api import kinds
-from retic.wiring import accepting, counting, inputs, keys, modes, networks, peers, tasks, zones
+from retic.wiring import accepting, counting, inputs, keys, measuring, modes, networks, peers, tasks, zones
 
 log = structlog.get_logger("retic.control")
 
@@ -109,12 +109,13 @@ class _Replica:
     ) -> None:  # fmt: skip
         self._certificates = certified
         self._lease = lease.Lease(cluster, config.namespace, LEASE)
+        refusals = Refusals(changed)
         self._discovery = ads.Server(
             db,
             resources.resource,
             resources.wanted,
             functools.partial(zones.scope, db),
-            Refusals(changed),
+            refusals,
             companions=resources.companions,
             identify=peers.of_pods(config.trust_domain, certified.bound),
             listing=resources.wildcard,
@@ -125,13 +126,17 @@ class _Replica:
         self._controllers = controllers.Controllers(
             cluster, db, kept, self._discovery, certified.current, _told(config), address=lambda: config.address
         )
+        self._measuring = measuring.OfControl(
+            certified.current, self._controllers.readers.judge, config.metrics_port,
+            lambda: measuring.own_numbers(db, self._discovery, refusals, (*kept.found, *self._controllers.found)),
+        )  # fmt: skip
 
     async def run(self, stop: asyncio.Event, *beside: Awaitable[None]) -> None:
         """Until `stop` is set, or one of the parts ends."""
         rpc = await self._serve()
         log.info("control plane is up", discovery=DISCOVERY, enrolment=ENROLMENT)
         leading = _Leading(self._lease, self._certificates)
-        running = (*beside, self._certificates.run(), self._controllers.run(leading))
+        running = (*beside, self._certificates.run(), self._controllers.run(leading), self._measuring.run())
         parts = [asyncio.ensure_future(each) for each in running]
         try:
             await tasks.until(stop, *parts)
@@ -210,4 +215,6 @@ def _told(config: settings.Config) -> told.Settings:
         gateway_memory=config.gateway_memory,
         gateway_memory_limit=config.gateway_memory_limit,
         service_type=config.service_type,
+        metrics_port=config.metrics_port,
+        cluster_domain=config.cluster_domain,
     )

@@ -49,7 +49,7 @@ async def see(
     secrets = next(read for read in reads if read.kind == "Secret")
     others = [read for read in reads if read is not secrets]
     seen, told, reports, named = await asyncio.gather(
-        scope.look(api, others, namespace or api.namespace), _told(api), _reports(api), ranges.services(api)
+        scope.look(api, others, namespace or api.namespace), what_is_told(api), _reports(api), ranges.services(api)
     )
     # Keys are read where a Gateway names them, and nowhere else.
     seen = await scope.named(api, seen, secrets, sorted(_certificates(seen.listed.values)))
@@ -90,7 +90,8 @@ def _certificates(values: Iterable[object]) -> set[findings.Ref]:
     }
 
 
-async def _told(api: Api) -> Told:
+async def what_is_told(api: Api) -> Told:
+    """What the installation on the cluster says. Error when the server cannot be asked."""
     try:
         found = await api.get(_CONFIG)
     except ApiError as error:
@@ -129,7 +130,7 @@ async def wait(
     No `wanted`: all that are Retic's to serve, of one namespace if one is given. Error.
     """
     served = [read for read in kinds.mesh(names.NAMESPACE) if read.kind in (*statuses.KINDS, *_DECIDING)]
-    seen, told = await asyncio.gather(scope.look(api, served, namespace or api.namespace), _told(api))
+    seen, told = await asyncio.gather(scope.look(api, served, namespace or api.namespace), what_is_told(api))
     db, news = inputs.mesh(networks.wanted(told.config, drained=told.drained)), asyncio.Event()
     kept = store.Store(db, tables.changes, news.set)
     alone = [(ref, each) for each in seen.listed.values if (ref := model.ref(each)) in seen.scope.single]

@@ -23,6 +23,7 @@ FIELDS: dict[str, Ref] = {
     "log_level": V.log_level,
     "redis": V.rate_limits.redis.address,
     "redis_secret": V.rate_limits.redis.secret,
+    "metrics_port": V.metrics.port,
     "gateway_replicas": V.gateway.replicas,
     "service_type": V.gateway.service_type,
     "gateway_cpu": V.gateway.resources.requests.cpu,

@@ -1,12 +1,15 @@
-"""Who may connect to the controller: agents and gateways, and the API server. All else in the namespace is shut.
+"""Who may connect to the controller: agents and gateways, the API server, and readers of metrics. All else in the
+namespace is shut.
 
 Agents and API servers use the nodes' addresses (or others outside the cluster), which a policy can state only
 as "no pod's": with `podNetworks` set, pods are left out of what it allows.
 """
 
+from typing import Any
+
 from retic.install import names
 from retic.install.parts import base
-from retic.install.template import V, When
+from retic.install.template import Ref, V, When
 
 _API = "networking.k8s.io/v1"
 
@@ -37,16 +40,18 @@ def policies() -> list[base.Tree]:
                     ],
                     "ports": [_port(port) for port in (names.DISCOVERY_PORT, names.ENROL_PORT, names.HTTPS_PORT)],
                 },
+                # Whoever has no token that counts gets nothing there.
+                When(V.metrics.port, {"ports": [_port(V.metrics.port)]}),
             ],
         ),
     ]
 
 
-def _port(number: int) -> base.Tree:
+def _port(number: int | Ref) -> base.Tree:
     return {"protocol": "TCP", "port": number}
 
 
-def _policy(name: str, selector: base.Tree, ingress: list[base.Tree]) -> base.Tree:
+def _policy(name: str, selector: base.Tree, ingress: list[Any]) -> base.Tree:
     return {
         "apiVersion": _API,
         "kind": "NetworkPolicy",

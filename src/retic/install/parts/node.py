@@ -147,6 +147,8 @@ def _environment() -> list[Any]:
         "RETIC_TRUST_DOMAIN": V.trust_domain,
         "RETIC_CONCURRENCY": Text((V.node.concurrency,)),
         "RETIC_DRAIN_SECONDS": Text((V.node.drain_seconds,)),
+        "RETIC_METRICS_PORT": Text((V.metrics.port,)),
+        "RETIC_CLUSTER_DOMAIN": V.cluster_domain,
         "RETIC_LOG_LEVEL": V.log_level,
         "RETIC_CNI_CONF": CNI_CONF,
         "RETIC_CNI_BIN": CNI_BIN,

@@ -1,6 +1,6 @@
 """Buckets: a burst, then a rate, each name for itself, in bounded memory."""
 
-from retic.kube import buckets
+from retic.identity import buckets
 
 
 def test_a_burst_and_then_a_rate():

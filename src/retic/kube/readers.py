@@ -1,0 +1,73 @@
+"""Who may read metrics on a cluster: whose token the API server knows, and whom RBAC lets `get` the path /metrics.
+
+The kubelet and Kubernetes' own controllers ask for the same, so a Prometheus that reads those has the right.
+"""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+
+from retic.identity import buckets
+from retic.kube import claims, kept
+from retic.sources import api
+
+TOKENS = "/apis/authentication.k8s.io/v1/tokenreviews"
+ACCESS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+METRICS = {"path": "/metrics", "verb": "get"}
+KEPT_SECONDS = 10.0
+MOST_KEPT = 1024
+AT_ONCE = 8
+PER_ASKER = buckets.Rate(burst=20, per_second=5)
+"""Questions of one agent: it keeps answers itself, and what it asks beyond that somebody makes it ask."""
+log = structlog.get_logger(__name__)
+
+
+class Readers:
+    """Asks the API server, and keeps answers for some seconds. `now` in seconds, of any beginning."""
+
+    def __init__(self, cluster: api.Api, now: Callable[[], float]) -> None:
+        self._cluster = cluster
+        self._kept = kept.Answers(self._ask, now, KEPT_SECONDS, most=MOST_KEPT, again=lambda _: True)
+        self._askers = buckets.Buckets(PER_ASKER, now)
+        self._gate = asyncio.Semaphore(AT_ONCE)
+
+    def __repr__(self) -> str:
+        return "<Readers>"
+
+    async def judge(self, token: str, asker: str) -> HTTPStatus:
+        """OK, UNAUTHORIZED for a token that is nobody's, FORBIDDEN for one whose bearer lacks the right,
+        SERVICE_UNAVAILABLE when the API server cannot be asked, or `asker` asks too often."""
+        if not 0 < len(token) <= claims.LONGEST:
+            return HTTPStatus.UNAUTHORIZED
+        if not self._askers.take(asker):
+            log.warning("too many questions about readers of metrics", asker=asker)
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        try:
+            return await self._kept.of(token)
+        except (api.Error, OSError) as error:
+            # Its status and no more of its words: they may quote what was asked.
+            status = error.status if isinstance(error, api.ApiError) else "no answer"
+            log.warning("the API server could not be asked about a reader of metrics", status=status)
+            return HTTPStatus.SERVICE_UNAVAILABLE
+
+    async def _ask(self, token: str) -> HTTPStatus:
+        async with self._gate:
+            review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
+            who = (await self._cluster.create(TOKENS, review)).get("status") or {}
+            if who.get("authenticated") is not True:
+                return HTTPStatus.UNAUTHORIZED
+            body = {
+                "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+                "spec": {**_subject(who.get("user") or {}), "nonResourceAttributes": METRICS},
+            }  # fmt: skip
+            may = (await self._cluster.create(ACCESS, body)).get("status") or {}
+        return HTTPStatus.OK if may.get("allowed") is True and not may.get("denied") else HTTPStatus.FORBIDDEN
+
+
+def _subject(user: dict[str, Any]) -> dict[str, Any]:
+    """The user of a TokenReview as a SubjectAccessReview has it."""
+    found = {"user": user.get("username", ""), "uid": user.get("uid", ""), "groups": user.get("groups", ())}
+    return {**{key: value for key, value in found.items() if value}, "extra": user.get("extra") or {}}
