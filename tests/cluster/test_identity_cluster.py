@@ -47,7 +47,7 @@ async def test_an_agent_enrols_and_gets_what_its_node_runs(rig):
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert certificate.identity_of(leaf) == caller.identity, "one SPIFFE id, with the node's name"
     pod = f"{agent['metadata']['uid']}.pod.retic.internal"
-    assert names.get_values_for_type(x509.DNSName) == ["metrics.retic", pod]
+    assert names.get_values_for_type(x509.DNSName) == [pod, "metrics.retic.internal"]
     signed = await caller.sign(SHOP)
     workload = x509.load_pem_x509_certificate(signed.certificate.encode())
     alternative = workload.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

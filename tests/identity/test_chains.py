@@ -76,6 +76,9 @@ GOOD = {
     "names that are permitted": lambda: ROOT.below(
         "shop", extensions=limits(URI(DOMAIN), DNS("retic.internal"), without=[URI("evil.example")])
     ),
+    "no names but those that there must be": lambda: ROOT.below(
+        "shop", extensions=limits(URI(DOMAIN), DNS("control.retic.internal"), DNS("pod.retic.internal"))
+    ),
     "names below what is permitted": lambda: ROOT.below("shop", extensions=limits(URI(".example"))),
     "an unknown extension that nobody need know": lambda: ROOT.below("shop", extensions=unknown(critical=False)),
     "both uses": lambda: ROOT.below("shop", extensions=[(BOTH, False)]),
@@ -87,11 +90,15 @@ def test_what_is_good_signs(give, name):
     held = GOOD[name]()
     pair = give(held)
     signer = pair.authority(DOMAIN, pair.roots, authority.DAY, clock.System())
-    identity = spiffe.Workload(DOMAIN, "shop", "cart")
-    chain = x509.load_pem_x509_certificates(signer.sign(certificate.request(certificate.new_key(), identity), identity))
-    assert chain[1:] == [held.certificate, *held.above]
-    chain[0].verify_directly_issued_by(held.certificate)
-    assert certificate.issuer_of(chain) == signer.issuer
+    for identity in (spiffe.Workload(DOMAIN, "shop", "cart"), spiffe.Node(DOMAIN, "node-1")):
+        request = certificate.request(certificate.new_key(), identity)
+        chain = x509.load_pem_x509_certificates(signer.sign(request, identity, pod="u-1"))
+        assert chain[1:] == [held.certificate, *held.above]
+        chain[0].verify_directly_issued_by(held.certificate)
+        assert certificate.issuer_of(chain) == signer.issuer
+        assert certificate.pod_of(chain[0]) == "u-1"
+        named = isinstance(identity, spiffe.Node) and name != "no names but those that there must be"
+        assert certificate.has_metrics_name(chain[0]) == named
 
 
 def test_a_root_of_ones_own_needs_no_other_file(give):

@@ -14,6 +14,7 @@ from node_rig import running
 
 from retic.identity import certificate, client, spiffe
 from retic.node import admin, readers
+from retic.telemetry import endpoint
 from retic.testing import clock, wait
 
 GOOD, OTHER = "good-token", "token-without-right"
@@ -98,6 +99,35 @@ async def test_nobody_reads_in_plaintext_or_takes_another_for_it(node, control, 
         await Reader(control, port, "another.name").get(f"Bearer {GOOD}")
 
 
+async def test_who_says_nothing_keeps_nobody_out_and_costs_little(node, control, port):
+    def connect():
+        return [socket.create_connection(("127.0.0.1", port), 20, ("127.0.0.3", 0)) for _ in range(100)]
+
+    held = await asyncio.to_thread(connect)
+    try:
+        assert (await Reader(control, port).get(f"Bearer {GOOD}"))[0] == 200
+
+        def left():
+            return sum(_is_open(one) for one in held)
+
+        await wait.until_async(lambda: left() <= endpoint.PER_ADDRESS, "those beyond the bound are closed", 5)
+        assert left() > 0
+        await wait.until_async(lambda: left() == 0, "the rest is, too, after some seconds", endpoint.STRANGER + 10)
+    finally:
+        for one in held:
+            one.close()
+
+
+def _is_open(one):
+    one.setblocking(False)
+    try:
+        return one.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        return False
+
+
 async def test_a_port_that_is_taken_is_had_later(control, settings):
     control.readers |= KNOWN
     with socket.create_server(("0.0.0.0", 0)) as taken:
@@ -167,6 +197,17 @@ async def test_while_nobody_can_be_asked_only_who_was_let_in_is(control, judge):
     assert await say(GOOD) == 200
 
 
+async def test_an_answer_that_hangs_is_not_waited_for_by_who_was_let_in(judge, monkeypatch):
+    say, time, made = judge
+    assert await say(GOOD) == 200
+    monkeypatch.setattr(readers, "GOOD_SECONDS", 0.2)
+    monkeypatch.setattr(readers, "SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
+        made._connect = lambda: client.Channel(f"127.0.0.1:{silent.getsockname()[1]}", b"")
+        time.advance(61)
+        assert [await say(GOOD), await say("new")] == [200, 503]
+
+
 async def test_guesses_cost_the_control_plane_little_and_others_nothing(control, judge):
     say, time, made = judge
     found = [await say(f"guess-{number}", "10.0.0.66") for number in range(40)]
@@ -174,6 +215,11 @@ async def test_guesses_cost_the_control_plane_little_and_others_nothing(control,
     assert len(control.judged) == 5
     assert await say(GOOD, "10.0.0.1") == 200
     assert await say(GOOD, "10.0.0.66") == 200, "an answer that is kept costs nothing"
+    time.advance(61)
+    assert [await say(f"guess-{number}", "10.0.0.66") for number in range(100, 120)][-1] == 503
+    control.readers[GOOD] = HTTPStatus.FORBIDDEN
+    assert await say(GOOD, "10.0.0.66") == 403, "who was let in is asked about whatever else comes from there"
+    control.readers[GOOD] = HTTPStatus.OK
     time.advance(1)
     assert await say("guess", "10.0.0.66") == 401
     for number in range(300):

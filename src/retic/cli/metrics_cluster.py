@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from retic.sources.api import Api
     from retic.wiring import remote
 
-_ROOT = "/etc/prometheus/retic/root.pem"
-_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 (a file's name)
+_ROOT, _TOKEN = "/etc/prometheus/retic/root.pem", "/etc/prometheus/retic/token"
 _CONFIGURATION = """\
 # For a Prometheus on this cluster: the proxies of its nodes and Gateways, and the control plane.
-# Its service account needs the rights to list and watch pods, and to get /metrics. The root is what this prints:
+# Its service account needs the rights to list and watch pods, and to get /metrics; the token is one of its own for the
+# audience {audience}, and the root is what this prints:
 #   kubectl get configmap -n {namespace} {config_map} -o jsonpath='{{.data.{key}}}'
 scrape_configs:
 - job_name: retic
@@ -34,8 +34,6 @@ scrape_configs:
     replacement: ${{1}}:{port}
   - source_labels: [__meta_kubernetes_namespace]
     target_label: namespace
-  - source_labels: [__meta_kubernetes_pod_name]
-    target_label: pod
   authorization:
     credentials_file: {token_file}
   tls_config:
@@ -45,8 +43,8 @@ scrape_configs:
 
 
 class Where(msgspec.Struct, frozen=True):
-    """What a scraper needs: the port of every part's pod, the name in their certificates, where the root is, and the
-    right that RBAC must give to whoever shows a token."""
+    """What a scraper needs: the port of every part's pod, the name in their certificates, where the root is, whom
+    tokens are for, and the right that RBAC must give to their bearer."""
 
     port: int
     path: str
@@ -54,6 +52,7 @@ class Where(msgspec.Struct, frozen=True):
     namespace: str
     config_map: str
     key: str
+    audience: str
     right: str
 
 
@@ -76,7 +75,7 @@ def run(target: cluster.Target, *, as_json: bool) -> None:
         )
     where = Where(
         told.config.metrics_port, "/metrics", certificate.METRICS_NAME, names.NAMESPACE, names.ROOT, names.ROOT_KEY,
-        "get /metrics",
+        names.METRICS_AUDIENCE, "get /metrics",
     )  # fmt: skip
     if as_json:
         show.json(where)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from retic.identity import certificate, clock, spiffe
+from retic.identity import certificate, clock, constraints, spiffe
 
 DAY = datetime.timedelta(days=1)
 ROOT_LIFETIME = datetime.timedelta(days=3650)
@@ -66,6 +66,8 @@ class Authority:
         self._time = time or clock.System()
         if self._signer.public_key() != key.public_key():
             raise ValueError("the authority's key does not belong to its certificate: give the pair")
+        above = (self._signer, *self._chain, *self._roots)
+        self._names_metrics = all(constraints.permit(one, certificate.METRICS_NAME) for one in above)
         self._key_id = certificate.key_id(self._signer)
 
     def __repr__(self) -> str:
@@ -87,13 +89,16 @@ class Authority:
 
     def sign(self, request_pem: bytes, identity: spiffe.Id, *, pod: str = "") -> bytes:
         """A certificate chain (PEM, leaf first) for the identity and the request's key, bound to a pod's uid; an
-        agent's has `certificate.METRICS_NAME` too.
+        agent's has `certificate.METRICS_NAME` too, unless name constraints forbid it.
 
         RefusedRequestError when the request is damaged, its key weak, or it names anything else.
         """
         key = _check(request_pem, identity)
-        dns = [certificate.METRICS_NAME] if isinstance(identity, spiffe.Node | spiffe.Gateway) else []
-        return self.issue(key, identity, dns=[*dns, certificate.pod_name(pod)] if pod else dns)
+        dns = [certificate.pod_name(pod)] if pod else []
+        # An authority that may sign few names signed agents' before there was this one.
+        if isinstance(identity, spiffe.Node | spiffe.Gateway) and self._names_metrics:
+            dns.append(certificate.METRICS_NAME)
+        return self.issue(key, identity, dns=dns)
 
     def issue(
         self,

@@ -15,7 +15,7 @@ BACKDATE = datetime.timedelta(minutes=5)  # certificates begin that long before 
 # An agent's certificate says which pod it was made for by a DNS name below this one: X509-SVID allows one URI, the
 # SPIFFE id, and any number of DNS names (section 2). The name is nobody's address.
 POD_SUFFIX = ".pod.retic.internal"
-METRICS_NAME = "metrics.retic"
+METRICS_NAME = "metrics.retic.internal"
 """A DNS name in every agent's own certificate, and in the control plane's for its metrics: whoever reads those knows by
 it that a mesh of this root answers. It is nobody's address."""
 _UID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -68,6 +68,15 @@ def pod_of(certificate: x509.Certificate) -> str:
         return ""
     bound = (name for name in names.get_values_for_type(x509.DNSName) if name.endswith(POD_SUFFIX))
     return next(bound, "").removesuffix(POD_SUFFIX)
+
+
+def has_metrics_name(certificate: x509.Certificate) -> bool:
+    """Whether it can serve metrics: the authority of an older version makes agents' without that name."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    return METRICS_NAME in names.get_values_for_type(x509.DNSName)
 
 
 def renew_at(certificate: x509.Certificate) -> datetime.datetime:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from retic.identity import certificate
+from retic.identity import certificate, constraints
 
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
@@ -167,30 +167,13 @@ def _said(key: object) -> str:
 
 
 def _names(one: x509.Certificate, where: str, trust_domain: str) -> None:
-    """RFC 5280, section 4.2.1.10: a URI's host; a name beginning with a dot means those below it."""
-    limits = _extension(one, x509.NameConstraints)
-    if limits is None or not trust_domain:
+    if not trust_domain:
         return
-    wanted: list[tuple[type[x509.GeneralName], str]] = [(x509.UniformResourceIdentifier, trust_domain)]
+    wanted: list[tuple[constraints.Kind, str]] = [(x509.UniformResourceIdentifier, trust_domain)]
     wanted += [(x509.DNSName, name) for name in _OWN_NAMES]
     for kind, name in wanted:
-        what = f"spiffe://{name}" if kind is x509.UniformResourceIdentifier else f"the DNS name {name}"
-        permitted = [each.value for each in limits.permitted_subtrees or () if isinstance(each, kind)]
-        excluded = [each.value for each in limits.excluded_subtrees or () if isinstance(each, kind)]
-        if permitted and not any(_within(name, each, kind) for each in permitted):
-            raise FaultyError(
-                f"the name constraints of {where} permit {', '.join(permitted)} and so forbid {what}: permit it too"
-            )
-        if any(_within(name, each, kind) for each in excluded):
-            raise FaultyError(f"the name constraints of {where} forbid {what}: leave that out")
-
-
-def _within(name: str, limit: str, kind: type[x509.GeneralName]) -> bool:
-    name, limit = name.lower(), limit.lower()
-    if kind is x509.DNSName:
-        below = limit if limit.startswith(".") else f".{limit}"
-        return not limit or name == limit or name.endswith(below)
-    return name.endswith(limit) if limit.startswith(".") else name == limit
+        if wrong := constraints.objection(one, name, kind):
+            raise FaultyError(f"the name constraints of {where} {wrong}")
 
 
 def issued(one: x509.Certificate, issuer: x509.Certificate) -> bool:

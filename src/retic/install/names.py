@@ -26,6 +26,7 @@ ENROL_PORT = 15011
 HTTPS_PORT = 15012
 
 AUDIENCE = "retic.dev"  # of the tokens that agents enrol with
+METRICS_AUDIENCE = "retic.dev/metrics"  # of the tokens that metrics are read with
 
 MESH_LABEL = "retic.dev/mesh"
 CAPTURED = "retic.dev/Captured"  # the pods' status condition

@@ -119,7 +119,8 @@ def _agent(value: gateway.Gateway, account: str, control: Control, told: setting
             "token_file": f"{pod_template.TOKEN}/token",
             "folder": f"{pod_template.STATE}/agent",
             "logs": f"{pod_template.STATE}/logs",
-            "metrics_port": told.metrics_port,
+            # Not where the Gateway itself wants that port.
+            "metrics_port": 0 if any(x.port == told.metrics_port for x in value.spec.listeners) else told.metrics_port,
             "cluster_domain": told.cluster_domain,
             "identities": [str(spiffe.Workload(told.trust_domain, meta.namespace, account))],
         },

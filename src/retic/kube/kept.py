@@ -30,9 +30,14 @@ class Answers(Generic[T]):
         """Forget all."""
         self._kept.clear()
 
+    def knows(self, secret: str) -> bool:
+        """Whether the next who asks gets an answer that is there, or is on its way."""
+        found = self._kept.get(_named(secret))
+        return found is not None and found[0] > self._now() and not self._failed(found[1])
+
     async def of(self, secret: str) -> T:
         """The answer, or the error that came instead of one."""
-        name = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+        name = _named(secret)
         found = self._kept.pop(name, None)
         if found is None or found[0] <= self._now() or self._failed(found[1]):
             found = self._now() + self._seconds, asyncio.create_task(self._asked(secret))
@@ -52,3 +57,7 @@ class Answers(Generic[T]):
             return True
         error = task.exception()
         return error is not None and self._again(error)
+
+
+def _named(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

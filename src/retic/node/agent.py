@@ -294,10 +294,10 @@ class Agent:
 
     def _own_changed(self, identity: spiffe.Id) -> None:
         self._questions.renew()
-        self._measuring.renew()
         self._key_changed(identity)
         for one in self.proxies.all():
             one.upstream.restart()
+        self._measuring.renew()
 
     def _key_changed(self, identity: spiffe.Id) -> None:
         self._secret_changed(str(identity))

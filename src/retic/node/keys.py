@@ -26,6 +26,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 60.0  # seconds between failed attempts
 SPREAD = 2.0  # seconds among which certificates of another issuer are asked for, so that not all come at once
 LOOK = 60.0  # seconds; a machine that slept notices within that time that certificates are due
 _log = structlog.get_logger("retic.node")
+OLDER_SOON = datetime.timedelta(hours=1)
+"""After so long an agent asks again for a certificate with a name that an older control plane has not given it."""
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -58,7 +60,10 @@ def pair(key_pem: bytes, chain: bytes, identity: spiffe.Id) -> Pair:
     if leaf.public_key() != key.public_key() or certificate.identity_of(leaf) != identity:
         raise MismatchError(f"the certificate is not for {identity} and its key")
     issuer = certificate.issuer_of(certificates)
-    return Pair(key_pem, chain, certificate.renew_at(leaf), leaf.not_valid_after_utc, issuer)
+    renew_at = certificate.renew_at(leaf)
+    if isinstance(identity, spiffe.Node | spiffe.Gateway) and not certificate.has_metrics_name(leaf):
+        renew_at = min(renew_at, leaf.not_valid_before_utc + certificate.BACKDATE + OLDER_SOON)
+    return Pair(key_pem, chain, renew_at, leaf.not_valid_after_utc, issuer)
 
 
 class Keys:

@@ -50,10 +50,14 @@ class Measuring:
             await asyncio.gather(task, return_exceptions=True)
 
     def renew(self) -> None:
-        """Serve the newest certificate from now on."""
+        """Serve the newest certificate from now on. Where that cannot be, the one before is served on, and the log
+        says so: nothing else depends on it."""
         pair = self._own.get(self._settings.identity)
         if pair is not None and self._settings.metrics_port:
-            serving.load(self._context, pair.key, pair.chain)
+            try:
+                serving.load(self._context, pair.key, pair.chain)
+            except OSError as error:
+                _log.warning("metrics keep their certificate", reason=str(error))
 
     async def _run(self) -> None:
         await self._own.ready(self._settings.identity)

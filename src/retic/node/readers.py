@@ -21,8 +21,10 @@ STALE_SECONDS = 600.0
 """For so long a token that was good counts on while nobody can be asked."""
 MOST_KEPT = 256
 AT_ONCE = 4
+SECONDS, GOOD_SECONDS = 7.0, 2.0
+"""How long an answer is waited for, of a token that was good before less: Prometheus waits ten."""
 PER_ADDRESS = buckets.Rate(burst=5, per_second=1)
-"""Of questions that an address makes us ask: answers that are kept cost nothing."""
+"""Of questions that an address makes us ask: about a token that was good before it may always."""
 
 
 class _Verdict(msgspec.Struct, frozen=True):
@@ -37,7 +39,7 @@ class Readers:
         self._connect, self._now = connect, now
         self._kept: collections.OrderedDict[bytes, _Verdict] = collections.OrderedDict()
         self._addresses = buckets.Buckets(PER_ADDRESS, now)
-        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._known, self._unknown = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
 
     def __repr__(self) -> str:
         return f"<Readers: {len(self._kept)} known>"
@@ -49,9 +51,12 @@ class Readers:
         age = self._now() - known.at if known else 0.0
         if known and age < FRESH_SECONDS.get(known.status, OTHERWISE_FRESH_SECONDS):
             return known.status
-        asked = await self._ask(token) if self._addresses.take(address) else HTTPStatus.SERVICE_UNAVAILABLE
+        good = known is not None and known.status is HTTPStatus.OK and age < STALE_SECONDS
+        # Who was let in before is asked about whatever others do; and waits less, for it has an answer.
+        if not good and not self._addresses.take(address):
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        asked = await self._ask(token, self._known if good else self._unknown, GOOD_SECONDS if good else SECONDS)
         if asked is HTTPStatus.SERVICE_UNAVAILABLE:
-            good = known and known.status is HTTPStatus.OK and age < STALE_SECONDS
             return HTTPStatus.OK if good else asked
         self._kept.pop(name, None)
         self._kept[name] = _Verdict(asked, self._now())
@@ -59,14 +64,15 @@ class Readers:
             self._kept.popitem(last=False)
         return asked
 
-    async def _ask(self, token: str) -> HTTPStatus:
-        async with self._gate:
-            channel = self._connect()
-            if channel is None:
-                return HTTPStatus.SERVICE_UNAVAILABLE
-            try:
-                return await channel.may_read(token)
-            except (grpc.aio.AioRpcError, msgspec.DecodeError):
-                return HTTPStatus.SERVICE_UNAVAILABLE
-            finally:
-                await channel.close()
+    async def _ask(self, token: str, gate: asyncio.Semaphore, seconds: float) -> HTTPStatus:
+        try:
+            async with asyncio.timeout(seconds), gate:
+                channel = self._connect()
+                if channel is None:
+                    return HTTPStatus.SERVICE_UNAVAILABLE
+                try:
+                    return await channel.may_read(token)
+                finally:
+                    await channel.close()
+        except (TimeoutError, grpc.aio.AioRpcError, msgspec.DecodeError):
+            return HTTPStatus.SERVICE_UNAVAILABLE

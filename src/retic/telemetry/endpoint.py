@@ -16,7 +16,10 @@ import h11
 
 SECONDS, IDLE = 30.0, 90.0
 """For one request, from its first byte, and between two."""
-CONNECTIONS = 64
+STRANGER = 5.0
+"""Until TLS is spoken, and then until the first request's head is there, of a caller who has shown no token yet."""
+CONNECTIONS, PER_ADDRESS = 64, 16
+"""At once, and of those from one address. What is beyond is closed before it costs any memory."""
 MOST_HEAD = 16 * 1024
 
 Page = Callable[[str], Awaitable[bytes | None]]
@@ -51,14 +54,13 @@ class Endpoint:
     def __init__(self, context: ssl.SSLContext, judge: Judge, page: Page, kind: str) -> None:
         self._context, self._judge, self._page, self._kind = context, judge, page, kind.encode()
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
         """Listen; port 0 takes a free one. OSError when it cannot be had."""
-        self._server = await asyncio.start_server(
-            self._serve, host, port, ssl=self._context, ssl_handshake_timeout=10.0, backlog=CONNECTIONS
-        )
+        # Without `ssl`: TLS costs a quarter of a megabyte from the first packet, and who comes is counted before.
+        self._server = await asyncio.start_server(self._serve, host, port, backlog=CONNECTIONS)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -71,24 +73,28 @@ class Endpoint:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._tasks) >= CONNECTIONS:
+        address = str((writer.get_extra_info("peername") or ("",))[0])
+        there = list(self._tasks.values())
+        if task is None or len(there) >= CONNECTIONS or there.count(address) >= PER_ADDRESS:
             writer.close()
             return
-        self._tasks.add(task)
+        self._tasks[task] = address
         try:
-            await self._converse(reader, writer, str((writer.get_extra_info("peername") or ("",))[0]))
+            await writer.start_tls(self._context, ssl_handshake_timeout=STRANGER)
+            await self._converse(reader, writer, address)
         except (OSError, TimeoutError, h11.ProtocolError):
             pass  # the caller is gone, or speaks something else
         finally:
-            self._tasks.discard(task)
+            del self._tasks[task]
             writer.close()
             with contextlib.suppress(OSError, ssl.SSLError):
                 await writer.wait_closed()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MOST_HEAD)
+        patience = STRANGER
         while True:
-            async with asyncio.timeout(IDLE):
+            async with asyncio.timeout(patience):
                 asked = await _next(connection, reader)
             if not isinstance(asked, h11.Request):
                 return
@@ -112,6 +118,7 @@ class Endpoint:
             if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                 return
             connection.start_next_cycle()
+            patience = IDLE
 
     async def _answer(self, asked: h11.Request, address: str) -> tuple[int, bytes]:
         how, _, token = dict(asked.headers).get(b"authorization", b"").decode("latin-1").partition(" ")

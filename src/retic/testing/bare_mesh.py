@@ -143,6 +143,12 @@ async def _main(config: state.Config) -> None:
     await mesh.close()
 
 
+def listens(folder: pathlib.Path) -> bool:
+    """Whether it can be asked: its socket's file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(folder / "control.sock")) == 0
+
+
 def call(folder: pathlib.Path, verb: str, **arguments: Json) -> Json:
     """Ask the bare mesh whose state is in `folder`. Raises RuntimeError with its error."""
     with socket.socket(socket.AF_UNIX) as sock:

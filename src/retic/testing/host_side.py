@@ -52,9 +52,8 @@ def up(on: machine.Machine, name: str | None = None, nodes: int = 2) -> Mesh:
     assert answer.returncode == 0, answer.stderr.decode()
     outer, cluster, folder = answer.stdout.decode().split()
     mesh = Mesh(on, name, int(outer), int(cluster), pathlib.Path(folder))
-    ready = mesh.folder / "control.sock"
-    wait.until(lambda: ready.exists() or not on.processes(), "the mesh is up or has failed", 20)
-    assert ready.exists(), (mesh.folder / "logs" / "cluster.log").read_text()
+    wait.until(lambda: bare_mesh.listens(mesh.folder) or not on.processes(), "the mesh is up or has failed", 20)
+    assert bare_mesh.listens(mesh.folder), (mesh.folder / "logs" / "cluster.log").read_text()
     return mesh
 
 

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from retic.testing import host_side, wait
+from retic.testing import bare_mesh, host_side, wait
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_an_attached_mesh_ends_cleanly_with_its_caller(host, before, number):
     name = f"att{os.getpid()}"
     process = host.popen([*host_side.COMMAND, "attached", name, "1"], stdout=-1)
     folder = pathlib.Path(process.stdout.readline().split()[2].decode())
-    wait.until((folder / "control.sock").exists, "the mesh is up", 20)
+    wait.until(lambda: bare_mesh.listens(folder), "the mesh is up", 20)
     process.send_signal(number)
     process.wait(10)
     process.stdout.close()
