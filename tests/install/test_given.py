@@ -69,6 +69,8 @@ def test_an_amount_that_is_null_is_not_stated():
     (["trustedRoots=[{trustDomain: a.example, roots: \"-----BEGIN CERTIFICATE-----\\nx\"}]"], "no certificates in PEM"),
     (["image="], "image: must not be empty"),
     (["imagePullSecrets=[{nam: x}]"], "imagePullSecrets"),
+    (["metrics.port=15012"], "metrics.port: 15012 is the controller's for the webhook: write another one, or 0"),
+    (["metrics.port=70000"], "metrics.port: must be a whole number"),
 ])  # fmt: skip
 def test_mistakes_are_named(assignments, words):
     with pytest.raises(given.ValuesError, match=re.escape(words)):

@@ -1,9 +1,11 @@
 """What the controllers decide, without a server: names, conditions, requests, differences."""
 
+import json
+
 import hypothesis
 from hypothesis import strategies as st
 
-from retic.kube import conditions, differences, naming, requests
+from retic.kube import conditions, differences, gateways, naming, requests, settings
 from retic.objects import forms, gateway, meta
 from retic.sources import forms_check
 
@@ -79,6 +81,19 @@ def test_addresses_are_asked_of_who_can_give_them():
     each = [gateway.GatewayAddress(value=value) for value in ("10.43.1.1", "192.0.2.1", "10.43.1.2", "::1", None)]
     found = read(gate(addresses=tuple(each)))
     assert (found.cluster_ip, found.balancer_ip, found.unusable) == ("10.43.1.1", "192.0.2.1", ("10.43.1.2", "::1"))
+
+
+def test_a_gateway_serves_no_metrics_where_a_listener_is():
+    told = settings.Settings("image", "pod", metrics_port=15014)
+
+    def port(*listeners):
+        spec = gateway.GatewaySpec("retic", tuple(gateway.Listener("l", each, "HTTP") for each in listeners))
+        value = gateway.Gateway(metadata=meta.Metadata(name="edge", namespace="shop", uid="u"), spec=spec)
+        made = gateways.wanted(value, read(value), gateways.Control("10.43.0.9", "PEM"), told)
+        (config,) = [each["data"]["agent.json"] for each in made if each["kind"] == "ConfigMap"]
+        return json.loads(config)["metrics_port"]
+
+    assert [port(80), port(80, 15014), port()] == [15014, 0, 15014]
 
 
 def test_what_cannot_be_used_is_refused():

@@ -78,6 +78,22 @@ async def test_renewed_at_half_life_with_another_key(made, signer, time):
     assert made.test_changed == [CART, CART]
 
 
+async def test_an_agents_without_a_name_that_it_should_have_is_asked_for_again(made, signer, time, monkeypatch):
+    """What control planes of older versions sign."""
+    own = spiffe.Node("cluster.local", "node-1")
+    monkeypatch.setattr(signer.authority, "_names_metrics", False)
+    made.keep([own, CART])
+    first = {each: await made.ready(each) for each in (own, CART)}
+    assert first[own].renew_at - time.now() == keys.OLDER_SOON
+    assert first[CART].renew_at - time.now() > keys.OLDER_SOON
+    monkeypatch.setattr(signer.authority, "_names_metrics", True)
+    await wait.until_async(lambda: len(time.waiting) == 2, "both rest")
+    time.advance(keys.OLDER_SOON.total_seconds() + 1)
+    await wait.until_async(lambda: made.get(own) is not first[own], "another one")
+    assert made.get(own).renew_at - time.now() > keys.OLDER_SOON
+    assert made.get(CART) is first[CART]
+
+
 async def test_of_another_issuer_renewed_at_once_and_once(made, signer, time, tmp_path):
     made.keep([CART, WEB])
     first = [await made.ready(each) for each in (CART, WEB)]

@@ -212,11 +212,7 @@ def _domains(made: values.Values) -> Iterable[str]:
 
 
 def _ports(made: values.Values) -> Iterable[str]:
-    taken = {
-        names.DISCOVERY_PORT: "discovery", names.ENROL_PORT: "enrolment", names.HTTPS_PORT: "the webhook",
-    }  # fmt: skip
-    if made.metrics.port in taken:
-        what = taken[made.metrics.port]
+    if what := names.CONTROLLER_PORTS.get(made.metrics.port):
         yield f"metrics.port: {made.metrics.port} is the controller's for {what}: write another one, or 0 for none"
 
 

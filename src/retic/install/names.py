@@ -24,6 +24,7 @@ LEASE = "retic-controller"  # Lease: who leads
 DISCOVERY_PORT = 15010
 ENROL_PORT = 15011
 HTTPS_PORT = 15012
+CONTROLLER_PORTS = {DISCOVERY_PORT: "discovery", ENROL_PORT: "enrolment", HTTPS_PORT: "the webhook"}
 
 AUDIENCE = "retic.dev"  # of the tokens that agents enrol with
 METRICS_AUDIENCE = "retic.dev/metrics"  # of the tokens that metrics are read with

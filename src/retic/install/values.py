@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from retic.install import names
+
 VERSION = metadata.version("retic")
 IMAGE = f"retic.dev/retic:{VERSION}"
 
@@ -164,8 +166,8 @@ class Metrics(_Part, frozen=True):
         int,
         _says(
             "The TCP port of the nodes' own addresses, of the Gateways' pods and of the controller's, at which each "
-            "serves what it has counted, by HTTPS, for tokens whose bearer may get /metrics. 0: nowhere.",
-            ge=0, le=65535,
+            "serves what it has counted, by HTTPS, to whose token may get /metrics. 0: nowhere.",
+            ge=0, le=65535, extra_json_schema={"not": {"enum": list(names.CONTROLLER_PORTS)}},
         ),
     ] = 15014
 
