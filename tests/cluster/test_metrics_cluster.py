@@ -200,7 +200,7 @@ def test_agents_that_roll_hand_the_port_on(installed, shop, nodes):
             names = []
             try:
                 status, page = get(installed, address, f"Bearer {good}", names=names)
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 return False
             own = f"{uid}.pod.retic.internal" in names
             return own and status == 200 and f'envoy_server_live{{node="{node}"}} 1' in page
@@ -223,6 +223,7 @@ def test_no_port_is_there_where_none_is_wanted(installed, shop):
         assert (done.returncode, done.stdout) == (1, "")
         assert "retic upgrade --set metrics.port=15014" in done.stderr
     busy.rolled(installed.kubectl(), "daemonset/retic-node")
+    busy.rolled(installed.kubectl(), "deployment/retic-controller")
 
 
 def refuses(address):

@@ -106,11 +106,16 @@ async def test_one_asker_does_not_keep_the_others_from_asking(rig):
     cluster, found, time = rig
     plain = [await found.judge(f"guess-{number}", "node/a") for number in range(30)]
     assert plain == [HTTPStatus.UNAUTHORIZED] * 30, "what is no token for us is not asked about"
+    await grant(cluster, {"nonResourceURLs": ["/metrics"], "verbs": ["get"]})
+    good = await token(cluster, "prometheus")
+    await says(found, time, good, HTTPStatus.OK)
+    time.advance(readers.KEPT_SECONDS + 1)
     guesses = [await token(cluster, "nobody") for _ in range(2)]
     guesses = [f"{one}{end}" for one in guesses for end in ("A" * n for n in range(1, 16))]
     said = [await found.judge(guess, "node/a") for guess in guesses]
     assert said == [HTTPStatus.UNAUTHORIZED] * 20 + [HTTPStatus.SERVICE_UNAVAILABLE] * 10
     assert await found.judge(guesses[0], "node/a") is HTTPStatus.UNAUTHORIZED, "an answer that is kept costs nothing"
+    assert await found.judge(good, "node/a") is HTTPStatus.OK, "who was let in is asked about whatever others do"
     assert await found.judge(guesses[-1], "node/b") is HTTPStatus.UNAUTHORIZED
     time.advance(1)
     assert await found.judge(guesses[-2], "node/a") is HTTPStatus.UNAUTHORIZED

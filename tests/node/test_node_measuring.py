@@ -99,7 +99,9 @@ async def test_nobody_reads_in_plaintext_or_takes_another_for_it(node, control, 
         await Reader(control, port, "another.name").get(f"Bearer {GOOD}")
 
 
-async def test_who_says_nothing_keeps_nobody_out_and_costs_little(node, control, port):
+async def test_who_says_nothing_keeps_nobody_out_and_costs_little(node, control, port, monkeypatch):
+    monkeypatch.setattr(endpoint, "STRANGER", 30.0)
+
     def connect():
         return [socket.create_connection(("127.0.0.1", port), 20, ("127.0.0.3", 0)) for _ in range(100)]
 
@@ -111,11 +113,47 @@ async def test_who_says_nothing_keeps_nobody_out_and_costs_little(node, control,
             return sum(_is_open(one) for one in held)
 
         await wait.until_async(lambda: left() <= endpoint.PER_ADDRESS, "those beyond the bound are closed", 5)
-        assert left() > 0
-        await wait.until_async(lambda: left() == 0, "the rest is, too, after some seconds", endpoint.STRANGER + 10)
+        assert left() == endpoint.PER_ADDRESS
+        begun = asyncio.get_running_loop().time()
+        await node._measuring.end()
+        assert asyncio.get_running_loop().time() - begun < 20, "nobody is waited for who says nothing"
+        await wait.until_async(lambda: left() == 0, "the rest is, too", 5)
     finally:
         for one in held:
             one.close()
+
+
+async def test_strangers_are_waited_for_in_vain_for_some_seconds_only(node, control, port, monkeypatch):
+    """In the middle of TLS's beginning, before a request, and at TLS's end."""
+    monkeypatch.setattr(endpoint, "STRANGER", 0.5)
+    context = ssl.create_default_context(cadata=control.authority.bundle().decode())
+
+    def connect(request):
+        raw = socket.create_connection(("127.0.0.1", port), 20, ("127.0.0.3", 0))
+        if request is None:
+            return raw, None
+        into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        spoken = context.wrap_bio(into, out, server_hostname=certificate.METRICS_NAME)
+        while True:
+            try:
+                spoken.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                raw.sendall(out.read())
+                into.write(raw.recv(65536))
+        if request:
+            spoken.write(request)
+        raw.sendall(out.read())
+        return raw, spoken
+
+    held = [await asyncio.to_thread(connect, each) for each in (None, b"", b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n")]
+    served = node._measuring._made
+    try:
+        await wait.until_async(lambda: not served._tasks, "all are given up", 10)
+    finally:
+        for raw, _ in held:
+            raw.close()
+    assert (await Reader(control, port).get(f"Bearer {GOOD}"))[0] == 200
 
 
 def _is_open(one):

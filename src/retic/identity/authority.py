@@ -95,8 +95,7 @@ class Authority:
         """
         key = _check(request_pem, identity)
         dns = [certificate.pod_name(pod)] if pod else []
-        # An authority that may sign few names signed agents' before there was this one.
-        if isinstance(identity, spiffe.Node | spiffe.Gateway) and self._names_metrics:
+        if isinstance(identity, spiffe.Node | spiffe.Gateway):
             dns.append(certificate.METRICS_NAME)
         return self.issue(key, identity, dns=dns)
 
@@ -118,6 +117,8 @@ class Authority:
         end = min(now + self.lifetime, self._signer.not_valid_after_utc)
         if end <= now:
             raise RefusedRequestError("the authority's own certificate has ended: give it a new one")
+        if not self._names_metrics:  # an authority that may sign few names signed agents' before there was this one
+            dns = [name for name in dns if name != certificate.METRICS_NAME]
         names = [x509.UniformResourceIdentifier(str(identity)), *(x509.DNSName(name) for name in dns)]
         builder = (
             x509.CertificateBuilder()

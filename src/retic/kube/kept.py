@@ -32,12 +32,12 @@ class Answers(Generic[T]):
 
     def knows(self, secret: str) -> bool:
         """Whether the next who asks gets an answer that is there, or is on its way."""
-        found = self._kept.get(_named(secret))
+        found = self._kept.get(named(secret))
         return found is not None and found[0] > self._now() and not self._failed(found[1])
 
     async def of(self, secret: str) -> T:
         """The answer, or the error that came instead of one."""
-        name = _named(secret)
+        name = named(secret)
         found = self._kept.pop(name, None)
         if found is None or found[0] <= self._now() or self._failed(found[1]):
             found = self._now() + self._seconds, asyncio.create_task(self._asked(secret))
@@ -59,5 +59,6 @@ class Answers(Generic[T]):
         return error is not None and self._again(error)
 
 
-def _named(secret: str) -> bytes:
+def named(secret: str) -> bytes:
+    """What stands for a secret that is not kept."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

@@ -5,6 +5,7 @@ else with it: not call the API server, nor enrol.
 """
 
 import asyncio
+import collections
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +23,7 @@ AUDIENCE = names.METRICS_AUDIENCE
 METRICS = {"path": "/metrics", "verb": "get"}
 KEPT_SECONDS = 10.0
 MOST_KEPT = 1024
+GOOD_SECONDS, MOST_GOOD = 600.0, 256
 AT_ONCE = 8
 SECONDS = 5.0  # for an answer: Prometheus waits ten
 PER_ASKER = buckets.Rate(burst=20, per_second=5)
@@ -37,6 +39,8 @@ class Readers:
     def __init__(self, cluster: api.Api, now: Callable[[], float]) -> None:
         self._cluster = cluster
         self._kept = kept.Answers(self._ask, now, KEPT_SECONDS, most=MOST_KEPT, again=lambda _: True)
+        self._now = now
+        self._good: collections.OrderedDict[bytes, float] = collections.OrderedDict()
         self._askers = buckets.Buckets(PER_ASKER, now)
         self._all = buckets.Buckets(FOR_ALL, now, most=1)
         self._gate = asyncio.Semaphore(AT_ONCE)
@@ -49,17 +53,33 @@ class Readers:
         SERVICE_UNAVAILABLE when the API server cannot be asked, or `asker` asks too often."""
         if not _is_for_us(token):
             return HTTPStatus.UNAUTHORIZED
-        if not self._kept.knows(token) and not (self._askers.take(asker) and self._all.take("")):
+        free = self._kept.knows(token) or self._was_good(token)
+        if not free and not (self._askers.take(asker) and self._all.take("")):
             log.warning("too many questions about readers of metrics", asker=asker)
             return HTTPStatus.SERVICE_UNAVAILABLE
         try:
             async with asyncio.timeout(SECONDS):
-                return await self._kept.of(token)
+                verdict = await self._kept.of(token)
         except (api.Error, OSError) as error:  # TimeoutError is an OSError
             # Its status and no more of its words: they may quote what was asked.
             status = error.status if isinstance(error, api.ApiError) else "no answer"
             log.warning("the API server could not be asked about a reader of metrics", status=status)
             return HTTPStatus.SERVICE_UNAVAILABLE
+
+        if verdict is HTTPStatus.OK:
+            self._remember(token)
+        return verdict
+
+    def _was_good(self, token: str) -> bool:
+        """Whether it was good within the last minutes: then others' questions keep nobody from asking about it."""
+        return self._good.get(kept.named(token), -GOOD_SECONDS) + GOOD_SECONDS > self._now()
+
+    def _remember(self, token: str) -> None:
+        name = kept.named(token)
+        self._good.pop(name, None)
+        self._good[name] = self._now()
+        while len(self._good) > MOST_GOOD:
+            self._good.popitem(last=False)
 
     async def _ask(self, token: str) -> HTTPStatus:
         async with self._gate:

@@ -33,6 +33,7 @@ class Measuring:
         self._settings, self._own, self._judge, self._socket, self._failed = settings, own, judge, socket, failed
         self._context = serving.context()
         self._task: asyncio.Task[None] | None = None
+        self._made: endpoint.Endpoint | None = None
         self.port = 0
         """Where it is served now; 0: nowhere."""
 
@@ -62,7 +63,7 @@ class Measuring:
     async def _run(self) -> None:
         await self._own.ready(self._settings.identity)
         self.renew()
-        made = endpoint.Endpoint(self._context, self._judge, self._page, exposition.CONTENT_TYPE)
+        made = self._made = endpoint.Endpoint(self._context, self._judge, self._page, exposition.CONTENT_TYPE)
         said = False
         while not self.port:
             try:

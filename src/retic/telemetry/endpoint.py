@@ -5,7 +5,6 @@ even which pages there are.
 """
 
 import asyncio
-import contextlib
 import gzip
 import hmac
 import ssl
@@ -55,6 +54,7 @@ class Endpoint:
         self._context, self._judge, self._page, self._kind = context, judge, page, kind.encode()
         self._server: asyncio.Server | None = None
         self._tasks: dict[asyncio.Task[None], str] = {}
+        self._closing = False
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
@@ -65,6 +65,7 @@ class Endpoint:
 
     async def close(self) -> None:
         """Take no more connections and end those that there are."""
+        self._closing = True
         if self._server is not None:
             self._server.close()
         for task in self._tasks:
@@ -75,20 +76,23 @@ class Endpoint:
         task = asyncio.current_task()
         address = str((writer.get_extra_info("peername") or ("",))[0])
         there = list(self._tasks.values())
-        if task is None or len(there) >= CONNECTIONS or there.count(address) >= PER_ADDRESS:
+        if task is None or self._closing or len(there) >= CONNECTIONS or there.count(address) >= PER_ADDRESS:
             writer.close()
             return
         self._tasks[task] = address
         try:
             await writer.start_tls(self._context, ssl_handshake_timeout=STRANGER)
             await self._converse(reader, writer, address)
+            writer.close()
+            async with asyncio.timeout(STRANGER):  # for the peer's end of TLS
+                await writer.wait_closed()
         except (OSError, TimeoutError, h11.ProtocolError):
             pass  # the caller is gone, or speaks something else
+        except asyncio.CancelledError:
+            pass  # by `close`: the task ends here, and asyncio would log it otherwise
         finally:
+            writer.transport.abort()
             del self._tasks[task]
-            writer.close()
-            with contextlib.suppress(OSError, ssl.SSLError):
-                await writer.wait_closed()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MOST_HEAD)
