@@ -1,6 +1,8 @@
 """Gateways added, edited, renamed and removed while requests run, and the host's ports that they want."""
 
 import contextlib
+import os
+import signal
 import socket
 import ssl
 import threading
@@ -187,6 +189,40 @@ def test_names_of_gateways_are_not_mixed_up_and_may_be_long(mesh):
             assert f"gateway-routes/{space}" in shown.stdout
     for (_, name), port in zip(names, ports, strict=True):
         wait.until(lambda n=name, p=port: address(mesh, n, p) is None, "they go", every=0.1)
+
+
+def test_a_gateway_is_made_anew_while_its_pod_before_still_ends(mesh):
+    """A pod that is to end is given time until the proxies have heard: all of it while the control plane is away."""
+    (port,) = free_ports(1)
+    made = [gateway("anew", listener("http", port)), redirect("to-anew", "anew", port)]
+    (control,) = [one["pid"] for one in mesh.ps()["processes"] if one["role"] == "control"]
+
+    def pods():
+        return {pod.metadata.name for pod in live.objects(mesh, "Pod", "anew-") if pod.status.pod_ip}
+
+    with live.file(mesh, "anew.yaml", *made):
+        wait.until(lambda: address(mesh, "anew", port), "the gateway", seconds=15, every=0.2)
+        before = pods()
+        os.kill(control, signal.SIGSTOP)
+        try:
+            live.remove(mesh, "anew.yaml")
+            wait.until(lambda: not live.objects(mesh, "Gateway", "anew"), "it is gone", every=0.01)
+            live.write(mesh, "anew.yaml", *made)
+            wait.until(lambda: pods() - before, "another pod", every=0.01)
+        finally:
+            os.kill(control, signal.SIGCONT)
+        wait.until(lambda: pods() and not pods() & before, "the pod before has ended", seconds=20, every=0.2)
+        wait.until(lambda: address(mesh, "anew", port), "the gateway again", seconds=20, every=0.2)
+        at = f"http://127.0.0.1:{port}/"
+        wait.until(lambda: status_of(at) == 302, "its route", seconds=20)
+    wait.until(lambda: address(mesh, "anew", port) is None, "it goes", every=0.1)
+
+
+def status_of(at):
+    try:
+        return pod_probes.http(at)["status"]
+    except OSError:
+        return None
 
 
 def redirect(name, gateway_name, port):

@@ -165,6 +165,21 @@ async def test_a_killed_agent_leaves_envoy_which_the_next_one_adopts(control, se
         end(pid)
 
 
+async def test_an_envoy_in_another_network_is_not_adopted(control, settings):
+    """It would listen where nobody calls: a Gateway's pod was made anew, and its agent killed before."""
+    async with running(settings, leave=True) as agent:
+        await wait.until_async(lambda: settings.socket("agent").exists(), "the agent is in charge", 20)
+        before, file = agent.envoy.pid, agent.proxies.current.slot.pid_file
+    kept = json.loads(file.read_text())
+    assert kept["network"] == os.stat("/proc/self/ns/net").st_ino
+    file.write_text(json.dumps({**kept, "network": kept["network"] + 1}))
+    assert alive(before)
+    async with running(settings) as agent:
+        await wait.until_async(lambda: settings.socket("agent").exists(), "the agent is in charge", 20)
+        assert agent.envoy.pid != before
+        assert not alive(before)
+
+
 async def test_an_agent_that_fails_leaves_envoy_for_the_next_one(control, settings):
     first = agents.Agent(settings, rules=Rules())
     running_first = asyncio.create_task(first.run(asyncio.Event(), asyncio.Event()))

@@ -49,6 +49,8 @@ class _PidFile(msgspec.Struct, frozen=True):
     pid: int
     started: int
     made_of: str
+    network: int = 0
+    """Its network namespace (the inode of /proc/self/ns/net); 0: written by an older version."""
 
 
 def binary(given: str = "") -> pathlib.Path:
@@ -141,7 +143,7 @@ class Envoy:
         self._slot.pid_file.unlink(missing_ok=True)
 
     async def adopt(self) -> bool:
-        """Whether one runs, and is ours from now on; one that does not answer is ended."""
+        """Whether one runs, and is ours from now on; one that does not answer, or listens elsewhere, is ended."""
         try:
             kept = msgspec.json.decode(self._slot.pid_file.read_bytes(), type=_PidFile)
         except (FileNotFoundError, msgspec.DecodeError):
@@ -149,8 +151,10 @@ class Envoy:
         pidfd = proc.open_if(kept.pid, kept.started)
         if pidfd is None:
             return False
-        if not await self._answers(pidfd):
-            _log.warning("a running Envoy does not answer and is ended", pid=kept.pid)
+        elsewhere = kept.network not in (0, _network())
+        if elsewhere or not await self._answers(pidfd):
+            why = "is in another network" if elsewhere else "does not answer"  # a Gateway's pod that was made anew
+            _log.warning(f"a running Envoy {why} and is ended", pid=kept.pid)
             await proc.stop(pidfd, STOP_SECONDS)
             os.close(pidfd)
             return False
@@ -199,7 +203,7 @@ class Envoy:
         self.pid = self._child.pid
         self._pidfd = os.pidfd_open(self.pid)
         with contextlib.suppress(ProcessLookupError):  # ended already: there is nothing to adopt
-            kept = _PidFile(self.pid, proc.start_time(self._pidfd), self._made_of)
+            kept = _PidFile(self.pid, proc.start_time(self._pidfd), self._made_of, _network())
             authority.write_private(self._slot.pid_file, msgspec.json.encode(kept))
 
     def _reap(self) -> int | None:
@@ -208,6 +212,10 @@ class Envoy:
             self._pidfd = None
         child, self._child = self._child, None
         return child.wait() if child else None
+
+
+def _network() -> int:
+    return os.stat("/proc/self/ns/net").st_ino
 
 
 def _log_file(settings: config.Config) -> io.BufferedWriter:

@@ -5,6 +5,7 @@ usable certificate is not there.
 """
 
 import asyncio
+import collections
 import contextlib
 import hashlib
 from collections.abc import Callable
@@ -46,19 +47,25 @@ class Gateways:
         self._look = look
         self._news = news
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        # A Gateway that is made anew has a new pod while its old one still ends: there is one agent at a time.
+        self._turns: collections.defaultdict[str, asyncio.Lock] = collections.defaultdict(asyncio.Lock)
         self.published: dict[str, dict[int, egress.Published]] = {}
         self.owners: dict[str, findings.Ref] = {}
 
     async def start(
         self, pod: structs.Pod, sandbox: host.Sandbox, tell: Callable[[bool, str], None]
     ) -> None:
-        """Start the agent, and keep the host's listeners equal to the Gateway's."""
+        """Start the agent, once a former pod's has ended, and keep the host's listeners equal to the Gateway's."""
         ref = _owner(pod)
         account = pod.spec.service_account_name or "default"
-        await self._members.agent(
-            agent_name(ref), f"gateway/{ref.namespace}/{ref.name}", "", sandbox.netns_path,
-            (self._members.identity(ref.namespace, account),),
-        )
+        name, identity = agent_name(ref), self._members.identity(ref.namespace, account)
+        await self._turns[name].acquire()
+        try:
+            client = f"gateway/{ref.namespace}/{ref.name}"
+            await self._members.agent(name, client, "", sandbox.netns_path, (identity,))
+        except BaseException:
+            self._turns[name].release()
+            raise
         uid = pod.metadata.uid or ""
         self.owners[uid] = ref
         self.published[uid] = {}
@@ -75,7 +82,10 @@ class Gateways:
             await self._ingress.withdraw(pod.status.pod_ip or "", port)
         ref = self.owners.pop(uid, None)
         if ref is not None:
-            await self._members.remove(agent_name(ref))
+            try:
+                await self._members.remove(agent_name(ref))
+            finally:
+                self._turns[agent_name(ref)].release()
 
     def status(self) -> list[dict[str, Any]]:
         """Each gateway with its host addresses."""
