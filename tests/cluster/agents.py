@@ -27,7 +27,8 @@ def words(pid):
         return []
 found = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and own(pid)]
 agents = [pid for pid in found if words(pid)[1:] == ["-m", "retic.node"]]
-envoys = [pid for pid in found if words(pid)[:1] and words(pid)[0].endswith("/envoy")]
+# An agent that begins asks the program for its version: that one serves nothing.
+envoys = [pid for pid in found if words(pid)[:1] and words(pid)[0].endswith("/envoy") and "--config-path" in words(pid)]
 """
 _ASK = """
 import json, socket, sys
