@@ -188,7 +188,9 @@ def test_a_pod_that_fails_is_left_out_and_comes_back(client):
     assert set(who(client, "sick", times=9)) == NEAR
     found = who(client, "sick", "/only/e1/status/500", times=30)
     failed = [each for each in found if each.startswith("500")]
-    assert 3 <= len(failed) <= 4, found  # and then no more
+    # Left out after three; each worker learns it from the main thread, which on a busy machine takes some more.
+    assert 3 <= len(failed) <= 10, found
+    assert not any(each.startswith("500") for each in found[15:]), found  # and then no more
     assert set(who(client, "sick", times=12)) == NEAR - {"e1"}
 
     def back():

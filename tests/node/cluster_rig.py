@@ -6,6 +6,7 @@ The listeners are the product's own, made from a Pod object; the control plane t
 import asyncio
 import contextlib
 import json
+import os
 import pathlib
 import re
 import socket
@@ -88,6 +89,8 @@ class Namespace:
         command = ["nsenter", f"--net={self.path}", *argv]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.processes.append(process)
+        inside, ours = f"/proc/{process.pid}/ns/net", os.stat("/proc/self/ns/net").st_ino
+        wait.until(lambda: os.stat(inside).st_ino != ours, "the process has left our namespace")
         return process
 
     def echo(self, port, name):

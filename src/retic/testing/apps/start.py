@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+QUIET, LAST = 0.5, 5.0  # seconds
+
 
 class Identity(msgspec.Struct, frozen=True):
     """Who answers: shown in every reply, so that a test sees which backend it reached."""
@@ -82,10 +84,25 @@ async def serve_streams(
     server.close()
 
 
-async def serve_protocol(given: Options, make: Callable[[], asyncio.Protocol]) -> None:
-    """As `serve_streams` for servers that want no streams."""
+async def serve_protocol(
+    given: Options, make: Callable[[], asyncio.Protocol], *, busy: Callable[[], bool] | None = None
+) -> None:
+    """As `serve_streams` for servers that want no streams. One that says whether it is `busy` is not ended before it
+    has been idle for a while, as a server should be whose connections nobody can make again."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(make, given.host, given.port, backlog=4096, reuse_port=True)
     announce(given.host, bound_port(server))
     await until_told()
+    if busy is not None:
+        await _until_idle(busy)
     server.close()
+
+
+async def _until_idle(busy: Callable[[], bool]) -> None:
+    """Idle for `QUIET`, since who has connected already may not have been seen yet; after `LAST` at most."""
+    now = asyncio.get_running_loop().time
+    last, idle = now() + LAST, now() + QUIET
+    while now() < min(last, idle):
+        if busy():
+            idle = now() + QUIET
+        await asyncio.sleep(QUIET / 10)
