@@ -223,16 +223,28 @@ async def test_a_right_counts_soon_after_it_is_given_and_ends_soon_after_it_is_t
     assert await say(GOOD) == 403
 
 
-async def test_while_nobody_can_be_asked_only_who_was_let_in_is(control, judge):
+async def test_while_nobody_can_be_asked_only_who_was_let_in_is(control, judge, monkeypatch):
     say, time, _ = judge
     assert [await say(GOOD), await say(OTHER)] == [200, 403]
     await control.stop()
+    monkeypatch.setattr(readers, "SECONDS", 0.5)
     time.advance(300)
     assert [await say(GOOD), await say(OTHER), await say("new")] == [200, 503, 503]
     time.advance(301)
     assert await say(GOOD) == 503
+    monkeypatch.undo()
     await control.start()
     assert await say(GOOD) == 200
+
+
+async def test_who_asks_while_a_control_plane_ends_is_answered_by_the_next(control, judge):
+    say, _, _ = judge
+    await control.stop()
+    asked = asyncio.create_task(say(GOOD))
+    done, _ = await asyncio.wait([asked], timeout=1)
+    assert not done
+    await control.start()
+    assert await asked == 200
 
 
 async def test_an_answer_that_hangs_is_not_waited_for_by_who_was_let_in(judge, monkeypatch):

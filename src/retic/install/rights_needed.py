@@ -56,7 +56,7 @@ async def _ask(api: Api, right: Right) -> bool:
     attributes = {"verb": right.verb, "group": right.group, "resource": right.resource}
     if right.namespace:
         attributes["namespace"] = right.namespace
-    answer = await api.create(
+    answer = await api.review(
         _REVIEWS,
         {
             "apiVersion": "authorization.k8s.io/v1",

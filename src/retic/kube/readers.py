@@ -85,14 +85,14 @@ class Readers:
         async with self._gate:
             spec = {"token": token, "audiences": [AUDIENCE]}
             review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
-            who = (await self._cluster.create(TOKENS, review)).get("status") or {}
+            who = (await self._cluster.review(TOKENS, review)).get("status") or {}
             if who.get("authenticated") is not True or AUDIENCE not in (who.get("audiences") or ()):
                 return HTTPStatus.UNAUTHORIZED
             body = {
                 "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
                 "spec": {**_subject(who.get("user") or {}), "nonResourceAttributes": METRICS},
             }  # fmt: skip
-            may = (await self._cluster.create(ACCESS, body)).get("status") or {}
+            may = (await self._cluster.review(ACCESS, body)).get("status") or {}
         return HTTPStatus.OK if may.get("allowed") is True and not may.get("denied") else HTTPStatus.FORBIDDEN
 
 

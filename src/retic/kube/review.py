@@ -50,7 +50,7 @@ class Reviews:
         async with self._gate:
             self.asked += 1
             try:
-                answer = await self._cluster.create(PATH, body)
+                answer = await self._cluster.review(PATH, body)
             except api.Error as error:
                 # Not the error's own words: they are the API server's, and the caller is anybody.
                 status = error.status if isinstance(error, api.ApiError) else "no answer"

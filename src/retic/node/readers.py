@@ -12,6 +12,7 @@ from http import HTTPStatus
 import grpc
 import grpc.aio
 import msgspec
+import structlog
 
 from retic.identity import buckets, client
 
@@ -25,6 +26,9 @@ SECONDS, GOOD_SECONDS = 7.0, 2.0
 """How long an answer is waited for, of a token that was good before less: Prometheus waits ten."""
 PER_ADDRESS = buckets.Rate(burst=5, per_second=1)
 """Of questions that an address makes us ask: about a token that was good before it may always."""
+AGAIN_SECONDS = 0.25
+"""Before asking again where nobody answered: a Service may name a replica that has just ended."""
+_log = structlog.get_logger("retic.node")
 
 
 class _Verdict(msgspec.Struct, frozen=True):
@@ -40,6 +44,7 @@ class Readers:
         self._kept: collections.OrderedDict[bytes, _Verdict] = collections.OrderedDict()
         self._addresses = buckets.Buckets(PER_ADDRESS, now)
         self._known, self._unknown = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
+        self._said = False
 
     def __repr__(self) -> str:
         return f"<Readers: {len(self._kept)} known>"
@@ -52,10 +57,10 @@ class Readers:
         if known and age < FRESH_SECONDS.get(known.status, OTHERWISE_FRESH_SECONDS):
             return known.status
         good = known is not None and known.status is HTTPStatus.OK and age < STALE_SECONDS
-        # Who was let in before is asked about whatever others do; and waits less, for it has an answer.
+        # Who was let in before is asked about whatever others do.
         if not good and not self._addresses.take(address):
             return HTTPStatus.SERVICE_UNAVAILABLE
-        asked = await self._ask(token, self._known if good else self._unknown, GOOD_SECONDS if good else SECONDS)
+        asked = await self._ask(token, good)
         if asked is HTTPStatus.SERVICE_UNAVAILABLE:
             return HTTPStatus.OK if good else asked
         self._kept.pop(name, None)
@@ -64,15 +69,31 @@ class Readers:
             self._kept.popitem(last=False)
         return asked
 
-    async def _ask(self, token: str, gate: asyncio.Semaphore, seconds: float) -> HTTPStatus:
+    async def _ask(self, token: str, good: bool) -> HTTPStatus:
+        """For a `good` one less is done: there is an answer without."""
+        gate, seconds = (self._known, GOOD_SECONDS) if good else (self._unknown, SECONDS)
+        reason = "the control plane does not answer"
         try:
             async with asyncio.timeout(seconds), gate:
-                channel = self._connect()
-                if channel is None:
-                    return HTTPStatus.SERVICE_UNAVAILABLE
-                try:
-                    return await channel.may_read(token)
-                finally:
-                    await channel.close()
-        except (TimeoutError, grpc.aio.AioRpcError, msgspec.DecodeError):
-            return HTTPStatus.SERVICE_UNAVAILABLE
+                while (channel := self._connect()) is not None:
+                    try:
+                        answer = await channel.may_read(token)
+                        self._said = False
+                        return answer
+                    except grpc.aio.AioRpcError as error:
+                        reason = f"{error.code().name}: {error.details()}"
+                        if good or error.code() is not grpc.StatusCode.UNAVAILABLE:
+                            break
+                    finally:
+                        await channel.close()
+                    await asyncio.sleep(AGAIN_SECONDS)
+                else:
+                    reason = "this agent has no certificate yet"
+        except TimeoutError:
+            pass
+        except msgspec.DecodeError as error:
+            reason = str(error)
+        if not self._said:
+            _log.warning("the control plane could not be asked about a reader of metrics", reason=reason)
+        self._said = True
+        return HTTPStatus.SERVICE_UNAVAILABLE

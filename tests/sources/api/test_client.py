@@ -106,7 +106,9 @@ async def test_what_is_to_be_tried_again_later_is(server):
             await client.get(MAPS)
 
 
-@pytest.mark.parametrize(("call", "times"), [("get", 2), ("delete", 2), ("apply", 2), ("create", 1), ("replace", 1)])
+@pytest.mark.parametrize(
+    ("call", "times"), [("get", 2), ("delete", 2), ("apply", 2), ("create", 1), ("replace", 1), ("review", 2)]
+)
 async def test_only_what_may_be_done_twice_is_tried_again_over_a_new_connection(server, call, times):
     server.answers[MAPS] = [fake.Answer(200, b'{"a"', {"Content-Length": "99"}), fake.Answer(200, b"{}")]
     async with server.api() as client:

@@ -104,6 +104,10 @@ class Api:
         """A new object in the collection `path`; as it is afterwards. ApiError 409 when it is there already."""
         return _object(await self._request("POST", path, {}, body))
 
+    async def review(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a question that is asked by creating an object which is not kept, such as a TokenReview."""
+        return _object(await self._request("POST", path, {}, body, again=True))
+
     async def apply(
         self, path: str, body: Mapping[str, Any], *, manager: str = "retic", force: bool = True, dry_run: bool = False
     ) -> dict[str, Any]:
