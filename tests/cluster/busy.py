@@ -41,17 +41,6 @@ def _captured(pod: dict) -> str:
     return next((each["status"] for each in conditions if each["type"] == "retic.dev/Captured"), "False")
 
 
-def rolled(kube: kubectl.Kubectl, what: str) -> None:
-    """Wait until a rollout is over, its old pods' ends included."""
-    kube.run("rollout", "status", what, "--timeout=150s", seconds=160)
-
-    def ended() -> bool:
-        return not any("deletionTimestamp" in pod["metadata"] for pod in kube.get("pods")["items"])
-
-    if what.startswith("deployment/"):
-        wait.until(ended, "the pods before have ended", 60, every=0.5)
-
-
 def node_names(kube: kubectl.Kubectl) -> list[str]:
     return sorted(item["metadata"]["name"] for item in kube.get("nodes")["items"])
 
@@ -65,7 +54,7 @@ def opened(mesh: installed.Installed) -> Iterator[Shop]:
         front.apply(loads.client(nodes[0]))
         back.apply(*loads.servers("server"), *loads.servers("steady", replicas=1))
         for name in ("server", "steady"):
-            rolled(back, f"deployment/{name}")
+            back.rolled(f"deployment/{name}")
         front.ready("client")
         made = Shop(mesh, front, back)
         made.captured([front, back])

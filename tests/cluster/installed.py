@@ -55,12 +55,18 @@ class Installed:
 
     @contextlib.contextmanager
     def values(self, **wanted: str) -> Iterator[None]:
-        """The installation with other values, to the block's end."""
+        """The installation with other values, to the block's end, and everything as it was after that."""
         self.retic("upgrade", *(f"--set={name}={value}" for name, value in wanted.items()))
         try:
             yield
         finally:
             self.retic("upgrade", "--reset-values")
+            self.settled()
+
+    def settled(self) -> None:
+        """Wait until no part of it rolls any more."""
+        for what in ("daemonset/retic-node", "deployment/retic-controller"):
+            self.kubectl().rolled(what)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from typing import Any
 
 from tools.cluster import places
 
+from retic.testing import wait
+
 
 class Kubectl:
     """Commands with a kubeconfig and a namespace. Objects are given as values, and are applied server-side."""
@@ -46,6 +48,16 @@ class Kubectl:
         """Wait until the pods are ready."""
         done = self.attempt("wait", "--for=condition=Ready", "--timeout=90s", *(f"pod/{pod}" for pod in pods))
         assert done.returncode == 0, f"{done.stderr}{self.run('get', 'pods', '-o', 'wide')}{self.run('get', 'events')}"
+
+    def rolled(self, what: str) -> None:
+        """Wait until a rollout is over; of a Deployment, also until no pod of the namespace is ending any more."""
+        self.run("rollout", "status", what, "--timeout=150s", seconds=160)
+
+        def ended() -> bool:
+            return not any("deletionTimestamp" in pod["metadata"] for pod in self.get("pods")["items"])
+
+        if what.startswith("deployment/"):
+            wait.until(ended, "the pods before have ended", 60, every=0.5)
 
     def python(self, pod: str, code: str) -> str:
         """Run a line of Python in the pod; what it prints, without the line's end."""

@@ -85,10 +85,10 @@ def test_pods_that_are_made_while_no_agent_is_there_wait_and_then_run(shop: busy
         assert shop.front.get("pod", "late")["status"]["phase"] == "Pending"
     finally:
         shop.system.patch("daemonset/retic-node", BACK)
-        busy.rolled(shop.system, "daemonset/retic-node")
+        shop.system.rolled("daemonset/retic-node")
     shop.front.ready("late")
     shop.captured([shop.front, shop.back])
-    busy.rolled(shop.back, "deployment/server")
+    shop.back.rolled("deployment/server")
     with shop.load(least=5):
         pass
 
@@ -116,10 +116,10 @@ def test_traffic_goes_on_without_control_plane_and_api_server_and_envoy_comes_ba
         os.kill(envoy, signal.SIGKILL)
         wait.until(calls, "calls succeed again", 30, every=0.1)
         loads.lossless(loads.measured(uid, shop.kinds, 8))
-    busy.rolled(shop.system, "deployment/retic-controller")
+    shop.system.rolled("deployment/retic-controller")
     with shop.load(least=5):
         shop.back.run("rollout", "restart", "deployment/server")
-        busy.rolled(shop.back, "deployment/server")
+        shop.back.rolled("deployment/server")
 
 
 # Only the API server of the cluster made here can be ended.

@@ -26,10 +26,10 @@ def shop(installed: installed.Installed) -> Iterator[busy.Shop]:
 def test_a_deployment_rolls_and_is_scaled(shop: busy.Shop):
     with shop.load():
         shop.back.run("rollout", "restart", "deployment/server")
-        busy.rolled(shop.back, "deployment/server")
+        shop.back.rolled("deployment/server")
         for replicas in (4, 2):
             shop.back.run("scale", "deployment/server", f"--replicas={replicas}")
-            busy.rolled(shop.back, "deployment/server")
+            shop.back.rolled("deployment/server")
 
 
 def test_an_agent_is_killed_and_envoy_is_replaced(shop: busy.Shop):
@@ -65,7 +65,7 @@ def test_all_is_upgraded_to_another_image(shop: busy.Shop):
             shop.system.run("rollout", "restart", "daemonset/retic-node")
         else:
             shop.mesh.retic("upgrade", f"--set=image={OTHER}")
-        busy.rolled(shop.system, "daemonset/retic-node")
+        shop.system.rolled("daemonset/retic-node")
         for name in nodes:
             pod = shop.agents.replaced(name, before[name])
             chosen = shop.system.get("pod", pod)["spec"]["containers"][0]["image"]
@@ -84,9 +84,9 @@ def test_the_leader_is_killed_then_the_other_then_all_roll(shop: busy.Shop):
         shop.system.run("delete", "pod", first, "--force", "--grace-period=0")
         second = wait.until(lambda: (now := holder(shop)) != first and now, "another leader", 40, every=0.5)
         shop.system.run("delete", "pod", second, "--force", "--grace-period=0")
-        busy.rolled(shop.system, "deployment/retic-controller")
+        shop.system.rolled("deployment/retic-controller")
         shop.system.run("rollout", "restart", "deployment/retic-controller")
-        busy.rolled(shop.system, "deployment/retic-controller")
+        shop.system.rolled("deployment/retic-controller")
 
 
 @pytest.mark.parametrize("which", ["both", "servers"])
@@ -105,7 +105,7 @@ def test_a_namespace_is_taken_out_and_back_in(shop: busy.Shop, which: str):
 def test_certificates_are_renewed_every_half_minute(shop: busy.Shop):
     if not all(shop.agents.renews_soon(shop.agents.of(node)) for node in busy.node_names(shop.back)):
         shop.system.run("rollout", "restart", "daemonset/retic-node")
-        busy.rolled(shop.system, "daemonset/retic-node")
+        shop.system.rolled("daemonset/retic-node")
     pods = [shop.agents.of(node) for node in busy.node_names(shop.back)]
     client = shop.agents.of(shop.front.get("pod", "client")["spec"]["nodeName"])
     wanted = [(client, f"/ns/{shop.front.namespace}/")]

@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 import yaml
-from tests.cluster import agents, busy
+from tests.cluster import agents
 from tests.cluster import strict_objects as objects
 from tests.cluster.installed import IMAGE
 from tools.cluster import places
@@ -206,7 +206,7 @@ def test_agents_that_roll_hand_the_port_on(installed, shop, nodes):
             return own and status == 200 and f'envoy_server_live{{node="{node}"}} 1' in page
 
         wait.until(reads, f"the next agent of {node} is read, with its own certificate", 20, every=0.5)
-    busy.rolled(system, "daemonset/retic-node")
+    system.rolled("daemonset/retic-node")
 
 
 def agents_of(installed):
@@ -215,15 +215,13 @@ def agents_of(installed):
 
 def test_no_port_is_there_where_none_is_wanted(installed, shop):
     with installed.values(**{"metrics.port": "0"}):
-        busy.rolled(installed.kubectl(), "daemonset/retic-node")
-        busy.rolled(installed.kubectl(), "deployment/retic-controller")
+        installed.kubectl().rolled("daemonset/retic-node")
+        installed.kubectl().rolled("deployment/retic-controller")
         for address in parts(installed, shop)[:2]:
             wait.until(lambda address=address: refuses(address), f"nothing listens at {address}", 60, every=0.5)
         done = installed.attempt("metrics")
         assert (done.returncode, done.stdout) == (1, "")
         assert "retic upgrade --set metrics.port=15014" in done.stderr
-    busy.rolled(installed.kubectl(), "daemonset/retic-node")
-    busy.rolled(installed.kubectl(), "deployment/retic-controller")
 
 
 def refuses(address):
