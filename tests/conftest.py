@@ -1,12 +1,14 @@
-"""For all tests: gRPC must not interfere with processes that tests fork, nor stop a test that has no part in it.
+"""For all tests: what gRPC, Hypothesis and pytest-xdist are told.
 
-Its fork handlers, with servers of other tests still in this process, make children fail at random. And when the last
-of its asyncio objects is collected, which may happen in any test later, it waits for its poller's thread without an
-end: a call that somebody gave up may still be in flight. With one reference held for good it never comes to that.
+gRPC must not interfere with processes that tests fork, nor stop a test that has no part in it. Its fork handlers, with
+servers of other tests still in this process, make children fail at random. And when the last of its asyncio objects is
+collected, which may happen in any test later, it waits for its poller's thread without an end: a call that somebody
+gave up may still be in flight. With one reference held for good it never comes to that.
 """
 
 import os
 
+import hypothesis
 from xdist.scheduler import loadscope
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
@@ -14,6 +16,10 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 import grpc.aio
 
 grpc.aio.init_grpc_aio()
+
+# How long an example takes is the machine's matter. The rest stays as Hypothesis has chosen it: in CI its profile "ci".
+hypothesis.settings.register_profile("retic", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("retic")
 
 
 # Tests that start meshes share what a machine has one of: ports, names, what is left afterwards.

@@ -1,4 +1,6 @@
-"""A candidate for a lease, as a process that a test can kill or freeze: `candidate.py KUBECONFIG NAME`.
+"""A candidate for a lease, as a process that a test can kill or freeze.
+
+`candidate.py KUBECONFIG NAME [DURATION DEADLINE RETRY]`, all three in seconds.
 
 Says on a line of its own when it leads and when it does not; between, all the time, which spans of CLOCK_BOOTTIME
 it was a leader in by its own clock.
@@ -37,10 +39,11 @@ async def watch(candidate):
 
 
 async def main():
-    config, name = sys.argv[1:]
+    config, name, *given = sys.argv[1:]
+    times = lease.Times(int(given[0]), *map(float, given[1:])) if given else TIMES
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     async with await api.connect(pathlib.Path(config)) as server:
-        candidate = lease.Lease(server, "default", "test", holder=name, times=TIMES)
+        candidate = lease.Lease(server, "default", "test", holder=name, times=times)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watch(candidate))
             tasks.create_task(candidate.run(asyncio.Event().wait))

@@ -16,6 +16,14 @@ from retic.sources import api
 collect_ignore = ["test_own_cluster.py", "test_metrics_cluster.py"] if whole.given() else []
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test here may take longer than others: its time counts from the setup on, and its end may roll Retic."""
+    here = pathlib.Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(1500 if item.path.name == "test_conformance.py" else 900))
+
+
 @pytest.fixture(scope="session")
 def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
     """The administrator's kubeconfig of an API server without nodes and controllers, for this run only."""

@@ -57,7 +57,7 @@ class Kubectl:
             return not any("deletionTimestamp" in pod["metadata"] for pod in self.get("pods")["items"])
 
         if what.startswith("deployment/"):
-            wait.until(ended, "the pods before have ended", 60, every=0.5)
+            wait.until(ended, "the pods before have ended", 150, every=0.5)
 
     def python(self, pod: str, code: str) -> str:
         """Run a line of Python in the pod; what it prints, without the line's end."""

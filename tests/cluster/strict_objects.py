@@ -8,6 +8,8 @@ from retic.testing import tls_pairs
 
 IMAGE_USER = 65532
 HTTP, UNDECLARED, GRPC, LINES, FIRST, TLS = 8080, 8090, 9000, 7000, 7001, 8443
+# For probes that end a container: a slow machine must not.
+PATIENT = {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 10}
 
 SECURE = """
 import http.server, ssl
@@ -45,7 +47,7 @@ def probed(image, node):
         ports=[{"name": "web", "containerPort": HTTP}],
         startupProbe=get("web", "/started"),
         readinessProbe=get("web", "/ready?full=1"),
-        livenessProbe={"tcpSocket": {"port": "web"}, "periodSeconds": 1},
+        livenessProbe={"tcpSocket": {"port": "web"}, **PATIENT},
         lifecycle={
             # Refused, it would end the container again and again.
             "postStart": {"exec": {"command": ["python", "-c", UNTIL_OPEN]}},
@@ -61,7 +63,7 @@ def probed(image, node):
             "containers": [
                 declared, hooked, secure,
                 server("undeclared", "echo_http", UNDECLARED, image, readinessProbe=get(UNDECLARED, "/live"),
-                       livenessProbe=get(UNDECLARED, "/alive")),
+                       livenessProbe={**get(UNDECLARED, "/alive"), **PATIENT}),
                 server("calls", "echo_grpc", GRPC, image,
                        readinessProbe={"grpc": {"port": GRPC}, "periodSeconds": 1, "timeoutSeconds": 3}),
                 server("lines", "echo_tcp", LINES, image, readinessProbe={"tcpSocket": {"port": LINES}}),

@@ -247,7 +247,7 @@ def test_check_lists_what_strict_would_refuse_before_it_does(installed, mesh):
         found = next(one["message"] for one in life.checks(installed) if one["check"] == "strict")
         return f"{mesh.namespace}/echo: " in found and found
 
-    wait.until(listed, "the plaintext of the test before is listed", 45, every=2)
+    wait.until(listed, "the plaintext of the test before is listed", 90, every=2)
     done = installed.attempt("upgrade", "--set=mode=STRICT", "--dry-run")
     assert done.returncode == 0
     assert f"STRICT will refuse what came in plaintext to {mesh.namespace}/echo: " in done.stdout + done.stderr

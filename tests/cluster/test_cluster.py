@@ -9,6 +9,8 @@ import pytest
 from tests.cluster import kubectl, pods
 from tools.cluster import certificates
 
+from retic.testing import wait
+
 ECHO = {"app": "echo"}
 
 
@@ -72,7 +74,7 @@ def test_names_resolve(kube: kubectl.Kubectl, pair: dict[str, str]):
 def test_exec_and_logs(kube: kubectl.Kubectl, pair: dict[str, str]):
     assert [kube.run("exec", name, "--", "cat", "/etc/hostname").strip() for name in pair] == list(pair)
     kube.python("here", fetch(f"http://{pair['there']}:8080/noted"))
-    assert "asked for /noted" in kube.run("logs", "there")
+    wait.until(lambda: "asked for /noted" in kube.run("logs", "there"), "it is in the log", 20)
 
 
 @pytest.mark.parametrize("name", ["here", "there"])
@@ -125,8 +127,14 @@ def test_api_server_asks_a_webhook_in_a_pod(
     slices = ["endpointslice", "-l", "kubernetes.io/service-name=refuser"]
     kube.run("wait", *slices, f"--for=jsonpath={path}=true", "--timeout=30s")
     kube.apply(_webhook(kube.namespace, authority.pair.certificate))
+    create = ["create", "configmap", "any"]
+
+    def asks() -> bool:
+        return "not on my watch" in kube.attempt(*create, "--dry-run=server").stderr
+
     try:
-        refused = kube.attempt("create", "configmap", "any")
+        wait.until(asks, "the API server asks the webhook", 30, every=0.2)
+        refused = kube.attempt(*create)
         assert refused.returncode != 0
         assert "not on my watch" in refused.stderr
     finally:

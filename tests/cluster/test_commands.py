@@ -111,7 +111,7 @@ def test_wait_follows_a_change(installed, shop):
     done = installed.retic("wait", "-n", shop.namespace, "httproute/later")
     assert re.fullmatch(rf"HTTPRoute {shop.namespace}/later: live on (\d+) of \1 proxies\n", done)
     shop.apply(route("later", {"name": "nobody"}))
-    done = installed.attempt("wait", "-n", shop.namespace, "httproute/later", "--timeout", "1")
+    done = installed.attempt("wait", "-n", shop.namespace, "httproute/later", "--timeout", "10")
     assert done.returncode == 1
     assert "it is not Retic's to serve" in done.stderr
     shop.run("delete", "httproute", "later")

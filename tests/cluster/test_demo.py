@@ -59,7 +59,7 @@ def test_every_pod_is_in_the_mesh_on_both_nodes_with_one_envoy_each(shop, instal
         workloads = [pod for pod in pods(shop) if "retic.dev/role" not in pod["metadata"].get("annotations", {})]
         return all(conditions(pod).get(names.CAPTURED) == "True" for pod in workloads) and workloads
 
-    workloads = wait.until(captured, "every pod is captured", 10)
+    workloads = wait.until(captured, "every pod is captured", 60)
     assert sum(pod["status"]["containerStatuses"][0]["restartCount"] for pod in workloads) == 0
     assert {len(pod["spec"]["containers"]) for pod in workloads} == {1}, "no sidecar"
     nodes = {pod["spec"]["nodeName"] for pod in workloads}

@@ -60,7 +60,7 @@ async def as_before(cluster, before):
         assert not found ^ before, (sorted(found - before), sorted(before - found))
         return True
 
-    await wait.until_async(same, "all is as it was")
+    await wait.until_async(same, "all is as it was", seconds=60)
 
 
 async def gone(cluster):
@@ -281,7 +281,7 @@ async def test_the_definitions_are_gone_when_the_uninstallation_ends(cluster):
     async def deleted():
         return (await cluster.get(path))["metadata"].get("deletionTimestamp")
 
-    await wait.until_async(deleted, "the definition is deleted")
+    await wait.until_async(deleted, "the definition is deleted", seconds=60)
     before = (await cluster.get(f"/api/v1/namespaces/{names.NAMESPACE}"))["metadata"]
     assert "deletionTimestamp" not in before
     assert not ending.done()
@@ -344,8 +344,8 @@ async def test_without_the_rights_nothing_is_begun(cluster, kubeconfig, tmp_path
 
 
 async def test_waiting_says_what_is_not_ready(cluster):
-    with pytest.raises(faults.InstallError, match=r"retic-controller: 0 of 2 are ready \(after 2 s\)"):
-        await operations.install(cluster, {}, operations.Options(wait=2), quiet)
+    with pytest.raises(faults.InstallError, match=r"retic-controller: 0 of 2 are ready \(after 10 s\)"):
+        await operations.install(cluster, {}, operations.Options(wait=10), quiet)
 
 
 async def make_node(cluster):
@@ -386,7 +386,7 @@ async def test_pods_that_do_not_leave_stop_it(cluster):
     async with kubelet.running(cluster, lets_go=False):
         await operations.install(cluster, {}, PATIENT, quiet)
         await make_pod(cluster)
-        hasty = uninstall.Options(timeout=2)
+        hasty = uninstall.Options(timeout=10)
         with pytest.raises(faults.InstallError, match=r"still in the mesh \(node-1: 1\) .*--force goes on"):
             await uninstalled(cluster, hasty, quiet)
         assert (await record.read(cluster)).state is record.State.REMOVING
@@ -419,7 +419,7 @@ async def test_what_helm_installed_is_helms(cluster):
 async def test_agents_come_once_the_controller_is_ready(cluster):
     said = []
     with pytest.raises(faults.InstallError, match="retic-controller: 0 of 2"):
-        await operations.install(cluster, {}, operations.Options(wait=2), said.append)
+        await operations.install(cluster, {}, operations.Options(wait=10), said.append)
     assert said[-1] == "waiting for the controller"
     with pytest.raises(api.ApiError, match="404"):
         await cluster.get(f"/apis/apps/v1/namespaces/{names.NAMESPACE}/daemonsets/{names.NODE}")

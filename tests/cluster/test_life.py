@@ -9,7 +9,7 @@ from tests.cluster.installed import IMAGE
 from retic.install import names
 from retic.testing import wait
 
-ASK = "import urllib.request as r; print(r.urlopen('http://{}', timeout=5).read().decode())"
+ASK = "import urllib.request as r; print(r.urlopen('http://{}', timeout=20).read().decode())"
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +20,13 @@ def mesh(installed, nodes):
         kube.apply(objects.sleeper("caller", IMAGE, nodes[1]))
         kube.ready("echo", "caller")
         captured(kube, "echo", "caller")
+        answer(kube, "caller", "echo/")
         yield kube
 
 
 def echo(name, node, **spec):
-    container = objects.server(name, "echo_http", 8080, IMAGE)
+    ready = {**objects.get(8080, "/ready"), "timeoutSeconds": 5}
+    container = objects.server(name, "echo_http", 8080, IMAGE, readinessProbe=ready)
     return {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
         "spec": {"nodeName": node, "terminationGracePeriodSeconds": 1, "containers": [container], **spec},
@@ -43,12 +45,17 @@ def is_captured(pod):
     return any(one["type"] == names.CAPTURED and one["status"] == "True" for one in pod["status"].get("conditions", ()))
 
 
-def captured(kube, *pods, wanted=True, seconds=15):
+def captured(kube, *pods, wanted=True, seconds=60):
     wait.until(lambda: all(is_captured(kube.get("pod", pod)) is wanted for pod in pods), f"captured: {wanted}", seconds)
 
 
 def ask(kube, pod, url):
     return json.loads(kube.python(pod, ASK.format(url)))
+
+
+def answer(kube, pod, url):
+    """What is answered at a Service that has just been made, once it is known where the pod is."""
+    return wait.until(lambda: ask(kube, pod, url), f"{url} answers", 60)
 
 
 def identity(seen):
@@ -78,7 +85,7 @@ def test_running_pods_come_in_and_go_out_under_open_connections(installed, nodes
         assert identity(ask(kube, "caller", "echo/")) == ""
         kube.run("label", "namespace", kube.namespace, "retic.dev/mesh=enabled")
         captured(kube, "echo", "caller")
-        wait.until(lambda: "ns/" in identity(ask(kube, "caller", "echo/")), "calls have an identity", 10)
+        wait.until(lambda: "ns/" in identity(ask(kube, "caller", "echo/")), "calls have an identity", 60)
         assert held(kube) == "200", "the connection that was open goes on"
 
         def listed():
@@ -88,7 +95,7 @@ def test_running_pods_come_in_and_go_out_under_open_connections(installed, nodes
         wait.until(listed, "the older connection is listed at both its ends", 40, every=1)
         kube.run("label", "namespace", kube.namespace, "retic.dev/mesh-")
         captured(kube, "echo", "caller", wanted=False)
-        wait.until(lambda: identity(ask(kube, "caller", "echo/")) == "", "plaintext again", 10)
+        wait.until(lambda: identity(ask(kube, "caller", "echo/")) == "", "plaintext again", 60)
         assert held(kube) == "200"
         now = {pod["metadata"]["name"]: pod for pod in kube.get("pods")["items"]}
         assert {name: pod["metadata"]["uid"] for name, pod in now.items()} == before
@@ -105,9 +112,9 @@ import os, socket, subprocess, sys
 code = '''
 import http.client, socket
 import time
-for _ in range(50):
+for _ in range(500):
     try:
-        kept = http.client.HTTPConnection('echo', 80, timeout=10)
+        kept = http.client.HTTPConnection('echo', 80, timeout=20)
         kept.request('GET', '/'); kept.getresponse().read(); break
     except OSError:  # the Service is not known everywhere yet
         time.sleep(0.1)
@@ -124,7 +131,7 @@ while True:
 subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                  stderr=subprocess.DEVNULL, start_new_session=True)
 import time
-for _ in range(100):
+for _ in range(600):
     try:
         one = socket.socket(socket.AF_UNIX); one.connect('\0held'); one.recv(9); break
     except OSError:
@@ -149,7 +156,7 @@ def test_left_out_pods_are_listed_and_reached_in_plaintext(mesh, installed, node
         message = next(one["message"] for one in checks(installed) if one["check"] == "left-out")
         assert f"{kube.namespace}/left-out: its label" in message
         assert f"{kube.namespace}/on-host: it uses the host's network" in message
-        assert identity(ask(mesh, "caller", f"left-out.{kube.namespace}/")) == ""
+        assert identity(answer(mesh, "caller", f"left-out.{kube.namespace}/")) == ""
 
 
 def test_a_job_completes_and_its_init_container_has_the_mesh(mesh):
@@ -175,7 +182,7 @@ def test_a_sidecar_init_container_serves_before_the_others(mesh, nodes):
     pod["spec"]["containers"] = [{"name": "c", "image": IMAGE, "command": ["sleep", "infinity"]}]
     mesh.apply(service("sided", {"app": "sided"}), pod)
     mesh.ready("sided")
-    assert ask(mesh, "caller", "sided/")["name"] == "side"
+    assert answer(mesh, "caller", "sided/")["name"] == "side"
     assert ask(mesh, "sided", "127.0.0.1:8080/")["name"] == "side"
 
 
@@ -192,7 +199,7 @@ def test_a_stateful_sets_pods_are_called_by_name(mesh):
     mesh.run("rollout", "status", "statefulset/states", "--timeout=60s")
     captured(mesh, "states-0", "states-1")
     for name in ("states-0", "states-1"):
-        seen = wait.until(lambda name=name: ask(mesh, "caller", f"{name}.states:8080/"), "the pod's name is known", 30)
+        seen = wait.until(lambda name=name: ask(mesh, "caller", f"{name}.states:8080/"), "the pod's name is known", 60)
         assert "spiffe://" in identity(seen)
 
 
@@ -203,7 +210,6 @@ def test_addresses_that_are_used_again_meet_nothing_old(mesh, nodes):
     for number in range(6):
         account = ("first", "second")[number % 2]
         pod = echo(f"turn-{number}", nodes[0], serviceAccountName=account)
-        pod["spec"]["containers"][0]["readinessProbe"] = objects.get(8080, "/ready")
         pod["metadata"]["labels"]["app"] = "turn"
         mesh.apply(service("turn", {"app": "turn"}), pod)
         mesh.ready(f"turn-{number}")
@@ -212,7 +218,7 @@ def test_addresses_that_are_used_again_meet_nothing_old(mesh, nodes):
         def there(number=number):
             return ask(mesh, "caller", "turn/")["name"] == f"turn-{number}"
 
-        wait.until(there, "the newest answers", 10)
+        wait.until(there, "the newest answers", 60)
         seen = ask(mesh, f"turn-{number}", "echo/")
         assert f"/sa/{account}" in identity(seen)
         mesh.run("delete", "pod", f"turn-{number}", "--wait=true")
@@ -227,30 +233,36 @@ def test_a_pod_that_crashes_in_a_loop_stays_captured_and_comes_back(mesh, nodes)
     )
     pod["spec"]["containers"][0] |= {
         "command": ["python", "-c", code], "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-        "readinessProbe": objects.get(8080, "/ready"),
     }  # fmt: skip
     pod["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}]
     mesh.apply(service("crashing", {"app": "crashing"}), pod)
     mesh.ready("crashing")
     assert mesh.get("pod", "crashing")["status"]["containerStatuses"][0]["restartCount"] == 2
     captured(mesh, "crashing")
-    assert "spiffe://" in identity(wait.until(lambda: ask(mesh, "caller", "crashing/"), "it answers", 10))
+    assert "spiffe://" in identity(answer(mesh, "caller", "crashing/"))
 
 
 def test_several_ports_and_a_host_port(mesh, nodes):
     pod = echo("many", nodes[0])
     pod["spec"]["containers"][0]["ports"] = [{"containerPort": 8080, "hostPort": 18080}]
-    pod["spec"]["containers"].append(objects.server("lines", "echo_tcp", 7000, IMAGE))
+    open_ = {"tcpSocket": {"port": 7000}, "periodSeconds": 1, "timeoutSeconds": 5}
+    pod["spec"]["containers"].append(objects.server("lines", "echo_tcp", 7000, IMAGE, readinessProbe=open_))
     ports = [{"name": "http", "port": 80, "targetPort": 8080}, {"name": "tcp", "port": 7000}]
     mesh.apply(service("many", {"app": "many"}, ports=ports), pod)
     mesh.ready("many")
     host = mesh.get("pod", "many")["status"]["hostIP"]
-    seen = objects.call(mesh, "caller", {
+    tries = {
         "http": ("many", 80, objects.http("/"), None), "lines": ("many", 7000, "hello\n", None),
         "host port": (host, 18080, objects.http("/"), None),
-    })  # fmt: skip
-    assert seen["lines"].endswith("hello\n"), seen
-    assert "200" in seen["http"][:15]
+    }  # fmt: skip
+
+    def known():
+        seen = objects.call(mesh, "caller", tries)
+        assert seen["lines"].endswith("hello\n"), seen
+        assert "200" in seen["http"][:15], seen
+        return seen
+
+    seen = wait.until(known, "both ports of the Service answer", 60)
     assert "200" in seen["host port"][:15], seen
 
 
@@ -266,8 +278,8 @@ def test_services_of_other_kinds(mesh):
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "other-name"},
          "spec": {"type": "ExternalName", "externalName": f"echo.{mesh.namespace}.svc.cluster.local"}},
     )  # fmt: skip
-    assert wait.until(lambda: ask(mesh, "caller", "by-hand/"), "endpoints written by hand answer", 10)["name"] == "echo"
-    assert ask(mesh, "caller", "other-name/")["name"] == "echo"
+    for name in ("by-hand", "other-name"):
+        assert answer(mesh, "caller", f"{name}/")["name"] == "echo", name
     seen = objects.call(mesh, "caller", {"nobody": ("nobody", 80, objects.http("/"), None)})
     assert not seen["nobody"].startswith("HTTP/1.1 200")
 
@@ -279,14 +291,14 @@ import json, ssl, socket, struct, time, urllib.request
 token = open('/var/run/secrets/kubernetes.io/serviceaccount/token').read()
 trust = ssl.create_default_context(cafile='/var/run/secrets/kubernetes.io/serviceaccount/ca.crt')
 ask = urllib.request.Request('https://kubernetes.default.svc/version', headers={'authorization': 'Bearer ' + token})
-version = json.load(urllib.request.urlopen(ask, context=trust, timeout=10))['major']
+version = json.load(urllib.request.urlopen(ask, context=trust, timeout=20))['major']
 server = next(l.split()[1] for l in open('/etc/resolv.conf') if l.startswith('nameserver'))
 query = struct.pack('>HHHHHH', 7, 0x100, 1, 0, 0, 0) + b''.join(
     bytes([len(p)]) + p.encode() for p in 'kubernetes.default.svc.cluster.local'.split('.')) + b'\\0\\0\\1\\0\\1'
-with socket.create_connection((server, 53), 5) as tcp:
+with socket.create_connection((server, 53), 20) as tcp:
     tcp.sendall(struct.pack('>H', len(query)) + query); by_tcp = len(tcp.recv(4096)) > 20
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-    udp.settimeout(5); udp.sendto(query, (server, 53)); by_udp = len(udp.recv(4096)) > 20
+    udp.settimeout(20); udp.sendto(query, (server, 53)); by_udp = len(udp.recv(4096)) > 20
 begin = time.monotonic()
 try:
     with socket.create_connection(('10.41.0.1', 9), 5) as s:

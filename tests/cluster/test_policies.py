@@ -52,7 +52,7 @@ def shop(installed, nodes):
         )  # fmt: skip
         kube.ready("server", "web", "spy")
         wait.until(lambda: captured(installed, kube) == {"server", "web", "spy"}, "the pods in the mesh", 60)
-        assert asked(kube) == {"web": 200, "spy": 200}
+        wait.until(lambda: asked(kube) == {"web": 200, "spy": 200}, "the server answers both", 60)
         with security_api.on(installed.kubectl()):
             yield kube
 
@@ -113,7 +113,7 @@ def test_an_authorization_policy_is_enforced_edited_told_and_taken_away(installe
     assert (shown["name"], shown["action"], shown["pods"], shown["unread"]) == ("server", "ALLOW", 1, [])
 
     shop.apply(policy("web", action="DENY"))
-    wait.until(lambda: asked(shop) == {"web": 403, "spy": 200}, "web alone is refused")
+    wait.until(lambda: asked(shop) == {"web": 403, "spy": 200}, "web alone is refused", 60)
     assert (explained(installed, shop, "web"), explained(installed, shop, "spy")[0]) == ((403, named), 200)
     assert listed(installed, shop)[0]["action"] == "DENY"
 
@@ -123,7 +123,7 @@ def test_an_authorization_policy_is_enforced_edited_told_and_taken_away(installe
     assert "did you mean action?" in done.stderr
 
     shop.run("delete", "authorizationpolicy", "server")
-    wait.until(lambda: asked(shop) == {"web": 200, "spy": 200}, "everybody is let in again")
+    wait.until(lambda: asked(shop) == {"web": 200, "spy": 200}, "everybody is let in again", 60)
     assert listed(installed, shop) == []
 
 
@@ -150,7 +150,7 @@ def test_tokens_are_looked_at_by_a_request_authentication(shop):
     assert with_token(LOGIN.token()) == 200
     assert asked(shop) == {"web": 200, "spy": 200}
     shop.run("delete", "requestauthentication", "server")
-    wait.until(lambda: with_token("a.b.c") == 200, "tokens are not looked at any more")
+    wait.until(lambda: with_token("a.b.c") == 200, "tokens are not looked at any more", 60)
 
 
 def test_a_rate_limit_shows_how_far_it_is(shop):

@@ -1,5 +1,6 @@
 """STRICT on a cluster: what a kubelet asks by a pod's own spec passes, and nothing else without the mesh's TLS does."""
 
+import datetime
 import json
 import pathlib
 import re
@@ -70,20 +71,33 @@ def node_ports(mesh, nodes):
 
 
 def test_every_probe_passes_and_the_pod_stays_ready(mesh):
+    def ran():
+        """Long enough for liveness to end a container whose probes are refused."""
+        states = [one["state"] for one in mesh.get("pod", "probed")["status"]["containerStatuses"]]
+        begun = [datetime.datetime.fromisoformat(one["running"]["startedAt"]) for one in states if "running" in one]
+        before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=20)
+        return len(begun) == len(states) and max(begun) < before
+
+    wait.until(ran, "every container has run for 20 s", 60, every=0.5)
     pod = mesh.get("pod", "probed")
     assert [one["restartCount"] for one in pod["status"]["containerStatuses"]] == [0] * len(pod["spec"]["containers"])
     assert all(one["ready"] and one["started"] for one in pod["status"]["containerStatuses"])
-    # A round of every probe later: liveness would have ended containers by then.
     logs = mesh.run("get", "events", "--field-selector=involvedObject.name=probed,reason=Killing")
     assert "Killing" not in logs
 
 
 def test_a_mesh_pod_calls_it(mesh):
-    seen = objects.call(mesh, "caller", {
+    tries = {
         "http": ("probed", 80, objects.http("/any"), None),
         "lines": ("probed", objects.LINES, "hello\n", None),
         "first": ("probed", objects.FIRST, "", None),
-    })  # fmt: skip
+    }
+
+    def known():
+        return objects.call(mesh, "caller", {"http": tries["http"]})["http"].startswith("HTTP/1.1 200")
+
+    wait.until(known, "the Service answers", 60)
+    seen = objects.call(mesh, "caller", tries)
     assert seen["http"].startswith("HTTP/1.1 200"), seen
     assert seen["lines"].endswith("hello\n")
     assert seen["first"].endswith("ready\n")
@@ -201,7 +215,7 @@ def test_what_the_node_refuses_is_the_nodes_pods_alone(mesh, places):
 
 def test_a_new_pods_first_packet_is_in_the_mesh(mesh, nodes):
     """A pod whose first action is a request to a service of the mesh works, its init container too."""
-    code = "import urllib.request as r; print(r.urlopen('http://probed/first', timeout=5).status)"
+    code = "import urllib.request as r; print(r.urlopen('http://probed/first', timeout=20).status)"
     ask = {"image": IMAGE, "command": ["python", "-c", code]}
     body = {
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "first"},

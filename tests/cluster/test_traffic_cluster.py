@@ -194,7 +194,7 @@ def test_tap_shows_what_passes_meanwhile_and_nothing_afterwards(installed, shop)
         assert (row["source"], row["destination"]) == (f"{shop.namespace}/web", f"{shop.namespace}/server")
         assert (row["path"], row["code"], row["method"]) == ("/seen?token=[redacted]", 200, "GET")
         assert tap.end(signal.SIGINT) == 0
-    wait.until(lambda: not switched(installed), "switched off", 10)
+    wait.until(lambda: not switched(installed), "switched off", 60)
     asked(shop, "server", "/after")
     assert len(tap.rows) == 1
 

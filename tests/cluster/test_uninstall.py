@@ -104,7 +104,7 @@ def test_nothing_stays_and_pods_go_on(again, nodes):
         )
         said = installed.retic("uninstall", seconds=400)
         assert said.strip().splitlines()[-1].startswith(("removed all", "the label")), said
-        result, _ = running.communicate(timeout=120)
+        result, _ = running.communicate(timeout=180)
         counted = json.loads(result)
         assert counted["failed"] == [], counted
         assert counted["plaintext"] > 10, "it went over to plaintext meanwhile"
@@ -145,7 +145,7 @@ def test_nothing_stays_and_pods_go_on(again, nodes):
 LOAD = r"""
 import http.client, json, time
 failed, plaintext, begin, port = [], 0, time.monotonic(), None
-end, held = begin + 60, http.client.HTTPConnection('echo', 80, timeout=10)
+end, held = begin + 90, http.client.HTTPConnection('echo', 80, timeout=10)
 while time.monotonic() < end:
     if held is not None:
         try:
@@ -156,7 +156,7 @@ while time.monotonic() < end:
                 failed.append('it is another connection now')
         except Exception as error:
             failed.append(f'kept open: {error!r}')
-        if failed or time.monotonic() > begin + 30:
+        if failed or time.monotonic() > begin + 60:
             held.close()
             held = None
     try:

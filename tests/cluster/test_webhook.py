@@ -33,7 +33,7 @@ def configuration(port):
         "metadata": {"name": "retic"},
         "webhooks": [{
             "name": "validate.retic.dev", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-            "failurePolicy": "Ignore", "timeoutSeconds": 5,
+            "failurePolicy": "Ignore", "timeoutSeconds": 30,
             "clientConfig": {"url": f"https://localhost:{port}/validate"},
             "rules": [{
                 "apiGroups": ["gateway.networking.k8s.io"], "apiVersions": ["v1"],

@@ -14,12 +14,12 @@ from retic.testing import tls_pairs
 async def test_a_certificate_that_ends_is_said_when_it_does(tmp_path):
     db = wiring.mesh(network.Settings())
     kept = store.Store(db, tables.changes)
-    chain, key = tls_pairs.pair("a.test", end=2)
+    chain, key = tls_pairs.pair("a.test", end=5)
     data = {"tls.crt": chain, "tls.key": key}
     value = core.Secret(meta.Metadata("it", "default"), type="kubernetes.io/tls", data=data)
     kept.apply([stream.Change("Secret", "default", "it", value)])
     answers = Answers(config.Config(folder=tmp_path), db, kept, None, Refusals(lambda: None), asyncio.Condition())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         codes = []
         async for found in answers.follow():
             codes.append([f.code for f in found])

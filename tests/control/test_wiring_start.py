@@ -2,19 +2,13 @@
 
 import asyncio
 import contextlib
-import socket
 
 import pytest
 
 from retic import wiring
 from retic.control import config
 from retic.sources import codec
-from retic.testing import wait
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
+from retic.testing import ports, wait
 
 
 async def accepts(port):
@@ -43,15 +37,15 @@ async def lists(tmp_path):
 
 async def test_proxies_are_answered_once_the_whole_list_is_there(tmp_path, lists):
     (tmp_path / "token.key").write_bytes(bytes(32))
-    ports = free_port(), free_port()
-    given = config.Config(folder=tmp_path, listen=f"127.0.0.1:{ports[0]}", enrol=f"127.0.0.1:{ports[1]}")
+    discovery, enrolment = ports.free(), ports.free()
+    given = config.Config(folder=tmp_path, listen=f"127.0.0.1:{discovery}", enrol=f"127.0.0.1:{enrolment}")
     stop = asyncio.Event()
     running = asyncio.create_task(wiring.run(given, stop))
     await wait.until_async(lambda: lists and (tmp_path / "control.sock").exists(), "it has asked for the list")
-    assert not await accepts(ports[0])
+    assert not await accepts(discovery)
     lists[0].write(codec.SYNCED)
-    await wait.until_async(lambda: accepts(ports[0]), "discovery is served")
-    await wait.until_async(lambda: accepts(ports[1]), "enrolment is served")
+    await wait.until_async(lambda: accepts(discovery), "discovery is served")
+    await wait.until_async(lambda: accepts(enrolment), "enrolment is served")
     stop.set()
     await running
 

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -13,18 +12,11 @@ import urllib.request
 import pytest
 import yaml
 
+from retic.testing import ports as free_ports
 from retic.testing import wait
 
 DEMO = pathlib.Path(__file__).parents[2] / "demo"
 SERVICES = ("web", "catalog", "cart", "orders", "payments", "stock", "greeter")
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +24,7 @@ def shop(tmp_path_factory):
     """The port of each running service, and a function that starts one more."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "key").write_text("sesame\n")
-    ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
+    ports = {name: free_ports.free() for name in SERVICES}
     shared = {
         **os.environ,
         "PYTHONDONTWRITEBYTECODE": "1",

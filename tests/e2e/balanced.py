@@ -92,7 +92,7 @@ POLICIES = {
     "sick": {
         **balanced(simple="ROUND_ROBIN"),
         "outlierDetection": {
-            "consecutive5xxErrors": 3, "interval": "0.5s", "baseEjectionTime": "3s", "maxEjectionPercent": 100,
+            "consecutive5xxErrors": 3, "interval": "0.5s", "baseEjectionTime": "10s", "maxEjectionPercent": 100,
         },
     },
     "ports": {

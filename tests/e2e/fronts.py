@@ -6,6 +6,8 @@ import ssl
 
 import live
 
+from retic.testing import ports
+
 
 def secret(name, pair, **more):
     """A TLS Secret."""
@@ -46,11 +48,7 @@ def tagged(name, gateway_name, *matches, section=None, hostnames=(), backend="si
 
 def free_ports(number):
     """Ports that nobody listens on just now."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    found = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
-    return found
+    return [ports.free() for _ in range(number)]
 
 
 def address(mesh, name, port):

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import signal
+import time
 
 import pytest
 
@@ -55,11 +56,12 @@ def switched(mesh):
 
 
 _ends = iter(range(1000))
+QUIET = 0.6  # seconds: each of Envoy's threads reports every 0.25
 
 
-def logged(mesh, *objects, pods=1, last="/end", lacking=""):
-    """What is logged, by path or protocol, while these objects are there and traffic is made. `lacking`: what
-    `retic wait` says of them."""
+def logged(mesh, *objects, pods=1, wanted=frozenset(), lacking=""):
+    """What is logged while these objects are there and traffic is made: those `wanted` in brief, and whatever else
+    comes until nothing does. `lacking`: what `retic wait` says of the objects."""
     (mesh.folder / "telemetry.yaml").write_text("\n---\n".join(json.dumps(each) for each in objects) or "# none\n")
     wait.until(lambda: len(switched(mesh)) == pods, f"{pods} pods report")
     waited = mesh.command("wait")
@@ -74,9 +76,17 @@ def logged(mesh, *objects, pods=1, last="/end", lacking=""):
         text = file.read_bytes()[before:] if file.exists() else b""
         return [json.loads(line) for line in text.splitlines()]
 
-    if last:
-        wanted = last + end if last == "/end" else last
-        wait.until(lambda: any(wanted in (row["path"], row["protocol"]) for row in rows()), "the last one")
+    seen, since = 0, time.monotonic()
+
+    def settled():
+        nonlocal seen, since
+        found = rows()
+        assert brief(found) >= wanted
+        if len(found) != seen:
+            seen, since = len(found), time.monotonic()
+        return time.monotonic() - since > QUIET
+
+    wait.until(settled, "all that is wanted, and then nothing more")
     return rows()
 
 
@@ -87,10 +97,12 @@ def brief(rows):
 
 
 ALL = {("GET", "/items?token=[redacted]", 200), ("DELETE", "/", 403), ("GET", "/away", 503), ("GET", "/end", 200)}
+CALLED = {("source", *one) for one in ALL}
+ENDS = {side: (side, "GET", "/end", 200) for side in ("source", "destination")}
 
 
 def test_everything_that_a_client_does_with_istios_names(mesh):
-    rows = logged(mesh, telemetry(selector=WEB, accessLogging=[{"match": {"mode": "CLIENT"}}]))
+    rows = logged(mesh, telemetry(selector=WEB, accessLogging=[{"match": {"mode": "CLIENT"}}]), wanted=CALLED)
     assert {row[1:] for row in brief(rows) if row[1]} == ALL
     assert {row["reporter"] for row in rows} == {"source"}
     found = next(row for row in rows if row["path"] and row["path"].startswith("/items"))
@@ -108,17 +120,19 @@ def test_everything_that_a_client_does_with_istios_names(mesh):
 
 def test_expressions_and_sides(mesh):
     chosen = {"expression": "response.code >= 400"}
-    rows = logged(mesh, telemetry(accessLogging=[{"filter": chosen}]), pods=2, last="/away")
+    failed = {row for row in CALLED if row[3] >= 400}
+    rows = logged(mesh, telemetry(accessLogging=[{"filter": chosen}]), pods=2, wanted=failed)
     assert {row["response_code"] for row in rows} <= {403, 503}
     # By a header, which is reported only since the expression reads it.
     named = {"expression": "request.headers['x-user'] == 'anna' && request.url_path.startsWith('/end')"}
-    rows = logged(mesh, telemetry(accessLogging=[{"filter": named, "match": {"mode": "SERVER"}}]), pods=2)
-    assert brief(rows) == {("destination", "GET", "/end", 200)}
+    end = {ENDS["destination"]}
+    rows = logged(mesh, telemetry(accessLogging=[{"filter": named, "match": {"mode": "SERVER"}}]), pods=2, wanted=end)
+    assert brief(rows) == end
     assert rows[0]["source_principal"] == "spiffe://cluster.local/ns/shop/sa/web"
     assert (rows[0]["peer"], rows[0]["workload"]) == ("shop/web", "shop/api")
     # Connections are logged like requests.
     rows = logged(mesh, telemetry(accessLogging=[{"filter": {"expression": "!has(request.path)"}, "match": {
-        "mode": "CLIENT"}}]), pods=2, last="TCP")  # fmt: skip
+        "mode": "CLIENT"}}]), pods=2, wanted={("source", None, "", 0)})  # fmt: skip
     assert [(row["protocol"], row["bytes_received"]) for row in rows] == [("TCP", 6)]
 
 
@@ -134,15 +148,15 @@ def test_the_nearest_scope_counts(mesh):
     end = {"expression": "request.url_path.startsWith('/end')"}
     web = telemetry("web", selector=WEB, accessLogging=[{"match": {"mode": "CLIENT"}, "filter": end}])
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "retic-system"}}
-    assert len(brief(logged(mesh, namespace, everywhere, pods=2))) >= 4
-    rows = logged(mesh, namespace, everywhere, quiet, pods=0, last="")
+    assert len(brief(logged(mesh, namespace, everywhere, pods=2, wanted=CALLED))) >= 4
+    rows = logged(mesh, namespace, everywhere, quiet, pods=0)
     assert rows == []
-    rows = logged(mesh, namespace, everywhere, quiet, web, pods=1)
-    assert brief(rows) == {("source", "GET", "/end", 200)}
+    rows = logged(mesh, namespace, everywhere, quiet, web, pods=1, wanted={ENDS["source"]})
+    assert brief(rows) == {ENDS["source"]}
 
 
 def test_the_command_shows_whose_it_is_asked_for(mesh):
-    logged(mesh, telemetry(accessLogging=[{}]), pods=2)
+    logged(mesh, telemetry(accessLogging=[{}]), pods=2, wanted=set(ENDS.values()))
     assert {row["workload"] for row in shown(mesh, "-n", "shop", "deploy/web")} == {"shop/web"}
     assert {row["workload"] for row in shown(mesh, "-n", "shop", "api-0")} == {"shop/api"}
     assert len(shown(mesh, "--tail", "2")) == 2
@@ -151,7 +165,7 @@ def test_the_command_shows_whose_it_is_asked_for(mesh):
 
 
 def test_an_agent_that_restarts_goes_on_logging(mesh):
-    logged(mesh, telemetry(accessLogging=[{"match": {"mode": "CLIENT"}}]), pods=2)
+    logged(mesh, telemetry(accessLogging=[{"match": {"mode": "CLIENT"}}]), pods=2, wanted=CALLED)
     found = mesh.ps()["processes"]
     before = next(each["pid"] for each in found if (each["role"], each["name"]) == ("agent", "node-1"))
     os.kill(before, signal.SIGKILL)
@@ -168,7 +182,7 @@ def test_what_cannot_be_carried_out_is_said(mesh):
         telemetry("a", accessLogging=[{"filter": {"expression": "response.code >="}}]),
         telemetry("b", selector={"matchLabels": {"app": "nobody"}}, accessLogging=[{"providers": [{"name": "otel"}]}]),
     ]
-    assert logged(mesh, *wrong, pods=0, last="", lacking="error RT0801 Telemetry shop/a") == []
+    assert logged(mesh, *wrong, pods=0, lacking="error RT0801 Telemetry shop/a") == []
     done = mesh.command("analyze")
     for code in ("RT0801", "RT0803", "RT0809"):
         assert code in done.stdout, done.stdout

@@ -108,7 +108,7 @@ def test_the_same_cookie_leads_to_the_same_pod(client, host, name):
 
 @pytest.mark.parametrize(("host", "said"), [("ring-cookie", "place="), ("maglev-cookie", "spot=")])
 def test_a_cookie_is_made_where_there_is_none_and_sticks(client, host, said):
-    found = [client.order(host, times=6, sticky=said) for _ in range(30)]
+    found = [client.order(host, times=6, sticky=said) for _ in range(40)]
     for each in found:
         assert len(each["cookies"]) == 1, each
         assert each["cookies"][0].startswith(said)
@@ -157,7 +157,7 @@ def test_a_port_of_its_own_has_nothing_of_the_rest(client):
 def test_shares_of_zones_are_kept(client):
     found = shares(client, "shared", 400, connections=1)
     assert set(found) == NEAR | {"w1"}
-    assert 90 <= found["w1"] <= 150, found  # three of ten, five standard deviations around it
+    assert 90 <= found["w1"] <= 150, found  # three of ten
 
 
 def test_no_zone_is_preferred_where_that_is_switched_off(client):
@@ -168,8 +168,9 @@ def test_no_zone_is_preferred_where_that_is_switched_off(client):
 
 def test_what_is_beyond_the_pool_is_answered_503(client):
     client.order("pool")  # the cluster is there
-    found = shares(client, "pool", 12, path="/delay/400", connections=12)
-    assert found.get("503", 0) >= 6, found
+    found = shares(client, "pool", 24, path="/delay/2000", connections=24)
+    # One connection to each of three pods of each of two workers, and one request that waits.
+    assert found.get("503", 0) >= 24 - 7, found
     assert sum(found.get(name, 0) for name in NEAR) >= 1, found
     # And it is over with the burst.
     assert set(who(client, "pool", times=6)) <= NEAR
@@ -186,17 +187,17 @@ def test_a_connection_carries_no_more_requests_than_it_may(mesh, client):
 
 def test_a_pod_that_fails_is_left_out_and_comes_back(client):
     assert set(who(client, "sick", times=9)) == NEAR
-    found = who(client, "sick", "/only/e1/status/500", times=30)
+    found = who(client, "sick", "/only/e1/status/500", times=60)
     failed = [each for each in found if each.startswith("500")]
     # Left out after three; each worker learns it from the main thread, which on a busy machine takes some more.
     assert 3 <= len(failed) <= 10, found
-    assert not any(each.startswith("500") for each in found[15:]), found  # and then no more
+    assert not any(each.startswith("500") for each in found[30:]), found  # and then no more
     assert set(who(client, "sick", times=12)) == NEAR - {"e1"}
 
     def back():
         return set(who(client, "sick", times=9)) == NEAR
 
-    wait.until(back, "e1 is called again", seconds=15, every=0.3)
+    wait.until(back, "e1 is called again", seconds=40, every=0.3)
 
 
 def test_never_are_all_left_out(client):
@@ -241,8 +242,7 @@ def test_a_new_pod_warms_up(mesh, client, loaded):
     wait.until(lambda: time.monotonic() > loaded + 6, "the pods are warm", seconds=7)
     assert set(who(client, "warmed", times=200)) == {"e2", "e3"}
     with live.file(mesh, "new.yaml", *[balanced.server("n1", warm="yes")]):
-        live.ready(mesh, "n1")
-        wait.until(lambda: "n1" in who(client, "warmed", times=20), "the new pod is called", seconds=20, every=0.1)
+        wait.until(lambda: "n1" in who(client, "warmed", times=20), "the new pod is called", seconds=30, every=0.1)
         found = collections.Counter(who(client, "warmed", times=150))
         assert found["n1"] * 2 < min(found["e2"], found["e3"]), found
 

@@ -26,7 +26,7 @@ def token(answer, host):
 
 @pytest.mark.parametrize("host", ["by-cookie", "by-header"])
 def test_a_session_stays_with_its_pod(client, host):
-    assert set(who(client, host)) == {"near", "beside"}
+    assert set(who(client, host, 24)) == {"near", "beside"}
     for _ in range(2):
         first = client.http(f"http://{host}/")
         assert who(client, host, headers=token(first, host)) == {first["text"]: 16}
@@ -83,7 +83,7 @@ def test_a_gateway_keeps_sessions_and_retries_too():
 
 
 def test_an_address_keeps_its_endpoint(client, far_client):
-    assert set(who(client, "zone-first")) == {"near", "beside"}
+    assert set(who(client, "zone-first", 24)) == {"near", "beside"}
     (name,) = who(client, "by-address")
     text = "GET / HTTP/1.1\r\nhost: x\r\n\r\n"
     lengths = {client.say("by-address", 81, text, lines=2)["lines"][1] for _ in range(12)}
@@ -102,7 +102,7 @@ def test_an_address_keeps_its_endpoint(client, far_client):
     ],
 )
 def test_a_service_says_how_far_its_callers_are_led(client, far_client, host, here, there):
-    assert set(who(client, host)) == here
+    assert set(who(client, host, 24)) == here
     assert set(who(far_client, host, 8)) == there
 
 

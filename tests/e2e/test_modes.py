@@ -311,7 +311,7 @@ def test_pods_become_captured_and_released_under_load(modes, inside):
     }
     inside.hold("older", "web", 7001)
     inside.talk("older", "")
-    running_load = load.Load(modes.mesh, 25, pod="caller", kinds=kinds, node="node-2")
+    running_load = load.Load(modes.mesh, load.LONG, pod="caller", kinds=kinds, node="node-2")
     try:
         for enrolment in ("labelled", "all", "labelled", "all"):
             modes.set(enrolment=enrolment)

@@ -207,7 +207,7 @@ def test_no_request_is_lost_on_the_way_to_disable_and_back(world):
     restarts = [p["restarts"] for p in live.pods(world.mesh, "web-")]
     before = world.steady()
     begin = time.monotonic()
-    running_load = load.Load(world.mesh, 26, pod="caller", kinds=kinds, node="node-2")
+    running_load = load.Load(world.mesh, load.LONG, pod="caller", kinds=kinds, node="node-2")
     try:
         for mode, how in ways:
             ports = {8080: mode, 8090: "DISABLE", 7001: mode, 7002: mode}

@@ -26,7 +26,6 @@ SECOND = issuer.Issuer("https://second.example", issuer.Key("RS256", "s1"))
 LOST = issuer.Issuer("https://lost.example")
 INSIDE = issuer.Issuer("https://inside.example")
 METADATA = issuer.Issuer("https://metadata.example")
-NOW = int(time.time())
 
 
 def authentication(keys, *more, **fields):
@@ -166,31 +165,34 @@ def test_a_valid_token_passes_and_says_its_claims_in_headers(world):
     assert (status, seen["headers"]["authorization"].split()[0]) == (200, "Bearer")
 
 
-BAD = {
-    "expired": FIRST.token(exp=NOW - 120),
-    "not yet valid": FIRST.token(nbf=NOW + 3000),
-    "unsigned": issuer.unsigned(FIRST.claims()),
-    "without its signature": FIRST.token().rpartition(".")[0] + ".",
-    "of another key": FIRST.token(key=issuer.Key("ES256", "a")),
-    "of another issuer's key": FIRST.token(key=SECOND.keys[0]),
-    "for another audience": SECOND.token(aud="app"),
-    "of another issuer": issuer.Issuer("https://stranger.example").token(),
-    "with the public key as shared secret": issuer.shared(FIRST.keys[1].pem(), FIRST.claims(), "b"),
-    "changed": FIRST.token()[:-6] + "AAAAAA",
-    "malformed": "e30.e30",
-    "no token": "word",
-    "of an issuer whose keys are not found": LOST.token(),
-    "of an issuer whose keys would be in the mesh": INSIDE.token(),
-    "of an issuer whose keys would be a machine's own": METADATA.token(),
-}  # fmt: skip
+def wrong_tokens():
+    """Tokens that do not hold, made now: tests may be run long after they were collected."""
+    now = int(time.time())
+    return {
+        "expired": FIRST.token(exp=now - 120),
+        "not yet valid": FIRST.token(nbf=now + 3000),
+        "unsigned": issuer.unsigned(FIRST.claims()),
+        "without its signature": FIRST.token().rpartition(".")[0] + ".",
+        "of another key": FIRST.token(key=issuer.Key("ES256", "a")),
+        "of another issuer's key": FIRST.token(key=SECOND.keys[0]),
+        "for another audience": SECOND.token(aud="app"),
+        "of another issuer": issuer.Issuer("https://stranger.example").token(),
+        "with the public key as shared secret": issuer.shared(FIRST.keys[1].pem(), FIRST.claims(), "b"),
+        "changed": FIRST.token()[:-6] + "AAAAAA",
+        "malformed": "e30.e30",
+        "no token": "word",
+        "of an issuer whose keys are not found": LOST.token(),
+        "of an issuer whose keys would be in the mesh": INSIDE.token(),
+        "of an issuer whose keys would be a machine's own": METADATA.token(),
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", list(wrong_tokens()))
 def test_a_token_that_does_not_hold_is_refused(world, name):
-    refused = (403,) if name == "for another audience" else (401,)
-    assert ask(world, headers=bearer(BAD[name]))[0] in refused
-    assert ask(world, f"/?access_token={BAD[name]}")[0] in refused
-    assert ask(world, "/nobody", headers=bearer(BAD[name]), service="closed")[0] in refused
+    text, refused = wrong_tokens()[name], (403,) if name == "for another audience" else (401,)
+    assert ask(world, headers=bearer(text))[0] in refused
+    assert ask(world, f"/?access_token={text}")[0] in refused
+    assert ask(world, "/nobody", headers=bearer(text), service="closed")[0] in refused
 
 
 def test_an_oversized_token_is_refused_and_nothing_falls_over(world):
@@ -200,7 +202,7 @@ def test_an_oversized_token_is_refused_and_nothing_falls_over(world):
 
 
 def test_two_tokens_are_refused(world):
-    good, bad = FIRST.token(), BAD["expired"]
+    good, bad = FIRST.token(), wrong_tokens()["expired"]
     for one, other in ((good, bad), (bad, good), (good, good)):
         assert ask(world, f"/?access_token={one}", bearer(other))[0] == 401
         assert ask(world, f"/?access_token={one}&access%5Ftoken={other}")[0] == 401
@@ -258,13 +260,13 @@ def test_a_claim_chooses_a_gateways_route_and_cannot_be_forged(world):
     for forged in ({}, {"Authorization": user}):
         status, seen = at_door(world, X_Role="admin", **forged)
         assert (status, seen["x-lane"], seen.get("x-role")) == (200, "others", "user" if forged else None)
-    assert at_door(world, Authorization=f"Bearer {BAD['expired']}", X_Role="admin")[0] == 401
+    assert at_door(world, Authorization=f"Bearer {wrong_tokens()['expired']}", X_Role="admin")[0] == 401
 
 
 def test_rules_for_a_service_are_carried_out_at_its_ports(world):
     assert ask(world, service="plain")[0] == 200
     assert ask(world, headers=bearer(FIRST.token()), service="plain")[0] == 200
-    assert ask(world, headers=bearer(BAD["expired"]), service="plain")[0] == 401
+    assert ask(world, headers=bearer(wrong_tokens()["expired"]), service="plain")[0] == 401
 
 
 def found(mesh):

@@ -105,39 +105,41 @@ def test_a_claim_with_spaces_is_a_list_to_policies(proxy):
     assert both(proxy, [bearer(FIRST.token(scope="read"))])[0].passed
 
 
-NOW = int(time.time())
-BAD = {
-    "expired": FIRST.token(exp=NOW - 120),
-    "not yet valid": FIRST.token(nbf=NOW + 3000),
-    "unsigned": made.unsigned(FIRST.claims()),
-    "another key of that name": FIRST.token(key=made.Key("ES256", "a")),
-    "another issuer's key": FIRST.token(key=SECOND.keys[0]),
-    "wrong audience": SECOND.token(aud="app"),
-    "no audience": SECOND.token(),
-    "unknown issuer": STRANGER.token(),
-    "no issuer": FIRST.token(iss=None),
-    "no known keys": LOST.token(),
-    "public key as a shared secret": made.shared(FIRST.keys[1].pem(), FIRST.claims(), "b"),
-    "changed": FIRST.token()[:-4] + "AAAA",
-    "without a signature": FIRST.token().rpartition(".")[0] + ".",
-    "two parts": FIRST.token().rpartition(".")[0],
-    "no JSON": "e30.e30.e30",
-    "not base64": "a!.b.c",
-    "a time that is a text": FIRST.token(exp="soon"),
-    "a time below 0": FIRST.token(exp=-1),
-    "another algorithm in the header": FIRST.token(header={"alg": "ES384"}),
-    "an algorithm nobody knows": FIRST.token(header={"alg": "XX1"}),
-    "in another issuer's place": THIRD.token(),
-}
+def wrong_tokens():
+    """Tokens that do not hold, made now: tests may be run long after they were collected."""
+    now = int(time.time())
+    return {
+        "expired": FIRST.token(exp=now - 120),
+        "not yet valid": FIRST.token(nbf=now + 3000),
+        "unsigned": made.unsigned(FIRST.claims()),
+        "another key of that name": FIRST.token(key=made.Key("ES256", "a")),
+        "another issuer's key": FIRST.token(key=SECOND.keys[0]),
+        "wrong audience": SECOND.token(aud="app"),
+        "no audience": SECOND.token(),
+        "unknown issuer": STRANGER.token(),
+        "no issuer": FIRST.token(iss=None),
+        "no known keys": LOST.token(),
+        "public key as a shared secret": made.shared(FIRST.keys[1].pem(), FIRST.claims(), "b"),
+        "changed": FIRST.token()[:-4] + "AAAA",
+        "without a signature": FIRST.token().rpartition(".")[0] + ".",
+        "two parts": FIRST.token().rpartition(".")[0],
+        "no JSON": "e30.e30.e30",
+        "not base64": "a!.b.c",
+        "a time that is a text": FIRST.token(exp="soon"),
+        "a time below 0": FIRST.token(exp=-1),
+        "another algorithm in the header": FIRST.token(header={"alg": "ES384"}),
+        "an algorithm nobody knows": FIRST.token(header={"alg": "XX1"}),
+        "in another issuer's place": THIRD.token(),
+    }
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", list(wrong_tokens()))
 def test_a_token_that_does_not_hold_is_refused(proxy, name):
-    status = 403 if name in ("wrong audience", "no audience") else 401
-    assert both(proxy, [bearer(BAD[name])])[0].status == status
-    assert both(proxy, target=f"/?access_token={BAD[name]}")[0].status == status
-    assert both(proxy, [("x-jwt", BAD[name])])[0].status == (200 if name == "in another issuer's place" else 401)
-    assert both(proxy, [("Cookie", f"a=b; session={BAD[name]}")])[0].status in (200, 401)
+    text, status = wrong_tokens()[name], 403 if name in ("wrong audience", "no audience") else 401
+    assert both(proxy, [bearer(text)])[0].status == status
+    assert both(proxy, target=f"/?access_token={text}")[0].status == status
+    assert both(proxy, [("x-jwt", text)])[0].status == (200 if name == "in another issuer's place" else 401)
+    assert both(proxy, [("Cookie", f"a=b; session={text}")])[0].status in (200, 401)
 
 
 @pytest.mark.parametrize("key", range(3))
@@ -150,7 +152,7 @@ def test_an_oversized_token_is_refused(proxy):
 
 
 def second_tokens():
-    good, other, third, bad = FIRST.token(), FIRST.token(sub="b"), THIRD.token(), BAD["expired"]
+    good, other, third, bad = FIRST.token(), FIRST.token(sub="b"), THIRD.token(), wrong_tokens()["expired"]
     twice = "/?access_token={}&x=1&access%5Ftoken={}".format
     return {
         "in two headers": ([bearer(good), ("x-jwt", third)], "/"),
@@ -174,22 +176,22 @@ def test_a_second_token_is_refused_even_beside_a_good_one(proxy, how):
 @pytest.mark.parametrize("scheme", ["bearer ", "BEARER ", "BeArEr ", "Bearer  ", "Bearer\t", "Basic "])
 @pytest.mark.parametrize("which", ["good", "bad"])
 def test_the_scheme_in_any_spelling_hides_no_token(proxy, scheme, which):
-    text = FIRST.token() if which == "good" else BAD["expired"]
+    text = FIRST.token() if which == "good" else wrong_tokens()["expired"]
     answer, _ = both(proxy, [("Authorization", scheme + text)])
     taken = which == "good" and scheme in ("bearer ", "BEARER ", "Bearer  ")
     assert answer.status == (200 if taken or scheme == "Basic " else 401)
 
 
 def test_requests_without_a_path_are_looked_at_too(proxy):
-    assert proxy.ask([bearer(BAD["expired"])], "app:80", "CONNECT").status == 401
-    assert proxy.ask([bearer(BAD["expired"])], "*", "OPTIONS").status in (401, 404)
+    assert proxy.ask([bearer(wrong_tokens()["expired"])], "app:80", "CONNECT").status == 401
+    assert proxy.ask([bearer(wrong_tokens()["expired"])], "*", "OPTIONS").status in (401, 404)
 
 
 def test_explained_and_enforced_are_the_same_for_many_requests(proxy):
-    draw = random.Random(20)
+    draw, now = random.Random(20), int(time.time())
     everybody = (FIRST, SECOND, THIRD) * 3 + (LOST, STRANGER)
     wherever = {THIRD: ["x-jwt", "cookie"]}
-    odd = {"exp": [NOW - 61, NOW + 100.5, 0, None, True, 2e19], "nbf": [NOW + 30, NOW + 300, "x"], "iat": [-1, 5.5],
+    odd = {"exp": [now - 61, now + 100.5, 0, None, True, 2e19], "nbf": [now + 30, now + 300, "x"], "iat": [-1, 5.5],
            "aud": ["web", ["web"], [], [1], 5, "http://shop.example"], "sub": [None, 5, "s/s"], "jti": [7],
            "role": ["user", "", "admin2", 5, 1.5, -3, True, None, ["a"], {"k": "v"}, 1e15],
            "a": [{"b": "c"}, {"b": {}}, 7], "scope": ["a b", "", ["a"]]}  # fmt: skip
@@ -224,11 +226,11 @@ def test_rules_for_one_port_are_for_that_port_only(tmp_path):
     one = rule(FIRST, 0, ports=(1,))
     proxy = tokens_envoy.Proxy(tmp_path, (one,))
     try:
-        assert proxy.ask([bearer(BAD["expired"])]).passed
+        assert proxy.ask([bearer(wrong_tokens()["expired"])]).passed
     finally:
         proxy.close()
-    assert tokens.judge((one,), [bearer(BAD["expired"])], "/", time.time(), 1).refused
-    assert not tokens.judge((one,), [bearer(BAD["expired"])], "/", time.time(), 2).refused
+    assert tokens.judge((one,), [bearer(wrong_tokens()["expired"])], "/", time.time(), 1).refused
+    assert not tokens.judge((one,), [bearer(wrong_tokens()["expired"])], "/", time.time(), 2).refused
 
 
 def test_a_proxy_takes_every_key_that_is_found_fit(tmp_path):

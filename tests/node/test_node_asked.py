@@ -117,7 +117,7 @@ async def piped(agent):
     )
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
     with os.fdopen(ends[0][1], "wb", buffering=0) as into, os.fdopen(ends[1][0], "rb", buffering=0) as out:
-        yield asked.Asked(agent.folder, reader, writer, silence=1.0), into, out
+        yield asked.Asked(agent.folder, reader, writer, silence=3.0), into, out
     if not transport.is_closing():
         transport.abort()
 
@@ -127,11 +127,11 @@ async def test_it_ends_when_nobody_is_there_and_its_input_is_open(agent, piped):
     running = asyncio.create_task(part.run())
     into.write(b'{"follow": {"pods": null}}\n')
     await wait.until_async(lambda: agent.switched, "reported")
-    for _ in range(4):
+    for _ in range(9):
         await asyncio.sleep(0.4)
         into.write(b"\n")
     assert not running.done()
-    assert await asyncio.wait_for(running, 5) == 3
+    assert await asyncio.wait_for(running, 20) == 3
     await wait.until_async(lambda: not agent.switched, "switched off")
 
 
@@ -142,7 +142,7 @@ async def test_it_ends_though_nobody_reads_what_it_says(agent, piped):
     await wait.until_async(lambda: agent.switched, "reported")
     path = "/" + "x" * 1000
     agent.take(*(agent_ends.request(n, code=200, details="via_upstream", pod=POD, path=path) for n in range(900)))
-    assert await asyncio.wait_for(running, 5) == 3
+    assert await asyncio.wait_for(running, 20) == 3
     await wait.until_async(lambda: not agent.switched, "switched off")
 
 

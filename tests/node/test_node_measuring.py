@@ -15,7 +15,7 @@ from node_rig import running
 from retic.identity import certificate, client, spiffe
 from retic.node import admin, readers
 from retic.telemetry import endpoint
-from retic.testing import clock, wait
+from retic.testing import clock, ports, wait
 
 GOOD, OTHER = "good-token", "token-without-right"
 KNOWN = {GOOD: HTTPStatus.OK, OTHER: HTTPStatus.FORBIDDEN}
@@ -23,8 +23,7 @@ KNOWN = {GOOD: HTTPStatus.OK, OTHER: HTTPStatus.FORBIDDEN}
 
 @pytest.fixture
 def port():
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return one.getsockname()[1]
+    return ports.free()
 
 
 @pytest.fixture
@@ -166,10 +165,9 @@ def _is_open(one):
         return False
 
 
-async def test_a_port_that_is_taken_is_had_later(control, settings):
+async def test_a_port_that_is_taken_is_had_later(control, settings, port):
     control.readers |= KNOWN
-    with socket.create_server(("0.0.0.0", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("0.0.0.0", port)):
         made = running(msgspec.structs.replace(settings, metrics_port=port))
         agent = await made.__aenter__()
         await wait.until_async(lambda: settings.socket("agent").exists(), "the agent is in charge", 30)

@@ -98,7 +98,7 @@ async def test_nothing_is_turned_to_an_envoy_that_lacks_filters(control, setting
 
 
 async def test_what_does_not_end_is_cut_after_the_drain_time(control, tmp_path, netns):
-    settings = make_settings(control, tmp_path, drain_seconds=0.3)
+    settings = make_settings(control, tmp_path, drain_seconds=2)
     publish(control, netns)
     async with running(settings) as agent:
         await enrolled(settings, netns)

@@ -43,7 +43,7 @@ def handshake(netns, tmp_path, signer):
         options.check_hostname, options.verify_mode = False, ssl.CERT_NONE
         options.load_cert_chain(tmp_path / "caller.pem")
         with options.wrap_socket(socket.create_connection(("127.0.0.1", PORTS["mtls"]), 5)) as secured:
-            secured.settimeout(1)
+            secured.settimeout(3)
             try:
                 return secured.recv(1) == b""  # the listener leads nowhere: accepted, then closed
             except TimeoutError:
@@ -68,13 +68,13 @@ async def test_a_new_root_is_confirmed_when_envoy_goes_by_it(control, settings, 
         spreading = both(control, other, signer=control.authority.signer)
         control.authority.replace(spreading, serial=10)
         assert listening.without(spreading.bundle()) == {"node/node-1"}, "not before it is so"
-        await wait.until_async(lambda: not listening.without(spreading.bundle()), "both roots confirmed", 3)
+        await wait.until_async(lambda: not listening.without(spreading.bundle()), "both roots confirmed", 10)
         for signer in (control.authority.signer, other):
             assert await asyncio.to_thread(handshake, netns, tmp_path, signer)
 
         control.authority.replace(both(control, other, signer=other), serial=11)
         control.authority.replace(other, serial=12)
-        await wait.until_async(lambda: not listening.without(other.bundle()), "the second alone", 3)
+        await wait.until_async(lambda: not listening.without(other.bundle()), "the second alone", 10)
         assert not await asyncio.to_thread(handshake, netns, tmp_path, spreading)
 
 

@@ -13,7 +13,7 @@ from tools.lossless import shop
 
 from retic.testing import running, wait
 
-RATE = 200  # requests a second of each protocol
+RATE = 200  # requests a second of each protocol, unless told otherwise
 PROTOCOLS = {
     "HTTP/1": ("http://shop/", "--connections", "8"),
     "HTTP/2": ("h2c://shop:81/", "--connections", "2"),
@@ -49,9 +49,9 @@ class Loads:
 
 
 @contextlib.contextmanager
-def begun(mesh: running.Mesh, seconds: float) -> Iterator[Loads]:
+def begun(mesh: running.Mesh, seconds: float, rate: int = RATE) -> Iterator[Loads]:
     """Loads that last so long, once they are being measured; they end with the block at the latest."""
-    common = ("--rate", str(RATE), "--seconds", str(seconds))
+    common = ("--rate", str(rate), "--seconds", str(seconds))
     started = {
         protocol: mesh.start(shop.CLIENT, sys.executable, "-m", "retic.testing.load", *words, *common)
         for protocol, words in PROTOCOLS.items()

@@ -27,13 +27,15 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One event: how often it happened in so many seconds, and what became of the requests."""
+    """One event: how often it happened in so many seconds, and what became of the requests. `idle`: which part of its
+    processors' time the machine had left, of 1."""
 
     event: str
     seconds: float
     times: int
     date: str
     cells: dict[str, Cell]
+    idle: float = 1.0
 
     @property
     def lost(self) -> int:
@@ -54,13 +56,15 @@ def mesh_of(lifetime: int) -> Iterator[tuple[running.Mesh, shop.Shop]]:
 
 
 def measured(
-    mesh: running.Mesh, servers: shop.Shop, event: events.Event, seconds: float, *, pause: float = 0.0
-) -> Row:
+    mesh: running.Mesh, servers: shop.Shop, event: events.Event, seconds: float, *, pause: float = 0.0,
+    rate: int = loads.RATE,
+) -> Row:  # fmt: skip
     """The event again and again with `pause` seconds between, begun at most until the loads end."""
     wait.until(lambda: all(found := looks.pods(mesh).values()) and found, "all pods are ready", 60, every=0.2)
     times = 0
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
-    with loads.begun(mesh, seconds) as running_loads:
+    with loads.begun(mesh, seconds, rate) as running_loads:
+        before = _processor()
         while running_loads.running():
             times += event.happen(mesh, servers, running_loads.running)
             running_loads.wait(pause)
@@ -71,4 +75,13 @@ def measured(
             )
             for protocol, one in running_loads.results().items()
         }  # fmt: skip
-    return Row(event.name, seconds, times, date, cells)
+    idle, total = (now - then for now, then in zip(_processor(), before, strict=True))
+    return Row(event.name, seconds, times, date, cells, idle / total)
+
+
+def _processor() -> tuple[int, int]:
+    """What this machine's processors have spent with nothing, and in all, in ticks (proc(5), /proc/stat). Time that a
+    hypervisor gave to others is not idle."""
+    with open("/proc/stat") as file:
+        spent = [int(number) for number in file.readline().split()[1:9]]
+    return spent[3] + spent[4], sum(spent)

@@ -45,7 +45,7 @@ class Prometheus:
     def __init__(self, configuration: str, folder: pathlib.Path, port: int) -> None:
         self._folder = folder
         self._at = f"127.0.0.1:{port}"
-        (folder / "prometheus.yml").write_text(f"global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n{configuration}")
+        (folder / "prometheus.yml").write_text(f"global: {{scrape_interval: 2s, scrape_timeout: 2s}}\n{configuration}")
 
     def __enter__(self) -> Self:
         words = [
@@ -76,6 +76,6 @@ class Prometheus:
             return []
         return found
 
-    def until(self, expression: str, seconds: float = 20.0) -> list[dict[str, Any]]:
+    def until(self, expression: str, seconds: float = 40.0) -> list[dict[str, Any]]:
         """Wait until the query has rows."""
         return wait.until(lambda: self.query(expression), expression, seconds)

@@ -10,6 +10,7 @@ from kubelet_machine import Machine, python, shell
 from retic.identity import clock
 from retic.local.kubelet import status
 from retic.local.workloads import pods
+from retic.testing import ports
 
 
 async def test_a_container_runs_with_its_variables_arguments_and_folder(machine):
@@ -159,16 +160,8 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), H).serve_forever()
 """
 
 
-def free_port():
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 async def test_http_readiness_follows_the_application_without_restarts(machine):
-    port, broken = free_port(), machine.folder / "broken"
+    port, broken = ports.free(), machine.folder / "broken"
     get = {"port": "web", "path": "/ok", "httpHeaders": [{"name": "x-probe", "value": "yes"}]}
     probe = {"httpGet": get, "periodSeconds": 1, "failureThreshold": 1}
     app = python(
@@ -190,7 +183,7 @@ def why(machine, name):
 
 
 async def test_what_the_last_probe_brought_is_said(machine):
-    port, nobody = free_port(), free_port()
+    port, nobody = ports.free(), ports.free()
     serve = python(SERVE, args=[str(port), "/none"])
     quick = {"periodSeconds": 1, "timeoutSeconds": 1}
     shown = {
@@ -218,7 +211,7 @@ async def test_what_the_last_probe_brought_is_said(machine):
 
 
 async def test_an_old_end_is_no_reason_and_a_new_one_is(machine):
-    once, nobody = machine.folder / "once", free_port()
+    once, nobody = machine.folder / "once", ports.free()
     probe = {"tcpSocket": {"port": nobody}, "periodSeconds": 1, "failureThreshold": 1}
     text = f"test -e {once} || {{ touch {once}; exit 3; }}; exec sleep 60"
     machine.run("again", shell(text, readinessProbe=probe))
@@ -241,7 +234,7 @@ async def test_an_old_end_is_no_reason_and_a_new_one_is(machine):
 
 
 async def test_tcp_and_exec_probes_gate_start_and_readiness(machine):
-    port, flag = free_port(), machine.folder / "flag"
+    port, flag = ports.free(), machine.folder / "flag"
     app = python(
         SERVE, args=[str(port), "/none"], startupProbe={"tcpSocket": {"port": port}},
         readinessProbe={"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1},
@@ -278,7 +271,7 @@ server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}"); server.start(); server.wai
 
 
 async def test_grpc_probes_ask_a_real_health_service(machine):
-    port, other = free_port(), free_port()
+    port, other = ports.free(), ports.free()
     good = {"grpc": {"port": port, "service": "shop"}, "periodSeconds": 1}
     bad = {"grpc": {"port": other}, "periodSeconds": 1}
     machine.run("good", python(HEALTH, args=[str(port)], readinessProbe=good))
