@@ -335,15 +335,15 @@ async def test_a_flood_of_enrolments_does_not_reach_the_api_server(rig, monkeypa
 async def test_an_api_server_that_is_away(rig):
     agent = await rig.agent("n1")
     token = await rig.token(agent)
-    create = rig.cluster.create
+    review = rig.cluster.review
 
     async def away(*_):
         raise api.UnreachableError("nobody there")
 
-    rig.cluster.create = away
+    rig.cluster.review = away
     rig.reviews._cluster = rig.cluster
     await refused(Caller(rig, "node/n1").enroll(token), grpc.StatusCode.UNAVAILABLE, "could not be asked")
-    rig.cluster.create = create
+    rig.cluster.review = review
     await Caller(rig, "node/n1").enroll(token)
     assert rig.refused == {"unavailable": 1}
 
