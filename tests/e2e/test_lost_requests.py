@@ -1,7 +1,7 @@
 """Under load by three protocols, half a minute of each event: no request is lost (docs/lost-requests.md).
 
 A machine that has no time left loses requests by itself: they wait for a processor until they count as lost. Where that
-was so, and only there, the event is had once more under a quarter of the load.
+was so, and requests ran out of time, the event is had once more under a quarter of the load.
 """
 
 import pytest
@@ -25,7 +25,8 @@ def test_no_request_is_lost(shop, name):
     for rate in (loads.RATE, loads.RATE // 4):
         found = row.measured(mesh, servers, events.EVENTS[name], SECONDS, pause=PAUSE, rate=rate)
         print(f"{name}, {rate} requests a second: {found.lost} lost, {found.idle:.0%} idle")
-        if not found.lost or found.idle >= LEAST_IDLE:
+        late = any(cell.failures.get("timeout") for cell in found.cells.values())
+        if not late or found.idle >= LEAST_IDLE:
             break
     assert {protocol: cell for protocol, cell in found.cells.items() if cell.failed} == {}
     assert all(cell.requests >= 0.9 * rate * SECONDS for cell in found.cells.values()), found

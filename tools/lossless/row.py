@@ -35,7 +35,7 @@ class Row(msgspec.Struct, frozen=True):
     times: int
     date: str
     cells: dict[str, Cell]
-    idle: float = 1.0
+    idle: float | None = None  # of rows that were measured before this was
 
     @property
     def lost(self) -> int:
