@@ -36,8 +36,9 @@ def bring() -> None:
 def servers(name: str, *, replicas: int = 2) -> list[dict[str, Any]]:
     """A Deployment spread over the nodes, and its Service: HTTP/1 at 80, HTTP/2 at 81, TCP at 7001.
 
-    As an application should be that wants no request lost when it rolls: a readiness probe, and a while between the
-    news that a pod ends and its end.
+    As an application should be that wants no request lost when it rolls: a readiness probe, a while between the news
+    that a pod ends and its end, and processor time asked for. What asks for none gets next to none while something that
+    did, such as a control plane that begins, takes all that there is.
     """
     containers = [
         _server("http", "fast_http1", _HTTP, {"httpGet": {"path": "/", "port": _HTTP}}),
@@ -81,6 +82,7 @@ def _server(name: str, app: str, port: int, probe: dict[str, Any]) -> dict[str, 
         "ports": [{"containerPort": port}],
         "readinessProbe": {**probe, "periodSeconds": 1},
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+        "resources": {"requests": {"cpu": "50m"}},
     }  # fmt: skip
 
 
@@ -88,6 +90,7 @@ def client(node: str) -> dict[str, Any]:
     """The pod that loads come from."""
     container = {
         "name": "main", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["python", "-c", _IDLE],
+        "resources": {"requests": {"cpu": "200m"}},
     }  # fmt: skip
     spec = {
         "nodeSelector": {"kubernetes.io/hostname": node}, "terminationGracePeriodSeconds": 1, "containers": [container],
@@ -97,12 +100,15 @@ def client(node: str) -> dict[str, Any]:
 
 
 def kinds(server: str, held: str) -> dict[str, Sequence[str]]:
-    """The arguments of each load; `held` is the host of the TCP connections that are to last."""
+    """The arguments of each load; `held` is the host of the TCP connections that are to last.
+
+    Room for many at a time: what waits at the client for its turn would be told as late, or lost.
+    """
     http = ("--rate", str(RATE), "--connections")
     return {
-        "http1": (f"http://{server}/", *http, "8"),
+        "http1": (f"http://{server}/", *http, "64"),
         "new": (f"http://{server}/", "--new-connections", *http, "64"),
-        "http2": (f"h2c://{server}:81/", *http, "2"),
+        "http2": (f"h2c://{server}:81/", *http, "2", "--streams", "64"),
         "tcp": (f"tcp://{held}:{_TCP}", "--rate", "10", "--connections", "2"),
     }
 

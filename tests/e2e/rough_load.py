@@ -72,7 +72,7 @@ class Load:
     def __init__(self, mesh, seconds, pod="caller", kinds=KINDS, rate=RATE, timeout=10, node="node-1"):
         self._mesh = mesh
         before = requests(mesh, node)
-        words = ["--rate", str(rate), "--seconds", str(seconds), "--connections", "4", "--timeout", str(timeout)]
+        words = ["--rate", str(rate), "--seconds", str(seconds), "--connections", "16", "--timeout", str(timeout)]
         self._started = {
             kind: mesh.start(pod, sys.executable, "-m", "retic.testing.load", *kinds[kind], *words) for kind in kinds
         }
