@@ -15,7 +15,7 @@ from retic.testing import running, wait
 
 RATE = 200  # requests a second of each protocol, unless told otherwise
 # Not few at a time: on busy cores an answer takes long, and what waits at the client for its turn would be told as
-# late, or lost. A server that ends takes its TCP connections along, in a mesh or not: so each request has one of its own.
+# late, or lost. A server that ends takes its TCP connections along, in a mesh or not: each request has one of its own.
 PROTOCOLS = {
     "HTTP/1": ("http://shop/", "--connections", "64"),
     "HTTP/2": ("h2c://shop:81/", "--connections", "2", "--streams", "64"),
