@@ -168,9 +168,10 @@ def test_no_zone_is_preferred_where_that_is_switched_off(client):
 
 def test_what_is_beyond_the_pool_is_answered_503(client):
     client.order("pool")  # the cluster is there
-    found = shares(client, "pool", 24, path="/delay/2000", connections=24)
-    # One connection to each of three pods of each of two workers, and one request that waits.
-    assert found.get("503", 0) >= 24 - 7, found
+    found = shares(client, "pool", 24, path="/delay/4000", connections=24)
+    # One connection to each of three pods of each of two workers, and one request that waits; two where both workers
+    # look at that limit at once, which Envoy allows.
+    assert found.get("503", 0) >= 24 - 8, found
     assert sum(found.get(name, 0) for name in NEAR) >= 1, found
     # And it is over with the burst.
     assert set(who(client, "pool", times=6)) <= NEAR
