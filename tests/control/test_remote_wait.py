@@ -89,7 +89,7 @@ async def test_it_becomes_live(server):
 ])  # fmt: skip
 async def test_what_is_missing(server, said, generation, words):
     route(server, said=said, generation=generation)
-    assert await ask(server, seconds=2.0) == {"HTTPRoute shop/web": (False, words)}
+    assert await ask(server, seconds=6.0) == {"HTTPRoute shop/web": (False, words)}
 
 
 async def test_each_parent_counts(server):
@@ -100,14 +100,14 @@ async def test_each_parent_counts(server):
         True, "for Service shop/web: live on 2 of 2 proxies; for Gateway shop/edge: live on 2 of 2 proxies",
     )
     server.collections[ROUTES]["shop", "web"]["status"]["parents"].pop()
-    assert (await ask(server, ROUTE, seconds=2.0))["HTTPRoute shop/web"] == (
+    assert (await ask(server, ROUTE, seconds=6.0))["HTTPRoute shop/web"] == (
         False, "for Gateway shop/edge: its status says nothing of Accepted yet",
     )
 
 
 async def test_what_is_named_has_to_be_there_and_ours(server):
     edge(server, class_name="theirs")
-    found = await ask(server, ROUTE, findings.Ref("Gateway", "shop", "edge"), seconds=2.0)
+    found = await ask(server, ROUTE, findings.Ref("Gateway", "shop", "edge"), seconds=6.0)
     assert found == {
         "HTTPRoute shop/web": (False, "it does not exist"),
         "Gateway shop/edge": (
@@ -125,7 +125,7 @@ async def test_others_are_not_waited_for(server):
 async def test_one_namespace(server):
     route(server)
     assert await ask(server, namespace="office") == {}
-    assert await ask(server, namespace="shop", seconds=2.0) != {}
+    assert await ask(server, namespace="shop", seconds=6.0) != {}
 
 
 def policy(server, *, said=None, labels=None):
@@ -142,7 +142,7 @@ def of_a_policy(**said):
 async def test_policies_are_waited_for_where_their_namespace_is_in_the_mesh(server):
     policy(server, labels={"retic.dev/mesh": "enabled"})
     says = {"AuthorizationPolicy shop/web": (False, "its status says nothing of retic.dev/Accepted yet")}
-    assert await ask(server, seconds=2.0) == says
+    assert await ask(server, seconds=6.0) == says
     policy(server, labels={"retic.dev/mesh": "enabled"}, said=of_a_policy())
     assert await ask(server) == {"AuthorizationPolicy shop/web": (True, "live on 2 of 2 proxies")}
     policy(server)
@@ -152,7 +152,7 @@ async def test_policies_are_waited_for_where_their_namespace_is_in_the_mesh(serv
 async def test_a_status_says_whose_a_policy_is_to_who_may_not_read_namespaces(server):
     policy(server, said=of_a_policy(live="False", message="live on 1 of 2 proxies", reason="Pending"))
     del server.collections[NAMESPACES]
-    assert await ask(server, seconds=2.0) == {"AuthorizationPolicy shop/web": (False, "live on 1 of 2 proxies")}
+    assert await ask(server, seconds=6.0) == {"AuthorizationPolicy shop/web": (False, "live on 1 of 2 proxies")}
 
 
 async def test_nothing_may_be_read(server):

@@ -68,7 +68,7 @@ async def test_many_at_once_are_counted_exactly(counting):
 
 
 async def test_a_window_ends(counting):
-    short = want(requests=1, seconds=1)
+    short = want(requests=1, seconds=3)
     assert [await fit(counting, short) for _ in range(2)] == [[True], [False]]
 
     async def again():
@@ -111,7 +111,8 @@ async def test_redis_that_goes_and_comes_back(tmp_path, monkeypatch):
         await counting.close()
 
 
-async def test_redis_that_does_not_answer(tmp_path):
+async def test_redis_that_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(redis_store, "SECONDS", 2.0)
     with redis_server.running(tmp_path) as server:
         counting = redis_store.Redis(place.read(server.url, str(server.credentials)), "mesh")
         assert await fit(counting, want()) == [True]
@@ -121,7 +122,8 @@ async def test_redis_that_does_not_answer(tmp_path):
         await counting.close()
 
 
-async def test_a_password_is_in_no_message_and_a_new_one_is_taken(tmp_path):
+async def test_a_password_is_in_no_message_and_a_new_one_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(redis_store, "SECONDS", 5.0)
     with redis_server.running(tmp_path) as server:
         right = server.credentials.read_text()
         nobody = redis_store.Redis(place.read(server.url), "mesh")
@@ -140,7 +142,8 @@ async def test_a_password_is_in_no_message_and_a_new_one_is_taken(tmp_path):
         await counting.close()
 
 
-async def test_nothing_that_a_client_wrote_is_a_key(tmp_path):
+async def test_nothing_that_a_client_wrote_is_a_key(tmp_path, monkeypatch):
+    monkeypatch.setattr(redis_store, "SECONDS", 5.0)
     with redis_server.running(tmp_path) as server:
         counting = redis_store.Redis(place.read(server.url, str(server.credentials)), "mesh")
         await counting.take([want(key="alice@shop.example")])

@@ -122,6 +122,6 @@ def manifests():
             {"selector": {"matchLabels": {"plain": "yes"}}, "mtls": {"mode": "DISABLE"}}, "security.istio.io/v1",
         ),
         *door("ring-header", "ring-query"),
-        rule("warmed", balanced(simple="ROUND_ROBIN", warmup={"duration": "8s", "minimumPercent": 1})),
+        rule("warmed", balanced(simple="ROUND_ROBIN", warmup={"duration": "24s", "minimumPercent": 1})),
     ]  # fmt: skip
     return "---\n".join(yaml.safe_dump(one, sort_keys=False) for one in made)

@@ -17,7 +17,7 @@ KINDS = {
     "TCP": ["tcp://others:7001"],
 }
 RATE = 50
-LONG = 120  # seconds: whoever waits for something ends it by `end`
+LONG = 240  # seconds: whoever waits for something ends it by `end`
 
 
 def ask(mesh, request, seconds=30.0):

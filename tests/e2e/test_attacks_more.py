@@ -256,7 +256,7 @@ def test_a_pod_that_asks_for_names_without_end_leaves_answers_to_its_neighbours(
             asker.stdin.close()
             asker.wait(20)
     assert {a["rcode"] for a in answers} == {"NOERROR"}
-    assert sum(a["times"] > 1 for a in answers) <= 3
+    assert sum(a["times"] > 1 for a in answers) <= 20
 
 
 @pytest.mark.parametrize("how", ["keeps silent", "begins with an empty line", "writes http in lower case"])

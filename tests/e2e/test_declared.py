@@ -48,8 +48,8 @@ def test_a_port_is_declared_while_connections_are_open(mesh, near, late):
     declaring = live.service("late-http", LABELS, {"name": "http", "port": 80, "targetPort": 8080})
     for _ in range(2):
         with live.file(mesh, "late-http.yaml", declaring):
-            wait.until(lambda: caller(near, target).endswith("/sa/c0"), "the port is HTTP", seconds=5)
-        wait.until(lambda: caller(near, target) == FORGED, "it is no longer", seconds=5)
+            wait.until(lambda: caller(near, target).endswith("/sa/c0"), "the port is HTTP", seconds=20)
+        wait.until(lambda: caller(near, target) == FORGED, "it is no longer", seconds=20)
     assert near.talk("lines-held", "b\n").endswith("b\n")
     assert near.get("requests-held", "late") == "v1"
     assert steady(mesh) == before

@@ -134,7 +134,7 @@ def test_two_gateways_that_want_one_port(mesh):
             assert where != f"127.0.0.1:{port}"
             for at, name in ((f"127.0.0.1:{port}", "two-a"), (where, "two-b")):
                 wait.until(lambda at=at, name=name: taken(pod_probes.http(f"http://{at}/")) == name, f"{name} answers")
-            said = wait.until(lambda: [f for f in mesh.ps()["findings"] if f["code"] == "RT0505"], "it is said", 5)
+            said = wait.until(lambda: [f for f in mesh.ps()["findings"] if f["code"] == "RT0505"], "it is said", 20)
             assert [f["object"] for f in said] == ["Gateway default/two-b"]
             assert where in said[0]["message"]
             live.remove(mesh, "two-1.yaml")
@@ -142,7 +142,7 @@ def test_two_gateways_that_want_one_port(mesh):
             at = f"127.0.0.1:{port}"
             wait.until(lambda: address(mesh, "two-b", port) == at, "the second has the port it wants", every=0.1)
             wait.until(lambda: taken(pod_probes.http(f"http://127.0.0.1:{port}/")) == "two-b", "it answers there")
-            wait.until(lambda: not [f for f in mesh.ps()["findings"] if f["code"] == "RT0505"], "nothing is wrong", 5)
+            wait.until(lambda: not [f for f in mesh.ps()["findings"] if f["code"] == "RT0505"], "nothing is wrong", 20)
 
 
 def test_a_renamed_gateway_keeps_its_port(mesh):

@@ -184,7 +184,7 @@ def test_a_taken_port_is_replaced_and_said(mesh, front):
             )
             assert taken(answer) == "g-late"
             found = wait.until(
-                lambda: [f for f in mesh.ps()["findings"] if f["code"] == "RT0505"], "it is said", seconds=3
+                lambda: [f for f in mesh.ps()["findings"] if f["code"] == "RT0505"], "it is said", seconds=20
             )
             assert found[0]["object"] == "Gateway default/late"
             assert where in found[0]["message"]

@@ -1,6 +1,5 @@
 """Global rate limits with a real Redis: the sum over nodes, gateways and routes; Redis gone and back; and attacks."""
 
-import collections
 import contextlib
 import json
 import pathlib
@@ -75,35 +74,52 @@ def there(mesh, pod, name, *objects):
         yield
 
 
+def failed(mesh):
+    """How many requests passed since there was no answer in time, which is a tenth of a second."""
+    names = "ratelimit.failure_mode_allowed"
+    proxies = ("node-1", "node-2", "gateway/default/door")
+    return sum(v for proxy in proxies for k, v in mesh.stats(proxy).items() if k.endswith(names))
+
+
+def counts(mesh, allowed, ask):
+    """So many of the requests that `ask` makes pass, the first ones; and those that nobody counted in time."""
+    before = failed(mesh)
+    found = ask()
+    uncounted = failed(mesh) - before
+    if uncounted:
+        assert set(found) <= {200, 429}, found
+        assert allowed <= found.count(200) <= allowed + uncounted, (found, uncounted)
+    else:
+        assert found == first(allowed, len(found))
+
+
 def test_a_route_and_a_gateway_count_from_their_first_request(mesh, a, b):
     # The limits are older than the mesh, and no cluster behind them was there before.
-    assert statuses(a, "http://routed/narrow", 3) == first(3, 3)
-    assert statuses(b, "http://routed/also", 4) == first(2, 4)
+    counts(mesh, 5, lambda: statuses(a, "http://routed/narrow", 3) + statuses(b, "http://routed/also", 4))
     assert statuses(b, "http://routed/other", 3) == first(3, 3)
     line = ["curl", "-s", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:18350/"]
-    answers = [int(subprocess.run(line, capture_output=True, text=True, check=True).stdout) for _ in range(6)]
-    assert answers == first(4, 6)
+    counts(mesh, 4, lambda: [int(subprocess.run(line, capture_output=True, check=True).stdout) for _ in range(6)])
 
 
 def test_the_sum_over_both_nodes_is_bounded(mesh, a, b):
     # Requests of either pod go to servers on both nodes.
     with there(mesh, a, "sum", limit("sum", "/sum", 30)):
-        found = collections.Counter()
-        for _ in range(30):
-            for pod in (a, b):
-                found[pod.http("http://web/sum")["status"]] += 1
-        assert found == {200: 30, 429: 30}
+        counts(mesh, 30, lambda: [pod.http("http://web/sum")["status"] for _ in range(30) for pod in (a, b)])
 
 
 def test_each_identity_has_its_own_wherever_it_calls(mesh, a, b):
     with there(mesh, a, "each", limit("each", "/each", 6, by={"identity": True})):
         for pod in (a, b):
-            assert statuses(pod, "http://web/each", 8) == first(6, 8)
+            counts(mesh, 6, lambda pod=pod: statuses(pod, "http://web/each", 8))
 
 
 def test_a_client_is_told_what_is_left(mesh, a):
-    with there(mesh, a, "told", limit("told", "/told", 2)):
-        answers = [a.http("http://web/told") for _ in range(3)]
+    with there(mesh, a, "told", *[limit(f"told-{number}", f"/told-{number}", 2) for number in range(4)]):
+        for number in range(4):  # who was not counted in time is not told
+            before = failed(mesh)
+            answers = [a.http(f"http://web/told-{number}") for _ in range(3)]
+            if failed(mesh) == before:
+                break
         said = [each["headers"] for each in answers]
         assert [each["x-ratelimit-limit"] for each in said] == ["2, 2;w=3600"] * 3
         assert [each["x-ratelimit-remaining"] for each in said] == ["1", "0", "0"]
@@ -113,16 +129,12 @@ def test_a_client_is_told_what_is_left(mesh, a):
         assert answers[2]["text"].startswith("retic: RT1429 ")
 
 
-def failed(mesh):
-    names = "ratelimit.failure_mode_allowed"
-    return sum(v for node in ("node-1", "node-2") for k, v in mesh.stats(node).items() if k.endswith(names))
-
-
 def test_redis_goes_and_comes_back(mesh, redis, a):
     closed = limit("closed", "", 3, {"targetRefs": [{"kind": "Service", "name": "open"}]}, failClosed=True)
     with there(mesh, a, "away", limit("away", "/away", 3), closed):
         wait.until(lambda: statuses(a, "http://open/", 1) == [429], "the other limit is there, and used up")
-        assert statuses(a, "http://web/away", 5) == first(3, 5)
+        counts(mesh, 3, lambda: statuses(a, "http://web/away", 5))
+        before = failed(mesh)
         redis.stop()
         assert statuses(a, "http://web/away", 5) == [200] * 5
         assert statuses(a, "http://open/", 3) == [503] * 3
@@ -130,16 +142,16 @@ def test_redis_goes_and_comes_back(mesh, redis, a):
         assert "RT0575" in found
         assert "no connection" in found
         assert "sesame" not in found
-        assert failed(mesh) >= 5
+        assert failed(mesh) >= before + 5
         redis.start()
         wait.until(lambda: "RT0575" not in mesh.command("ps").stdout, "it is counted again, and nobody had to ask")
         # It kept nothing.
-        assert statuses(a, "http://web/away", 5) == first(3, 5)
+        counts(mesh, 3, lambda: statuses(a, "http://web/away", 5))
 
 
 def test_what_was_counted_outlasts_a_control_plane(mesh, a):
     with there(mesh, a, "kept", limit("kept", "/kept", 3)):
-        assert statuses(a, "http://web/kept", 4) == first(3, 4)
+        counts(mesh, 3, lambda: statuses(a, "http://web/kept", 4))
         load.kill(load.processes(mesh)["control", "control"])
         wait.until(lambda: statuses(a, "http://web/kept", 1) == [429], "the next one goes on counting", 20)
 
@@ -180,4 +192,4 @@ def test_a_pod_cannot_use_up_what_others_have(mesh, a, tmp_path):
         assert nobody == ["UNAVAILABLE"] * 5
         stolen = [str(root), *forger.pair("spiffe://cluster.local/ns/default/sa/b")]
         assert fabric.python(ASK, json.dumps(stolen), "default/others/0") == ["PERMISSION_DENIED"] * 5
-        assert statuses(a, "http://web/others", 4) == first(3, 4)
+        counts(mesh, 3, lambda: statuses(a, "http://web/others", 4))

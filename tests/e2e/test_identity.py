@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import live
+import pytest
 
 from retic.testing import wait
 
@@ -15,7 +16,7 @@ def who(account):
     return f"spiffe://cluster.local/ns/default/sa/{account}"
 
 
-def run_all(mesh, kind, host, port, expected, pods=ACCOUNTS, seconds=240, **options):
+def run_all(mesh, kind, host, port, expected, pods=ACCOUNTS, seconds=600, **options):
     words = [w for k, v in options.items() for w in (f"--{k}", str(v))]
     started = [mesh.start(a, "python3", CLIENT, kind, host, str(port), expected(a), *words) for a in pods]
     answers = []
@@ -26,6 +27,7 @@ def run_all(mesh, kind, host, port, expected, pods=ACCOUNTS, seconds=240, **opti
     return answers
 
 
+@pytest.mark.timeout(900)
 def test_a_hundred_thousand_requests_and_not_one_wrong(mesh):
     http1 = run_all(mesh, "http1", "echo-http", 80, who, connections=6, rounds=10, requests=255)
     http2 = run_all(mesh, "http2", "echo-h2", 80, who, connections=2, rounds=5, requests=150)

@@ -140,10 +140,10 @@ def test_no_application_sees_what_proxies_tell_each_other(mesh):
 
 
 def test_top_says_who_calls_whom_and_who_was_refused(mesh):
-    talking = threading.Thread(target=make_traffic, args=(mesh, 40))
+    talking = threading.Thread(target=make_traffic, args=(mesh, 150))
     make_traffic(mesh, 1)  # Envoy's first series
     talking.start()
-    done = mesh.command("top", "--window", "6", "-n", "shop", "-o", "json")
+    done = mesh.command("top", "--window", "12", "-n", "shop", "-o", "json")
     talking.join()
     assert done.returncode == 0, done.stderr
     # The kubelet's probes are calls of nobody.
@@ -171,7 +171,7 @@ def test_calls_by_grpc_have_durations_and_their_own_protocol(mesh):
     with pod_session.Pod(mesh, "deploy/web", "shop") as pod:
         talking = threading.Thread(target=talk, args=(pod,))
         talking.start()
-        done = mesh.command("top", "--window", "7", "-n", "shop", "-o", "json")
+        done = mesh.command("top", "--window", "12", "-n", "shop", "-o", "json")
         looked.set()
         talking.join()
     assert codes == {"OK"}

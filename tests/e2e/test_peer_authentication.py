@@ -180,10 +180,10 @@ def test_strict_and_permissive_change_at_once_under_open_connections(world):
     assert world.beside.get("outside", "third") == "third"
     before, updates = world.steady(), world.updates()
     with live.file(world.mesh, "change.yaml", policy("now", "STRICT", "third")):
-        wait.until(lambda: world.plaintext("third") == "closed", "plaintext is refused", 4)
+        wait.until(lambda: world.plaintext("third") == "closed", "plaintext is refused", 20)
         assert world.beside.get("outside", "third") == "403", "on a connection that was open, request by request"
         assert world.inside.get("requests", "third") == "third"
-    wait.until(lambda: world.plaintext("third") == "open", "plaintext passes again", 4)
+    wait.until(lambda: world.plaintext("third") == "open", "plaintext passes again", 20)
     assert world.inside.get("requests", "third") == "third"
     assert world.inside.talk("lines", "a\n").endswith("a\n")
     assert world.steady() == before
@@ -234,4 +234,4 @@ def _written(world, mode):
         (found,) = live.objects(world.mesh, "PeerAuthentication", "web")
         return getattr(found.spec.port_level_mtls.get("8080"), "mode", None) == mode
 
-    wait.until(known, f"the mesh knows {mode}", 5)
+    wait.until(known, f"the mesh knows {mode}", 20)

@@ -17,7 +17,7 @@ from retic.identity import authority
 from retic.local import state
 from retic.testing import wait
 
-RATE = 200
+RATE = 100
 NODES = ("node-1", "node-2")
 FREE = {kind: load.KINDS[kind] for kind in ("HTTP/1", "HTTP/1, a connection each", "HTTP/2")}  # end when asked to
 
@@ -113,7 +113,7 @@ def test_envoys_are_replaced_again_and_again_without_a_request_lost(rough, under
             times[node] += answer == {"ok": True}
         return times["node-1"] >= 2 and sum(times.values()) >= 3
 
-    wait.until(step, "both were replaced, one of them again", 60, every=0.5)
+    wait.until(step, "both were replaced, one of them again", 100, every=0.5)
     assert running.running()
     results = running.end()
     print(f"\n{times} replacements: {figures(results)}; {seconds_taken(rough)}")

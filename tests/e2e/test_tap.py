@@ -114,7 +114,7 @@ def switched(mesh):
 
 
 def quiet(mesh):
-    wait.until(lambda: not switched(mesh), "switched off")
+    wait.until(lambda: not switched(mesh), "switched off", seconds=40)
 
 
 def test_a_call_has_one_line_and_no_secret(mesh):

@@ -16,7 +16,7 @@ from google.protobuf import json_format
 
 from retic.envoy import logs, replies
 from retic.telemetry import intake
-from retic.testing import tls_pairs, wait
+from retic.testing import ports, tls_pairs, wait
 
 _EXT = "type.googleapis.com/envoy.extensions."
 _FILTERS = _EXT + "filters.http."
@@ -84,8 +84,7 @@ class Servers:
         return listening.getsockname()[1]
 
     def _unused(self):
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            return listening.getsockname()[1]
+        return ports.free()
 
     def close(self):
         for each in self._held:
@@ -175,7 +174,7 @@ class Lab:
     def _cluster(self, name, port):
         where = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
         made = {
-            "name": name, "connect_timeout": "0.3s",
+            "name": name, "connect_timeout": "0.3s" if name == "silent" else "5s",
             "load_assignment": {
                 "cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": where}}]}],
             },
@@ -216,7 +215,7 @@ class Lab:
         to = {name: {"cluster": name} for name in (*self.servers.ports, "none")}
         to["missing"] = {"cluster": "nowhere", "cluster_not_found_response_code": "SERVICE_UNAVAILABLE"}
         for name in ("slow", "full"):
-            to[name] = {**to[name], "timeout": "0.3s"}
+            to[name] = {**to[name], "timeout": "0.3s" if name == "slow" else "4s"}
         to["again"] = {"cluster": "refused", "retry_policy": {"retry_on": "connect-failure", "num_retries": 2}}
         to["used-up"] = {"cluster": "failing", "retry_policy": {"retry_on": "5xx", "num_retries": 1}}
         routes = [{"match": {"path": f"/{name}"}, "route": action} for name, action in to.items()]

