@@ -23,13 +23,13 @@ class Installed:
     def __init__(self, kubeconfig: pathlib.Path) -> None:
         self.kubeconfig = kubeconfig
 
-    def retic(self, *words: str, seconds: float = 240) -> str:
+    def retic(self, *words: str, seconds: float = 600) -> str:
         """What it prints. AssertionError with all of that where it fails."""
         done = self.attempt(*words, seconds=seconds)
         assert done.returncode == 0, f"retic {' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def attempt(self, *words: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+    def attempt(self, *words: str, seconds: float = 600) -> subprocess.CompletedProcess[str]:
         """Run it, whatever comes of it."""
         return subprocess.run(
             [sys.executable, "-m", "retic.cli", *words],

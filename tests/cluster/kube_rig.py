@@ -74,7 +74,7 @@ async def install_crds(kube):
     await until(served, 30)
 
 
-async def until(condition, seconds=20.0):
+async def until(condition, seconds=60.0):
     """Wait for an asynchronous condition; its value."""
     async with asyncio.timeout(seconds):
         while True:

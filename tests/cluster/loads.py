@@ -165,12 +165,12 @@ class Loads:
         for name, words in self._asked.items():
             shown = " ".join(words)
             lines.append(
-                f"python -m retic.testing.load --seconds 300 --timeout 10 {shown} "
+                f"python -m retic.testing.load --seconds 900 --timeout 10 {shown} "
                 f">/tmp/{name}.json 2>/tmp/{name}.err & echo $! >/tmp/{name}.pid"
             )
         self._shell("\n".join(lines))
         begun = f"test $(cat /tmp/*.err | grep -c measuring) = {len(self._asked)} && echo yes"
-        wait.until(lambda: self._kube.attempt("exec", "client", "--", "sh", "-c", begun).stdout, "loads", 30, every=0.5)
+        wait.until(lambda: self._kube.attempt("exec", "client", "--", "sh", "-c", begun).stdout, "loads", 60, every=0.5)
 
     def _shell(self, script: str) -> str:
         return self._kube.run("exec", "client", "--", "sh", "-c", script)

@@ -45,7 +45,7 @@ def probed(image, node):
     declared = server(
         "declared", "echo_http", HTTP, image,
         ports=[{"name": "web", "containerPort": HTTP}],
-        startupProbe=get("web", "/started"),
+        startupProbe={**get("web", "/started"), **PATIENT},
         readinessProbe=get("web", "/ready?full=1"),
         livenessProbe={"tcpSocket": {"port": "web"}, **PATIENT},
         lifecycle={

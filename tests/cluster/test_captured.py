@@ -79,9 +79,9 @@ async def test_pods_are_captured_and_released_on_their_own_nodes_word(rig):
             found = await rig.kube.get("/api/v1/namespaces/retic-system/configmaps/retic-nodes")
         except kube_rig.api.ApiError:
             return None
-        return json.loads(found["data"]["one"])
+        return json.loads(found["data"].get("one", "{}")).get("captured") == 0
 
-    assert (await kube_rig.until(listed))["captured"] == 0
+    await kube_rig.until(listed)
 
 
 @pytest.mark.parametrize(("identity", "code"), [

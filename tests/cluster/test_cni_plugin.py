@@ -91,7 +91,7 @@ async def test_a_pods_life(plugin, control, settings, pod):
     rig.publish(control, settings, pod.uid)
     rig.tell(control, 1)
     async with running(settings, redirect):
-        await wait.until_async(settings.ready_file.exists, "an agent in charge")
+        await wait.until_async(settings.ready_file.exists, "an agent in charge", 60)
         assert await call(plugin, "STATUS", settings, pod, result=None) == (0, None)
         adding = asyncio.create_task(call(plugin, "ADD", settings, pod))
         rig.tell(control, 2, pod.entry(ip=""))
@@ -122,7 +122,7 @@ async def test_a_pod_that_nobody_knows_waits_and_one_outside_the_mesh_passes(
     monkeypatch.setattr(membership, "KNOWN_SECONDS", 1.0)
     rig.tell(control, 1)
     async with running(settings, redirect):
-        await wait.until_async(settings.ready_file.exists, "an agent in charge")
+        await wait.until_async(settings.ready_file.exists, "an agent in charge", 60)
         status, said = await call(plugin, "ADD", settings, pod)
         assert (status, said["code"]) == (1, 11)
         assert "does not know pod shop/cart-1 yet" in said["details"]

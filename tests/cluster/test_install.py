@@ -394,7 +394,7 @@ async def test_pods_that_do_not_leave_stop_it(cluster):
         with pytest.raises(faults.InstallError, match="finish it with retic uninstall"):
             await operations.install(cluster, {}, NOT_WAITING, quiet)
         said = []
-        await uninstalled(cluster, uninstall.Options(timeout=10, force=True), said.append)
+        await uninstalled(cluster, uninstall.Options(timeout=40, force=True), said.append)
         assert said[1].startswith("going on although pods are still in the mesh")
     await cluster.delete("/api/v1/namespaces/default/pods/web")
 

@@ -177,7 +177,7 @@ def test_a_cron_job_runs(mesh):
 
 def test_a_sidecar_init_container_serves_before_the_others(mesh, nodes):
     sidecar = objects.server("side", "echo_http", 8080, IMAGE, restartPolicy="Always")
-    sidecar["startupProbe"] = objects.get(8080, "/started")
+    sidecar["startupProbe"] = {**objects.get(8080, "/started"), "failureThreshold": 60}
     pod = echo("sided", nodes[0], initContainers=[sidecar])
     pod["spec"]["containers"] = [{"name": "c", "image": IMAGE, "command": ["sleep", "infinity"]}]
     mesh.apply(service("sided", {"app": "sided"}), pod)

@@ -41,7 +41,7 @@ def test_an_agent_is_killed_and_envoy_is_replaced(shop: busy.Shop):
         shop.agents.kill(pod, "agents")
         after = shop.agents.until(pod, lambda now: now.agents not in ([], before.agents), "another agent")
         assert after.envoys == before.envoys
-        wait.until(lambda: shop.agents.log(pod).count('"agent started"') == 2, "it is in charge", 30, every=0.5)
+        wait.until(lambda: shop.agents.log(pod).count('"agent started"') >= 2, "it is in charge", 30, every=0.5)
         shop.agents.replace_envoy(pod)
         assert set(shop.agents.processes(pod).envoys) != set(before.envoys)
 

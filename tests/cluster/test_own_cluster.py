@@ -17,12 +17,12 @@ WAIT = "import signal; signal.pause()"
 
 @pytest.fixture(scope="module")
 def echo(kube: kubectl.Kubectl, nodes: list[str]) -> str:
-    """The address of a pod on the second node, behind the Service `echo`, its port 30888 and that node's port 8088."""
+    """The address of a pod on the second node, behind the Service `echo`, its port 30080 and that node's port 8088."""
     made = pods.echo("echo", node=nodes[1], labels={"app": "echo"})
     made["spec"]["containers"][0]["ports"][0]["hostPort"] = 8088
     service = pods.service("echo", {"app": "echo"}, 80, "http")
     service["spec"] |= {"type": "NodePort"}
-    service["spec"]["ports"][0]["nodePort"] = 30888
+    service["spec"]["ports"][0]["nodePort"] = 30080
     kube.apply(made, service)
     kube.ready("echo")
     return str(kube.get("pod", "echo")["status"]["podIP"])
@@ -39,7 +39,7 @@ def answers(address: str, port: int) -> bool:
 def test_this_machine_reaches_pods_and_services(kube: kubectl.Kubectl, nodes: list[str], echo: str):
     service = kube.get("service", "echo")["spec"]["clusterIP"]
     ways = [(echo, 8080), (service, 80), (fabric.address(nodes[1]), 8088)]
-    ways += [(fabric.address(node), 30888) for node in nodes]
+    ways += [(fabric.address(node), 30080) for node in nodes]
     for address, port in ways:
         processes.until(lambda a=address, p=port: answers(a, p), f"an answer of {address}:{port}", seconds=20)
 
