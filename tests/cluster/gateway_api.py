@@ -1,5 +1,7 @@
 """The names of the Gateway API's kinds as CRDs without schemas, for tests that install and check only."""
 
+import contextlib
+
 from retic.sources import api
 from retic.testing import wait
 
@@ -30,17 +32,33 @@ def crd(kind, plural, version):
 
 
 async def install(cluster: api.Api, version: str = "v1.4.0") -> None:
-    """Until the server serves them."""
+    """Until the server serves them and has their stores open.
+
+    A CRD that is deleted while its store opens stays for up to two minutes: "could not list instances".
+    """
     for kind, plural in KINDS.items():
         await cluster.apply(f"{_PATH}/{plural}.{GROUP}", crd(kind, plural, version), manager="test")
 
     async def served():
-        return all([await cluster.resource(f"{GROUP}/v1", kind) for kind in KINDS])
+        if not all([await cluster.resource(f"{GROUP}/v1", kind) for kind in KINDS]):
+            return False
+        with contextlib.suppress(api.ApiError):
+            for plural in KINDS.values():
+                await cluster.get(f"/apis/{GROUP}/v1/{plural}")
+            return True
+        return False
 
     await wait.until_async(served, "the server to serve the Gateway API's kinds")
 
 
 async def remove(cluster: api.Api) -> None:
-    """Take them away again."""
+    """Take them away again, until none is left and none is served."""
     for plural in KINDS.values():
         await cluster.delete(f"{_PATH}/{plural}.{GROUP}")
+
+    async def gone():
+        listed = (await cluster.get(_PATH))["items"]
+        groups = (await cluster.get("/apis"))["groups"]
+        return GROUP not in {one["spec"]["group"] for one in listed} | {one["name"] for one in groups}
+
+    await wait.until_async(gone, "the Gateway API's CRDs to be gone", seconds=150)
