@@ -33,7 +33,7 @@ class Shop:
             ]
             return all(_captured(pod) == wanted for pod in pods if "deletionTimestamp" not in pod["metadata"])
 
-        wait.until(said, f"retic.dev/Captured is {wanted}", 60, every=0.5)
+        wait.until(said, f"retic.dev/Captured is {wanted}", 110, every=0.5)
 
 
 def _captured(pod: dict) -> str:

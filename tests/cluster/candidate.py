@@ -17,7 +17,7 @@ import time
 from retic.kube import lease
 from retic.sources import api
 
-TIMES = lease.Times(duration=3, deadline=2.0, retry=0.3)
+TIMES = lease.Times(duration=8, deadline=6.0, retry=0.3)
 
 
 def say(**what):

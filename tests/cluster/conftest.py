@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = pathlib.Path(__file__).parent
     for item in items:
         if here in item.path.parents and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(1500 if item.path.name == "test_conformance.py" else 900))
+            item.add_marker(pytest.mark.timeout(2800 if item.path.name == "test_conformance.py" else 900))
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +65,7 @@ def kube(cluster: pathlib.Path) -> Iterator[kubectl.Kubectl]:
     made = kubectl.Kubectl(cluster, f"retic-test-{secrets.token_hex(3)}")
     made.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.namespace}})
     try:
-        made.run("wait", "serviceaccount/default", "--for=create", "--timeout=60s")
+        made.run("wait", "serviceaccount/default", "--for=create", "--timeout=110s")
         yield made
     finally:
         made.run("delete", "namespace", made.namespace, "--wait=false")

@@ -48,7 +48,7 @@ class Installed:
         chosen = {"retic.dev/mesh": "enabled"} if labels is None else dict(labels)
         made.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.namespace, "labels": chosen}})
         try:
-            made.run("wait", "serviceaccount/default", "--for=create", "--timeout=60s")
+            made.run("wait", "serviceaccount/default", "--for=create", "--timeout=110s")
             yield made
         finally:
             made.run("delete", "namespace", made.namespace, "--wait=false")

@@ -71,7 +71,7 @@ async def install_crds(kube):
         for crd in yaml.load_all(file.read_text(), yaml.CSafeLoader):
             if crd["kind"] == "CustomResourceDefinition":
                 await kube.apply(f"{path}/{crd['metadata']['name']}", crd)
-    await until(served, 30)
+    await until(served, 60)
 
 
 async def until(condition, seconds=60.0):

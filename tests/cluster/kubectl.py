@@ -46,7 +46,7 @@ class Kubectl:
 
     def ready(self, *pods: str) -> None:
         """Wait until the pods are ready."""
-        done = self.attempt("wait", "--for=condition=Ready", "--timeout=90s", *(f"pod/{pod}" for pod in pods))
+        done = self.attempt("wait", "--for=condition=Ready", "--timeout=110s", *(f"pod/{pod}" for pod in pods))
         assert done.returncode == 0, f"{done.stderr}{self.run('get', 'pods', '-o', 'wide')}{self.run('get', 'events')}"
 
     def rolled(self, what: str) -> None:

@@ -133,23 +133,23 @@ def pair():
 
 CALL = """
 import concurrent.futures, json, socket, ssl, sys
-tries = json.loads(sys.argv[1])
-def read(s):
+tries, seconds = json.loads(sys.argv[1])
+def read(s, said):
     got = b""
     try:
         while len(got) < 65536 and (piece := s.recv(65536)):
             got += piece
             head, end, body = got.partition(b"\\r\\n\\r\\n")
             sizes = [l.split(b":")[1] for l in head.lower().split(b"\\r\\n") if l.startswith(b"content-length:")]
-            if end and sizes and len(body) >= int(sizes[0]):
+            if (end and sizes and len(body) >= int(sizes[0])) or (said and got.endswith(said)):
                 break
     except OSError:
         pass
     return got.decode("latin-1")
 def call(host, port, text, tls):
     try:
-        with socket.create_connection((host, port), 4) as s:
-            s.settimeout(4)
+        with socket.create_connection((host, port), seconds) as s:
+            s.settimeout(seconds)
             if tls is not None:
                 trust = ssl.create_default_context(); trust.check_hostname = False
                 trust.verify_mode = ssl.CERT_NONE
@@ -167,7 +167,7 @@ def call(host, port, text, tls):
                 s.sendall(text.encode("latin-1"))
             except OSError:
                 pass
-            return read(s)
+            return read(s, text.encode("latin-1"))
     except ConnectionRefusedError:
         return "refused"
     except OSError as error:
@@ -177,12 +177,16 @@ with concurrent.futures.ThreadPoolExecutor(48) as pool:
 """
 
 
-def call(kube, pod, tries):
-    """Each of `tries` (host, port, text, TLS or None) from the pod; from this machine itself when it is None."""
+def call(kube, pod, tries, seconds=4):
+    """Each of `tries` (host, port, text, TLS or None) from the pod; from this machine itself when it is None.
+
+    `seconds` is how long each may take: many, where an answer is expected and not its absence.
+    """
+    given = json.dumps([tries, seconds])
     if pod is None:
-        done = subprocess.run([sys.executable, "-c", CALL, json.dumps(tries)], capture_output=True, check=True)
+        done = subprocess.run([sys.executable, "-c", CALL, given], capture_output=True, check=True)
         return json.loads(done.stdout)
-    return json.loads(kube.run("exec", pod, "--", "python3", "-c", CALL, json.dumps(tries)))
+    return json.loads(kube.run("exec", pod, "--", "python3", "-c", CALL, given))
 
 
 def http(target, method="GET", more=""):

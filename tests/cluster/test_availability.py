@@ -54,6 +54,9 @@ def test_jobs_complete_and_their_init_containers_have_the_mesh_and_host_ports_wo
     shop.back.ready("echo")
     shop.captured([shop.back])
     address = f"http://{shop.back.get('service', 'echo')['spec']['clusterIP']}/"
+    wait.until(
+        lambda: "/sa/" in shop.front.run("exec", "client", "--", "python", "-c", _CALL, address), "echo is known", 110
+    )
     spec = {
         "restartPolicy": "Never",
         "initContainers": [{**python("-c", _CALL, address), "name": "first"}],
@@ -61,7 +64,7 @@ def test_jobs_complete_and_their_init_containers_have_the_mesh_and_host_ports_wo
     }
     job = {"backoffLimit": 0, "template": {"spec": spec}}
     shop.front.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "once"}, "spec": job})
-    shop.front.run("wait", "job/once", "--for=condition=Complete", "--timeout=60s")
+    shop.front.run("wait", "job/once", "--for=condition=Complete", "--timeout=110s")
     for container in ("first", "main"):
         said = shop.front.run("logs", "job/once", "-c", container)
         assert f"/ns/{shop.front.namespace}/sa/default" in said

@@ -18,9 +18,9 @@ def failing(installed):
 
 @pytest.fixture
 def well(installed):
-    wait.until(lambda: not failing(installed), "all is well before", 60, every=1)
+    wait.until(lambda: not failing(installed), "all is well before", 110, every=1)
     yield installed
-    wait.until(lambda: not failing(installed), "all is well again", 90, every=1)
+    wait.until(lambda: not failing(installed), "all is well again", 150, every=1)
 
 
 def test_nothing_is_wrong_right_after_a_change(installed):
@@ -39,10 +39,10 @@ def test_an_agent_that_is_gone_is_named(well, nodes):
                 system.attempt("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
         return failing(well).get("agents-ready")
 
-    said = wait.until(seen_gone, "check says so", 60, every=0.2)
+    said = wait.until(seen_gone, "check says so", 110, every=0.2)
     assert "retic-node: 1 of 2 are ready" in said["message"]
     assert said["url"].endswith("#agents-ready")
-    system.run("rollout", "status", "daemonset/retic-node", "--timeout=90s")
+    system.run("rollout", "status", "daemonset/retic-node", "--timeout=150s", seconds=160)
 
 
 def test_an_entry_that_somebody_removes_comes_back(well, nodes):
@@ -61,7 +61,7 @@ for file in pathlib.Path('/host/etc/cni/net.d').glob('*.conflist'):
         def back():
             return any(uninstalling.look(eye, nodes[0], [])["conf"].values())
 
-        wait.until(back, "the entry is back", 20, every=0.5)
+        wait.until(back, "the entry is back", 60, every=0.5)
 
 
 def test_a_webhook_that_nobody_trusts_is_named_and_mended(well):
@@ -72,7 +72,7 @@ def test_a_webhook_that_nobody_trusts_is_named_and_mended(well):
         well.kubectl().run("patch", WEBHOOK, "--type=json", "-p", json.dumps(empty))
         return failing(well).get("webhook-ca")
 
-    said = wait.until(seen_empty, "check says so", 60, every=0.2)
+    said = wait.until(seen_empty, "check says so", 110, every=0.2)
     assert said["message"] == "validate.retic.dev has no caBundle"
 
 

@@ -99,7 +99,7 @@ async def test_a_pods_life(plugin, control, settings, pod):
         assert pod.tables() == ["table inet retic"]
         assert "15006" in pod.run("ss", "-Htln"), "its listeners are up before any container starts"
         assert await call(plugin, "CHECK", settings, pod) == (0, None)
-        await wait.until_async(lambda: rig.reported(control) == {pod.uid}, "the pod reported")
+        await wait.until_async(lambda: rig.reported(control) == {pod.uid}, "the pod reported", 90)
         assert await call(plugin, "DEL", settings, pod, result=None) == (0, None)
         assert "15006" not in pod.run("ss", "-Htln")
         assert await call(plugin, "DEL", settings, pod, result=None) == (0, None), "again"

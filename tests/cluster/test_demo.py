@@ -59,15 +59,15 @@ def test_every_pod_is_in_the_mesh_on_both_nodes_with_one_envoy_each(shop, instal
         workloads = [pod for pod in pods(shop) if "retic.dev/role" not in pod["metadata"].get("annotations", {})]
         return all(conditions(pod).get(names.CAPTURED) == "True" for pod in workloads) and workloads
 
-    workloads = wait.until(captured, "every pod is captured", 60)
+    workloads = wait.until(captured, "every pod is captured", 110)
     assert sum(pod["status"]["containerStatuses"][0]["restartCount"] for pod in workloads) == 0
     assert {len(pod["spec"]["containers"]) for pod in workloads} == {1}, "no sidecar"
     nodes = {pod["spec"]["nodeName"] for pod in workloads}
     assert len(nodes) == len(shop.get("nodes")["items"])
     system = installed.kubectl()
     for agent in system.get("pods", "-l", "app.kubernetes.io/component=node")["items"]:
-        running = system.python(agent["metadata"]["name"], ENVOYS)
-        assert int(running) == 1, "Envoys of this agent"
+        name = agent["metadata"]["name"]
+        wait.until(lambda name=name: int(system.python(name, ENVOYS)) == 1, "one Envoy of this agent", 90)
 
 
 ENVOYS = """
@@ -87,9 +87,10 @@ def test_the_gateway_answers_at_its_address(shop):
     address = shop.get("gateway", "front")["status"]["addresses"][0]["value"]
     seen = json.loads(shop.python("deploy/web", GET.format(f"{address}:8080/api")))
     assert set(seen) >= {"catalog", "orders"}, seen
-    with shop.forwarded("service/front-retic", 8080) as port, urllib.request.urlopen(
-        f"http://127.0.0.1:{port}/api", timeout=10
-    ) as answer:
+    with (
+        shop.forwarded("service/front-retic", 8080) as port,
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=10) as answer,
+    ):
         assert answer.status == 200
 
 
@@ -111,7 +112,7 @@ def test_its_traffic_sees_every_service(shop):
         lines = shop.run("logs", "deploy/traffic", "--tail=5").splitlines()
         return lines and not any("error" in line.lower() for line in lines) and lines
 
-    assert wait.until(fine, "the traffic is answered", 30)
+    assert wait.until(fine, "the traffic is answered", 90)
 
 
 def test_check_finds_nothing(shop, installed):
@@ -120,4 +121,4 @@ def test_check_finds_nothing(shop, installed):
         assert [one for one in found if not one["ok"]] == []
         return True
 
-    wait.until(well, "retic check says that all is well", 20)
+    wait.until(well, "retic check says that all is well", 90)

@@ -21,8 +21,8 @@ from retic.sources import api
 from retic.testing import wait
 
 NOT_WAITING = operations.Options(wait=None)
-PATIENT = operations.Options(wait=30)
-SOON = uninstall.Options(timeout=30)
+PATIENT = operations.Options(wait=120)
+SOON = uninstall.Options(timeout=120)
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{names.NAMESPACE}/deployments/{names.CONTROLLER}"
 
 
@@ -43,7 +43,7 @@ async def cluster(kubeconfig):
         await forgotten(made)
         await settled(made)
         yield made
-        await uninstalled(made, uninstall.Options(timeout=30, force=True), quiet)
+        await uninstalled(made, uninstall.Options(timeout=120, force=True), quiet)
         for node in (await made.get("/api/v1/nodes"))["items"]:
             await made.delete(f"/api/v1/nodes/{node['metadata']['name']}")
 
@@ -69,7 +69,7 @@ async def gone(cluster):
     async def there():
         return f"/api/v1/namespaces /{names.NAMESPACE}" not in await everything.of(cluster)
 
-    await wait.until_async(there, "the namespace to be gone", seconds=30)
+    await wait.until_async(there, "the namespace to be gone", seconds=120)
 
 
 async def uninstalled(cluster, options, say):
@@ -85,7 +85,7 @@ async def uninstalled(cluster, options, say):
                     return False
         return True
 
-    await wait.until_async(listed, "objects of our own kinds to be listed", seconds=30)
+    await wait.until_async(listed, "objects of our own kinds to be listed", seconds=120)
     return await uninstall.run(cluster, options, say)
 
 
@@ -243,7 +243,7 @@ async def test_what_is_being_deleted_is_installed_once_it_is_gone(cluster):
     await cluster.delete(path)
     watched = Watched(cluster, path)
     again = asyncio.create_task(operations.install(watched, {}, NOT_WAITING, quiet))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         await watched.applied.wait()
     assert not again.done()
     await cluster.patch(path, {"metadata": {"finalizers": None}})
@@ -262,7 +262,7 @@ async def test_a_namespace_that_is_being_deleted_is_waited_for(cluster):
     await cluster.delete(own)
     watched = Watched(cluster, own)
     again = asyncio.create_task(operations.install(watched, {}, NOT_WAITING, quiet))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         await watched.applied.wait()
     assert not again.done()
     await cluster.patch(held, {"metadata": {"finalizers": None}})
@@ -494,7 +494,7 @@ async def test_the_commands(cluster, kubeconfig, tmp_path):
     assert (done.returncode, "Retic 0.1.0 is installed\n" in done.stdout) == (0, True)
     assert "nothing would change" in retic(kubeconfig, "upgrade", "--dry-run").stdout
     await cluster.patch("/api/v1/namespaces/default", {"metadata": {"labels": {names.MESH_LABEL: "enabled"}}})
-    done = retic(kubeconfig, "uninstall", "--timeout", "30")
+    done = retic(kubeconfig, "uninstall", "--timeout", "120")
     assert done.returncode == 0
     assert "the label retic.dev/mesh=enabled is still on: default" in done.stdout
     await cluster.patch("/api/v1/namespaces/default", {"metadata": {"labels": {names.MESH_LABEL: None}}})
@@ -504,5 +504,3 @@ async def test_the_commands(cluster, kubeconfig, tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("retic: ")
     assert "Traceback" not in done.stderr
-
-

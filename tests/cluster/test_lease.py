@@ -62,7 +62,7 @@ async def pair(apiserver, request):
 
 
 async def leads(candidate):
-    await wait.until_async(lambda: candidate.held, f"{candidate.name} leads", 20)
+    await wait.until_async(lambda: candidate.held, f"{candidate.name} leads", 60)
 
 
 def never_two(first, second):
@@ -95,7 +95,7 @@ async def test_a_leader_that_was_frozen_knows_that_it_leads_no_more(pair):
     assert (await server.get(PATH))["spec"]["holderIdentity"] == "second"
 
 
-@pytest.mark.parametrize("pair", [(60, 40, 5)], indirect=True)
+@pytest.mark.parametrize("pair", [(180, 120, 5)], indirect=True)
 async def test_a_leader_that_ends_leaves_the_lease_to_the_other(pair):
     """The other leads long before the lease would have ended by itself."""
     first, second, _ = pair

@@ -137,8 +137,8 @@ def test_a_real_prometheus_reads_every_part(installed, shop, tmp_path):
     job["static_configs"] = list(discovered(installed, shop))
     space = shop.namespace
     with prometheus.Prometheus(yaml.safe_dump(printed), tmp_path, PORT) as reader:
-        wait.until(lambda: call(shop, "server") == "200", "the server answers", 60)
-        wait.until(lambda: call(shop, "front-retic") == "200", "the Gateway answers", 60)
+        wait.until(lambda: call(shop, "server") == "200", "the server answers", 110)
+        wait.until(lambda: call(shop, "front-retic") == "200", "the Gateway answers", 110)
 
         def parts_there():
             return {
@@ -157,7 +157,7 @@ def test_a_real_prometheus_reads_every_part(installed, shop, tmp_path):
             assert up() == wanted, (up(), wanted, reader.query("up"))
             return True
 
-        wait.until(all_are_read, "all parts are read", 60, every=0.5)
+        wait.until(all_are_read, "all parts are read", 110, every=0.5)
         called = f'source_workload="web",source_workload_namespace="{space}",response_code="200"'
         for side in ("source", "destination"):
             (row,) = reader.until(
@@ -166,7 +166,7 @@ def test_a_real_prometheus_reads_every_part(installed, shop, tmp_path):
             assert row["metric"]["destination_service"] == f"server.{space}.svc.cluster.local"
             assert row["metric"]["source_principal"] == f"spiffe://cluster.local/ns/{space}/sa/default"
             assert row["metric"]["connection_security_policy"] == "mutual_tls"
-        assert reader.until(f'istio_requests_total{{node="gateway/{space}/front",response_code="200"}} >= 1', 60)
+        assert reader.until(f'istio_requests_total{{node="gateway/{space}/front",response_code="200"}} >= 1', 110)
         for own in ("queries_run_total > 0", "discovery_acks_total > 0", "discovery_nacks_total == 0"):
             assert reader.until(f"retic_{own}"), own
         assert "error" not in reader.log().lower(), reader.log()
@@ -205,7 +205,7 @@ def test_agents_that_roll_hand_the_port_on(installed, shop, nodes):
             own = f"{uid}.pod.retic.internal" in names
             return own and status == 200 and f'envoy_server_live{{node="{node}"}} 1' in page
 
-        wait.until(reads, f"the next agent of {node} is read, with its own certificate", 20, every=0.5)
+        wait.until(reads, f"the next agent of {node} is read, with its own certificate", 60, every=0.5)
     system.rolled("daemonset/retic-node")
 
 
@@ -218,7 +218,7 @@ def test_no_port_is_there_where_none_is_wanted(installed, shop):
         installed.kubectl().rolled("daemonset/retic-node")
         installed.kubectl().rolled("deployment/retic-controller")
         for address in parts(installed, shop)[:2]:
-            wait.until(lambda address=address: refuses(address), f"nothing listens at {address}", 60, every=0.5)
+            wait.until(lambda address=address: refuses(address), f"nothing listens at {address}", 110, every=0.5)
         done = installed.attempt("metrics")
         assert (done.returncode, done.stdout) == (1, "")
         assert "retic upgrade --set metrics.port=15014" in done.stderr

@@ -55,7 +55,7 @@ async def reflecting(server, reads=READS):
 
 
 async def synced(kept):
-    await wait.until_async(lambda: kept.is_synced, "synced", 30)
+    await wait.until_async(lambda: kept.is_synced, "synced", 60)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ async def routes(server):
         except api.ApiError as error:
             return error.status == 404
 
-    await wait.until_async(gone, "the kind is gone", 30)
+    await wait.until_async(gone, "the kind is gone", 60)
 
 
 def route(name, host="a.example.com"):
@@ -211,7 +211,7 @@ def etcd(config, path, **body):
     context = ssl.create_default_context(cafile=found["etcd-cafile"])
     context.load_cert_chain(found["etcd-certfile"], found["etcd-keyfile"])
     url = urllib.parse.urlsplit(found["etcd-servers"])
-    connection = http.client.HTTPSConnection(url.hostname, url.port, context=context, timeout=10)
+    connection = http.client.HTTPSConnection(url.hostname, url.port, context=context, timeout=60)
     connection.request("POST", path, json.dumps(body))
     response = connection.getresponse()
     answer = json.loads(response.read())
@@ -278,7 +278,7 @@ async def test_a_kind_comes_and_goes_with_its_definition(apiserver, server, rout
         await server.apply(f"{routes.format('kinds')}/r", route("r"))
         await wait.until_async(lambda: ref in kept.objects, "the route")
         await server.delete(path)
-        await wait.until_async(lambda: ref not in kept.objects, "no route", 30)
+        await wait.until_async(lambda: ref not in kept.objects, "no route", 60)
 
 
 async def test_of_a_broken_route_the_last_good_state_stays(apiserver, server, routes):
@@ -324,7 +324,7 @@ async def test_a_missing_right_is_named_until_it_is_given(apiserver, server, tmp
     reads = tuple(read for read in READS if read.plural in {"pods", "services"})
     async with reflecting(client.Api(msgspec.structs.replace(access, user=user)), reads) as kept:
         file.write_text(token["status"]["token"])
-        await wait.until_async(lambda: [one.object for one in kept.found] == ["Service"], "the finding of Services", 20)
+        await wait.until_async(lambda: [one.object for one in kept.found] == ["Service"], "the finding of Services", 60)
         (found,) = kept.found
         assert found.code == "RT0610"
         assert "list and watch services in all namespaces" in found.message

@@ -385,7 +385,7 @@ async def test_a_rotation_with_agents_and_two_controllers(place, cluster, apiser
     try:
         async with running(place, *controllers, missing=missing):
             await controllers[0].step(missing)
-            await wait.until_async(lambda: confirmed(missing, place), "both agents have confirmed", 20)
+            await wait.until_async(lambda: confirmed(missing, place), "both agents have confirmed", 60)
             old = await place.bundle()
             await ordering.rotate(cluster, place.namespace)
 
@@ -399,15 +399,15 @@ async def test_a_rotation_with_agents_and_two_controllers(place, cluster, apiser
                 return await phase() == "retiring"
 
             followers[1].stubborn = True
-            await wait.until_async(spreading, "the new root is made known", 20)
-            said = await wait.until_async(lambda: one_missing(place), "one has still to confirm", 20)
+            await wait.until_async(spreading, "the new root is made known", 60)
+            said = await wait.until_async(lambda: one_missing(place), "one has still to confirm", 60)
             assert said[0].endswith(" on n1")
             followers[1].stubborn = False
             followers[1].roots.look()
-            await wait.until_async(retiring, "everybody has confirmed", 20)
+            await wait.until_async(retiring, "everybody has confirmed", 60)
             for rig in rigs:
                 await wait.until_async(
-                    lambda rig=rig: not issued_by(leaf_of(rig.control.authority)[0], old), "both sign anew", 20
+                    lambda rig=rig: not issued_by(leaf_of(rig.control.authority)[0], old), "both sign anew", 60
                 )
 
             async def steady():
@@ -416,7 +416,7 @@ async def test_a_rotation_with_agents_and_two_controllers(place, cluster, apiser
             await wait.until_async(steady, "the old root is gone", 60, every=0.3)
             for follower in followers:
                 await wait.until_async(
-                    lambda follower=follower: old not in follower.trust.bundle, "the agents know", 10
+                    lambda follower=follower: old not in follower.trust.bundle, "the agents know", 60
                 )
     finally:
         for task in tasks:

@@ -94,9 +94,9 @@ def test_a_mesh_pod_calls_it(mesh):
     }
 
     def known():
-        return objects.call(mesh, "caller", {"http": tries["http"]})["http"].startswith("HTTP/1.1 200")
+        return objects.call(mesh, "caller", {"http": tries["http"]}, 20)["http"].startswith("HTTP/1.1 200")
 
-    wait.until(known, "the Service answers", 60)
+    wait.until(known, "the Service answers", 110)
     seen = objects.call(mesh, "caller", tries)
     assert seen["http"].startswith("HTTP/1.1 200"), seen
     assert seen["lines"].endswith("hello\n")
@@ -109,7 +109,7 @@ def test_a_failing_probe_still_fails(mesh):
         said = {one["involvedObject"]["name"] for one in events}
         return said >= {"answers-503", "closed-port", "no-grpc", "closes"} and said
 
-    wait.until(told, "each failing probe has failed", 40, every=0.5)
+    wait.until(told, "each failing probe has failed", 90, every=0.5)
     for name in ("answers-503", "closed-port", "no-grpc", "closes"):
         conditions = mesh.get("pod", name)["status"]["conditions"]
         assert next(one["status"] for one in conditions if one["type"] == "Ready") == "False", name
@@ -209,7 +209,7 @@ def test_a_foreign_certificate_is_no_identity(mesh, places, tmp_path):
 def test_what_the_node_refuses_is_the_nodes_pods_alone(mesh, places):
     """A pod of the mesh that is called from outside is not open to its own pod's loopback alone: port-forward works."""
     with mesh.forwarded("pod/probed", objects.HTTP) as port:
-        answers = objects.call(mesh, None, {"forward": ("127.0.0.1", port, objects.http("/any"), None)})
+        answers = objects.call(mesh, None, {"forward": ("127.0.0.1", port, objects.http("/any"), None)}, 20)
     assert answers["forward"].startswith("HTTP/1.1 200")
 
 
@@ -225,11 +225,17 @@ def test_a_new_pods_first_packet_is_in_the_mesh(mesh, nodes):
         }}},
     }  # fmt: skip
     mesh.apply(body)
-    mesh.run("wait", "--for=condition=Complete", "--timeout=60s", "job/first")
+    mesh.run("wait", "--for=condition=Complete", "--timeout=110s", "job/first")
 
 
 def test_check_says_what_would_be_refused_before_it_is(installed, mesh, strict):
     """In STRICT there is nothing to say."""
-    checks = json.loads(strict.attempt("check", "-o", "json").stdout)
-    assert "strict" not in {one["check"] for one in checks}
-    assert all(one["ok"] for one in checks if one["check"] in ("captured", "webhook-ca", "agents-reported"))
+
+    def said():
+        checks = json.loads(strict.attempt("check", "-o", "json").stdout)
+        assert "strict" not in {one["check"] for one in checks}
+        assert [one for one in checks if one["check"] in ("captured", "webhook-ca", "agents-reported")] != []
+        assert all(one["ok"] for one in checks if one["check"] in ("captured", "webhook-ca", "agents-reported"))
+        return True
+
+    wait.until(said, "check says so", 90, every=1)

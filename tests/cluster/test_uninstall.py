@@ -91,7 +91,7 @@ def test_nothing_stays_and_pods_go_on(again, nodes):
         kube.apply(life.service("echo", {"app": "echo"}), life.echo("echo", nodes[0]))
         kube.apply(objects.sleeper("caller", IMAGE, nodes[1]), gateway, route)
         kube.ready("echo", "caller")
-        kube.run("wait", "gateway/front", "--for=condition=Programmed", "--timeout=60s")
+        kube.run("wait", "gateway/front", "--for=condition=Programmed", "--timeout=110s")
         life.captured(kube, "echo", "caller")
         pods = [kube.get("pod", name) for name in ("echo", "caller")]
         during = look(eye, nodes[0], pods)
@@ -100,8 +100,9 @@ def test_nothing_stays_and_pods_go_on(again, nodes):
         assert during["run"]
         load = installed.kubectl(kube.namespace)
         running = subprocess.Popen(
-            [*load._words, "exec", "caller", "--", "python3", "-c", LOAD], stdout=subprocess.PIPE, text=True
+            [*load._words, "exec", "caller", "--", "python3", "-u", "-c", LOAD], stdout=subprocess.PIPE, text=True
         )
+        assert running.stdout.readline() == "begun\n"
         said = installed.retic("uninstall", seconds=400)
         assert said.strip().splitlines()[-1].startswith(("removed all", "the label")), said
         result, _ = running.communicate(timeout=180)
@@ -144,13 +145,17 @@ def test_nothing_stays_and_pods_go_on(again, nodes):
 # before, and ends when its pod has long left the mesh.
 LOAD = r"""
 import http.client, json, time
-failed, plaintext, begin, port = [], 0, time.monotonic(), None
-end, held = begin + 90, http.client.HTTPConnection('echo', 80, timeout=10)
+held = http.client.HTTPConnection('echo', 80, timeout=10)
+held.request('GET', '/')
+port = held.sock.getsockname()
+held.getresponse().read()
+print('begun')
+failed, plaintext, begin = [], 0, time.monotonic()
+end = begin + 90
 while time.monotonic() < end:
     if held is not None:
         try:
             held.request('GET', '/')
-            port = port or held.sock.getsockname()
             held.getresponse().read()
             if held.sock is None or held.sock.getsockname() != port:
                 failed.append('it is another connection now')

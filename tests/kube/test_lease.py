@@ -175,6 +175,26 @@ async def test_a_fault_of_the_work_is_not_hidden_and_releases_the_lease(world):
     assert world.spec["holderIdentity"] == ""
 
 
+class Slow(kept_objects.View):
+    """Answers later than a candidate tries again."""
+
+    async def get(self, path):
+        await asyncio.sleep(0.5)
+        return await super().get(path)
+
+
+async def test_a_server_that_answers_slowly_still_hears_of_the_release():
+    times = lease.Times(duration=60, deadline=40.0, retry=0.1)
+    held = lease.Lease(Slow(objects := kept_objects.Objects()), "retic-system", "retic-controller", times=times)
+
+    async def fails():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await held.run(fails)
+    assert objects.kept[PATH]["spec"]["holderIdentity"] == ""
+
+
 async def test_a_lease_that_makes_no_sense_is_not_taken(world):
     world.objects.kept[PATH] = {"metadata": {"resourceVersion": "1"}, "spec": {"holderIdentity": 3}}
     world.one.start()

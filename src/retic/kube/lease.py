@@ -250,12 +250,12 @@ class Lease:
         }  # fmt: skip
 
     async def _release(self) -> None:
-        """Leave it to others at once. A few seconds at most, and no error: it ends by itself too."""
+        """Leave it to others at once. Half the deadline at most, and no error: it ends by itself too."""
         was_held, self._until = self.is_held, float("-inf")
         if not was_held:
             return
         with contextlib.suppress(api.Error, msgspec.ValidationError, TimeoutError):
-            async with asyncio.timeout(self._times.retry):
+            async with asyncio.timeout(self._times.deadline / 2):
                 found = await self._look()
                 if found is not None and found.spec.holder_identity == self.holder:
                     left = msgspec.structs.replace(found.spec, holder_identity="", lease_duration_seconds=1)
