@@ -89,7 +89,7 @@ def test_the_tutorial_as_it_is_written(walk):
             if file == "front.yaml":
                 walk.sees("the gateway is open", front_is_open)
             if file == "route.yaml":
-                wait.until(lambda: "route.yaml" in walk.run("retic why routes/default"), "the route is live", 10)
+                wait.until(lambda: "route.yaml" in walk.run("retic why routes/default"), "the route is live", 40)
             continue
         for line in lines:
             if "export PATH" in line:

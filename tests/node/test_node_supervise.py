@@ -75,9 +75,10 @@ def test_an_agent_that_is_killed_is_started_again(started, tmp_path):
 
 def test_told_to_end_between_two_agents(started, tmp_path):
     supervisor = started("import os; print('agent', os.getpid(), flush=True); os._exit(3)")
-    wait.until(lambda: len(pids(tmp_path)) == 4, "some attempts")
+    wait.until(lambda: len(pids(tmp_path)) >= 4, "some attempts")
     supervisor.send_signal(signal.SIGTERM)
-    assert supervisor.wait(10) in (0, 3)
+    # Between two, or as one ends; on a slow machine perhaps as the next one starts, which the signal then ends.
+    assert supervisor.wait(20) in (0, 3, 128 + signal.SIGTERM)
 
 
 def test_an_unusable_configuration_is_not_tried_again(started, tmp_path):
@@ -127,3 +128,21 @@ async def test_the_supervised_agent_finds_its_envoy_again(control, settings, tmp
         if supervisor.poll() is None:
             supervisor.kill()
             end(envoy)
+
+
+def test_a_signal_that_finds_no_agent_ends_it_all_the_same(tmp_path):
+    """It came when the agent had just ended, or just before the next one was to start."""
+    code = """
+import os, signal, subprocess, sys
+from retic.node import supervise
+gone = subprocess.Popen(["true"])
+gone.wait()
+made = supervise.Supervisor([sys.executable, "-c", f"open({sys.argv[1]!r}, 'w')"])
+made._pid = gone.pid
+made._pass_on(signal.SIGTERM, None)
+sys.exit(made.run())
+"""
+    begun = tmp_path / "begun"
+    done = subprocess.run([sys.executable, "-c", code, str(begun)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not begun.exists()

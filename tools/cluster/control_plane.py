@@ -7,13 +7,14 @@ several can run at once. The cluster starts its own through `launch` with the ad
 import contextlib
 import http.client
 import pathlib
-import socket
 import ssl
 import urllib.parse
 from collections.abc import Iterator
 
 import msgspec
 from tools.cluster import access, certificates, gobuild, places, processes, steps
+
+from retic.testing import ports
 
 PODS, SERVICES, DNS, DOMAIN = "10.42.0.0/16", "10.43.0.0/16", "10.43.0.10", "cluster.local"
 FIRST_SERVICE = "10.43.0.1"
@@ -70,7 +71,7 @@ def start(folder: pathlib.Path, *, controllers: bool = False, tied: bool = True)
     run = steps.Steps()
     for module in gobuild.CONTROL_PLANE:
         gobuild.build(module, run)
-    place = Place(folder, "127.0.0.1", port=_free_ports(1)[0], tied=tied)
+    place = Place(folder, "127.0.0.1", port=ports.free(), tied=tied)
     return launch(place, controllers=controllers, scheduler=False, alone=True)[1]
 
 
@@ -88,7 +89,7 @@ def launch(place: Place, *, controllers: bool, scheduler: bool, alone: bool) -> 
     place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     place.keys.mkdir(exist_ok=True, mode=0o700)
     keys = _keys(place)
-    clients, peers = (f"https://127.0.0.1:{port}" for port in _free_ports(2))
+    clients, peers = (f"https://127.0.0.1:{port}" for port in (ports.free(), ports.free()))
     _start(place, "etcd", _etcd(place, keys, clients, peers))
     _start(place, "kube-apiserver", _api_server(place, keys, clients, controllers=controllers, alone=alone))
     admin = keys.authority.issue("admin", "retic-admin", organisations=["system:masters"])
@@ -226,14 +227,3 @@ def _scheduler(kubeconfig: pathlib.Path) -> list[str]:
 def _client(kubeconfig: pathlib.Path) -> list[str]:
     names = ("--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig")
     return [*(f"{name}={kubeconfig}" for name in names), "--secure-port=0"]
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

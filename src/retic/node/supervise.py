@@ -5,6 +5,7 @@ SIGINT, SIGHUP and SIGUSR1 are passed on. Ended children are reaped, whoever sta
 only, so that it stays small.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -36,7 +37,8 @@ class Supervisor:
         pause = FIRST_PAUSE
         while True:
             started = time.monotonic()
-            self._start()
+            if not self._start():
+                return 0
             status = self._wait()
             if self._ending or status == UNUSABLE:
                 return status
@@ -49,14 +51,18 @@ class Supervisor:
                 return 0
             pause = min(LONGEST_PAUSE, pause * 2)
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """False when it was told to end meanwhile."""
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED)
         try:
+            if self._ending:
+                return False
             self._pid = os.posix_spawn(
                 sys.executable, self._command, os.environ, setsigmask=blocked, setsigdef=_PASSED
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        return True
 
     def _wait(self) -> int:
         """Reap whatever ends, until the agent has."""
@@ -84,7 +90,8 @@ class Supervisor:
         if number in _ENDING:
             self._ending = True
         if self._pid:
-            os.kill(self._pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has just been reaped
+                os.kill(self._pid, number)
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ the client certificates beside them in `peers`.
 
 import asyncio
 import contextlib
+import errno
 import ssl
 import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 
 from retic.sources.api import client, kubeconfig
+from retic.testing import ports
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -89,8 +91,16 @@ class Server:
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
         """Listen, with TLS when a context is given."""
         self._tls = tls
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, ssl=tls)
-        self._port = self._server.sockets[0].getsockname()[1]
+        while True:
+            port = self._port or ports.free()
+            try:
+                self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls)
+            except OSError as error:
+                if self._port or error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                self._port = port
+                return
 
     async def stop(self) -> None:
         """Stop listening and close every connection."""

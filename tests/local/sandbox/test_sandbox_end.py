@@ -27,7 +27,7 @@ def _populate(mesh):
 
 
 def _nothing_runs(host, before):
-    wait.until(lambda: not host.processes(), "no process is left", 10)
+    wait.until(lambda: not host.processes(), "no process is left", 20)
     assert host.traces() == before
 
 
@@ -119,7 +119,7 @@ def test_an_attached_mesh_ends_cleanly_with_its_caller(host, before, number):
     folder = pathlib.Path(process.stdout.readline().split()[2].decode())
     wait.until(lambda: bare_mesh.listens(folder), "the mesh is up", 20)
     process.send_signal(number)
-    process.wait(10)
+    process.wait(20)
     process.stdout.close()
     _nothing_runs(host, before)
-    wait.until(lambda: not folder.exists(), "the folder is removed", 5)
+    wait.until(lambda: not folder.exists(), "the folder is removed", 20)

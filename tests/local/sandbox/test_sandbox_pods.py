@@ -17,10 +17,10 @@ with socket.create_server(("0.0.0.0", int(sys.argv[1]))) as server:
 """
 CALL = """
 import socket, sys, time
-end = time.monotonic() + 5
+end = time.monotonic() + 20
 while True:
     try:
-        s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); break
+        s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 20); break
     except ConnectionRefusedError:
         if time.monotonic() > end: raise
 print(s.makefile().read())
@@ -77,7 +77,7 @@ while True:
     ask = """
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(0.2)
-for _ in range(50):
+for _ in range(100):
     s.sendto(b"from ", ("10.96.0.10", 53))
     try:
         print(s.recv(100).decode()); break
@@ -187,13 +187,13 @@ def test_an_environment_larger_than_a_packet(mesh):
 def test_what_a_command_leaves_in_its_group_dies_with_it(mesh):
     answer = mesh.run("sh", "-c", "sleep 1000 & echo $!; cat /proc/$!/stat >/dev/null 2>&1", pod="a")
     assert answer["code"] in (0, 1)
-    wait.until(lambda: not _commands("sleep\0001000\0"), "the sleeping child is gone", 5)
+    wait.until(lambda: not _commands("sleep\0001000\0"), "the sleeping child is gone", 20)
 
 
 def test_orphans_are_reaped_in_pods_and_beside_pid_1(mesh):
     for pod in ("a", None):
         mesh.run("sh", "-c", "(setsid sh -c 'sleep 0.05' &) ; exit 0", pod=pod)
-    wait.until(lambda: not _zombies(mesh), "no zombie is left", 5)
+    wait.until(lambda: not _zombies(mesh), "no zombie is left", 20)
 
 
 def test_two_hundred_commands_at_once_keep_their_own_status(mesh):
@@ -206,7 +206,7 @@ def test_two_hundred_commands_at_once_keep_their_own_status(mesh):
 def test_a_command_that_nobody_waits_for_any_more_is_killed(mesh):
     assert mesh.ask("abandon", argv=["sleep", "7000"], pod="a")
     assert mesh.run("true", pod="a")["code"] == 0  # served after it, by the same spawner
-    wait.until(lambda: not _commands("sleep\0007000\0"), "it is killed", 5)
+    wait.until(lambda: not _commands("sleep\0007000\0"), "it is killed", 20)
 
 
 def test_removing_a_pod_ends_all_that_runs_in_it(mesh):
@@ -214,7 +214,7 @@ def test_removing_a_pod_ends_all_that_runs_in_it(mesh):
     fifo = str(mesh.machine.runtime / "fifo")
     code = "mkfifo $0; (setsid sh -c 'echo >$0; exec sleep 2000' $0 >/dev/null 2>&1 &); read _ <$0"
     mesh.run("sh", "-c", code, fifo, pod="gone")
-    wait.until(lambda: _commands("sleep\0002000\0"), "the orphan outlived its group", 5)
+    wait.until(lambda: _commands("sleep\0002000\0"), "the orphan outlived its group", 20)
     mesh.ask("remove_pod", uid="gone")
     assert not _commands("sleep\0002000\0")
     assert not (mesh.folder / "sandboxes" / "gone").exists()
@@ -226,7 +226,7 @@ def test_a_killed_holder_is_noticed(mesh):
     os.kill(made["host_pid"], signal.SIGKILL)
     assert mesh.ask("wait", host_pid=running) == -9
     with pytest.raises(RuntimeError, match=r"KeyError|the pod is gone"):
-        wait.until(lambda: mesh.run("true", pod="shot") and None, "the pod is gone", 5)
+        wait.until(lambda: mesh.run("true", pod="shot") and None, "the pod is gone", 20)
     mesh.ask("remove_pod", uid="shot")
     mesh.ask("add_pod", uid="shot", node="node-2", ip="10.244.2.8")
     mesh.ask("remove_pod", uid="shot")
@@ -255,7 +255,7 @@ def test_enter_from_the_host(mesh):
     process = mesh.machine.popen(argv, stdout=-1)
     assert process.stdout.readline() == b"on\n"
     process.terminate()
-    assert process.wait(10) == 5
+    assert process.wait(20) == 5
     process.stdout.close()
     mesh.ask("remove_pod", uid="door")
 

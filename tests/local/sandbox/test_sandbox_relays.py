@@ -21,7 +21,7 @@ while True:
 """
 SHOUT = """
 import socket, sys
-s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 20)
 text = b"x" * int(sys.argv[3])
 import threading
 threading.Thread(target=lambda: (s.sendall(text), s.shutdown(socket.SHUT_WR))).start()
@@ -69,7 +69,7 @@ def test_udp_to_the_outside_fails_at_once(mesh):
 import socket, sys
 refused = 0
 for _ in range(30):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5); s.connect((sys.argv[1], 53))
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(20); s.connect((sys.argv[1], 53))
     try:
         s.send(b"x"); s.recv(1)
     except (ConnectionRefusedError, PermissionError):
@@ -95,7 +95,7 @@ def test_a_gateway_is_reached_from_the_host(mesh):
         answer = mesh.machine.python(SHOUT, "127.0.0.1", str(wanted), "3000000")
         return answer.stdout.decode().strip() == "3000000 True"
 
-    wait.until(shout, "the gateway answers", 10)
+    wait.until(shout, "the gateway answers", 20)
     # The same port, wanted by another listener: it gets another one.
     other = mesh.ask("publish", ip="10.244.1.2", port=8081, wanted=wanted)
     assert other != wanted
@@ -129,10 +129,9 @@ data, peer = s.recvfrom(100); s.sendto(data.upper(), peer)
     process = mesh.machine.popen([sys.executable, "-c", code], stdout=-1)
     port = int(process.stdout.readline())
     assert mesh.ask("udp", host="127.0.0.1", port=port, text="hello") == "HELLO"
-    process.wait(5)
+    process.wait(20)
     process.stdout.close()
 
 
 def _free_port(on):
-    code = "import socket; print(socket.create_server(('127.0.0.1', 0)).getsockname()[1])"
-    return int(on.python(code).stdout)
+    return int(on.python("from retic.testing import ports; print(ports.free())").stdout)

@@ -27,13 +27,13 @@ def test_a_killed_process_is_started_again_and_what_it_started_lives_on(mesh):
     mesh.ask("supervise", role="agent", name="node-2", argv=["sh", "-c", started], netns=node)
     first = _pid(mesh, "node-2")
     assert os.stat(f"/proc/{first}/ns/net").st_ino == os.stat(f"/proc/{_node(mesh, node)}/ns/net").st_ino
-    wait.until(lambda: _count("sleep\0004000\0") == 1, "the child runs", 5)
+    wait.until(lambda: _count("sleep\0004000\0") == 1, "the child runs", 20)
     os.kill(first, signal.SIGKILL)
-    again = wait.until(lambda: (_pid(mesh, "node-2") or first) != first, "it is restarted", 5)
+    again = wait.until(lambda: (_pid(mesh, "node-2") or first) != first, "it is restarted", 20)
     assert again
-    wait.until(lambda: _count("sleep\0004000\0") == 2, "the first child lives on", 5)
+    wait.until(lambda: _count("sleep\0004000\0") == 2, "the first child lives on", 20)
     log = mesh.folder / "logs" / "agent-node-2.log"
-    wait.until(lambda: log.read_text() == "begun\n" * 2, "both starts are in the log", 5)
+    wait.until(lambda: log.read_text() == "begun\n" * 2, "both starts are in the log", 20)
     mesh.ask("stop_supervised", role="agent", name="node-2")
     assert _pid(mesh, "node-2") is None
 
@@ -42,7 +42,7 @@ def test_a_process_deaf_to_sigterm_is_killed_after_its_grace(mesh):
     code = "trap '' TERM; echo deaf; while :; do sleep 1; done"
     mesh.ask("supervise", role="deaf", name="deaf", argv=["sh", "-c", code], grace=0.2)
     log = mesh.folder / "logs" / "deaf.log"
-    wait.until(lambda: log.read_text() == "deaf\n", "it is deaf", 5)
+    wait.until(lambda: log.read_text() == "deaf\n", "it is deaf", 20)
     pid = _pid(mesh, "deaf")
     mesh.ask("stop_supervised", role="deaf", name="deaf")
     assert not os.path.exists(f"/proc/{pid}")

@@ -50,7 +50,7 @@ async def test_no_connection_is_made_to_such_an_address_however_it_is_written(ur
         return ("127.0.0.1", "169.254.169.254", "fe80::1%eth0")
 
     with pytest.raises(keys.FetchError, match="is not fetched from"):
-        await keys.over_https(keys.Limits(), resolve=resolve)(uri, 5)
+        await keys.over_https(keys.Limits(), resolve=resolve)(uri, 30)
 
 
 FETCH = """
@@ -107,7 +107,8 @@ def test_a_fetch_over_the_network(tmp_path_factory):
         }
         line = [sys.executable, "-c", FETCH, at]
         process = host.popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        out, err = process.communicate(json.dumps([[uri, 2] for uri in wanted]).encode(), timeout=60)
+        fetches = [[uri, 2 if uri.endswith("/slow") else 30] for uri in wanted]
+        out, err = process.communicate(json.dumps(fetches).encode(), timeout=150)
         found = [json.loads(text) for text in out.decode().splitlines()]
         assert len(found) == len(wanted), err.decode()[-2000:]
         for (uri, right), (text, said) in zip(wanted.items(), found, strict=True):
