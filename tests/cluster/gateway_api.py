@@ -40,6 +40,8 @@ async def install(cluster: api.Api, version: str = "v1.4.0") -> None:
         await cluster.apply(f"{_PATH}/{plural}.{GROUP}", crd(kind, plural, version), manager="test")
 
     async def served():
+        if GROUP not in {one["name"] for one in (await cluster.get("/apis"))["groups"]}:
+            return False
         if not all([await cluster.resource(f"{GROUP}/v1", kind) for kind in KINDS]):
             return False
         with contextlib.suppress(api.ApiError):

@@ -71,7 +71,7 @@ async def install_crds(kube):
         for crd in yaml.load_all(file.read_text(), yaml.CSafeLoader):
             if crd["kind"] == "CustomResourceDefinition":
                 await kube.apply(f"{path}/{crd['metadata']['name']}", crd)
-    await until(served, 60)
+    await until(served, 120)
 
 
 async def until(condition, seconds=60.0):
@@ -113,7 +113,7 @@ class Rig:
         self._task(reflector.reflect(self.kube, kinds.mesh(), self.store))
         self.lease = lease.Lease(self.kube, "retic-system", "retic-controller")
         self.stop = self._task(self.made.run(self.lease, host="127.0.0.1"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not self.store.is_synced:
                 await asyncio.sleep(0.02)
         return self

@@ -9,7 +9,7 @@ from retic.testing import tls_pairs
 IMAGE_USER = 65532
 HTTP, UNDECLARED, GRPC, LINES, FIRST, TLS = 8080, 8090, 9000, 7000, 7001, 8443
 # For probes that end a container: a slow machine must not.
-PATIENT = {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 10}
+PATIENT = {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 30}
 
 SECURE = """
 import http.server, ssl

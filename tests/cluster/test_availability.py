@@ -16,7 +16,7 @@ HOST_PORT = 18099
 # Fails unless the answer shows that the call came with the mesh's identity.
 _CALL = (
     "import json, sys, urllib.request; "
-    "seen = json.load(urllib.request.urlopen(sys.argv[1], timeout=10))['headers']; "
+    "seen = json.load(urllib.request.urlopen(sys.argv[1], timeout=20))['headers']; "
     "print(seen['x-forwarded-client-cert'])"
 )
 AWAY = {"spec": {"template": {"spec": {"nodeSelector": {"retic.dev/away": "true"}}}}}
@@ -58,7 +58,7 @@ def test_jobs_complete_and_their_init_containers_have_the_mesh_and_host_ports_wo
         lambda: "/sa/" in shop.front.run("exec", "client", "--", "python", "-c", _CALL, address), "echo is known", 110
     )
     spec = {
-        "restartPolicy": "Never",
+        "restartPolicy": "Never", "nodeName": shop.front.get("pod", "client")["spec"]["nodeName"],
         "initContainers": [{**python("-c", _CALL, address), "name": "first"}],
         "containers": [python("-c", _CALL, address)],
     }

@@ -35,7 +35,7 @@ def node(name):
 
 async def report(rig, identity, *, agent="", **said):
     call = rig.channel(identity, agent).unary_unary("/retic.v1.Node/Report")
-    return json.loads(await call(json.dumps(said).encode(), timeout=5))
+    return json.loads(await call(json.dumps(said).encode(), timeout=30))
 
 
 async def pod(rig, name):
@@ -99,7 +99,7 @@ async def test_what_is_no_report_is_refused(rig):
     call = rig.channel(node("one")).unary_unary("/retic.v1.Node/Report")
     for payload in (b"", b"[]", b'{"captured": 1}', json.dumps({"captured": ["u"] * 5000}).encode()):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call(payload, timeout=5)
+            await call(payload, timeout=30)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -143,6 +143,31 @@ async def test_a_report_is_answered_once_pods_say_so(rig):
     assert kube_rig.condition((await pod(rig, "here"))["status"]["conditions"], "retic.dev/Captured") == (
         "False", "Released"
     )  # fmt: skip
+
+
+class Behind:
+    """Objects as they were: no event comes through."""
+
+    def __init__(self, kept):
+        self.objects = dict(kept.objects)
+
+
+async def test_a_report_counts_before_what_was_written_has_come_back(rig, monkeypatch):
+    await rig.apply(PODS)
+    here = (await pod(rig, "here"))["metadata"]["uid"]
+    await known(rig)
+    await report(rig, node("one"), captured=[], released=[here])
+    await captured(rig, "here", ("False", "Released"))
+
+    async def heard():
+        return rig.store.objects[findings.Ref("Pod", "captured", "here")].status.conditions
+
+    await kube_rig.until(heard)
+    monkeypatch.setattr(rig.made.captured, "_kept", Behind(rig.store))
+    monkeypatch.setattr(rig.made.captured, "changed", lambda refs: None)
+    for said, wanted in (({"captured": [here]}, ("True", "Captured")), ({"captured": []}, ("False", "Released"))) * 2:
+        await report(rig, node("one"), **said)
+        assert kube_rig.condition((await pod(rig, "here"))["status"]["conditions"], "retic.dev/Captured") == wanted
 
 
 async def test_a_report_that_cannot_be_written_is_told_again(rig, monkeypatch):

@@ -42,7 +42,7 @@ async def cluster(apiserver):
         yield made
         for value in reversed(manifest.render(values.Values())):
             resource = await made.resource(value["apiVersion"], value["kind"])
-            if resource is not None and value["kind"] != "Namespace":
+            if resource is not None and value["kind"] not in ("Namespace", "CustomResourceDefinition"):
                 await made.delete(resource.path(value["metadata"].get("namespace"), value["metadata"]["name"]))
         for kind, name in (("configmaps", names.ROOT), ("configmaps", names.NODES), ("secrets", names.AUTHORITY),
                            ("configmaps", names.RECORD)):  # fmt: skip
@@ -228,6 +228,9 @@ async def test_pods(cluster):
     tool = {"name": "c", "image": "i", "securityContext": {"capabilities": {"add": ["NET_RAW"]}}}
     await make_pod(cluster, "tool", spec={"containers": [tool]})
     await make_pod(cluster, "elsewhere", namespace="default")
+    await make_pod(cluster, "ends")
+    await cluster.patch("/api/v1/namespaces/shop/pods/ends", {"metadata": {"finalizers": ["example.com/hold"]}})
+    await cluster.delete("/api/v1/namespaces/shop/pods/ends")
     await kubelet.captured(cluster, "shop", "web", "True")
     found = await asked(cluster)
     assert found["captured"].message == "shop/cart; shop/tool"
@@ -236,6 +239,8 @@ async def test_pods(cluster):
     )
     assert found["may-bypass"].message == "shop/tool: NET_RAW"
     assert found["left-out"].ok
+    assert (await cluster.get("/api/v1/namespaces/shop/pods/ends"))["metadata"]["deletionTimestamp"]
+    await cluster.patch("/api/v1/namespaces/shop/pods/ends", {"metadata": {"finalizers": None}})
 
 
 def retic(kubeconfig, *arguments):

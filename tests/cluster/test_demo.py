@@ -12,7 +12,7 @@ from retic.install import names
 from retic.testing import wait
 
 DEMO = pathlib.Path(__file__).parents[2] / "demo"
-GET = "import urllib.request as r; print(r.urlopen('http://{}', timeout=10).read().decode())"
+GET = "import urllib.request as r; print(r.urlopen('http://{}', timeout=20).read().decode())"
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +85,12 @@ print(found)
 
 def test_the_gateway_answers_at_its_address(shop):
     address = shop.get("gateway", "front")["status"]["addresses"][0]["value"]
-    seen = json.loads(shop.python("deploy/web", GET.format(f"{address}:8080/api")))
+    asked = GET.format(f"{address}:8080/api")
+    seen = wait.until(lambda: json.loads(shop.python("deploy/web", asked)), "the gateway answers", 90)
     assert set(seen) >= {"catalog", "orders"}, seen
     with (
         shop.forwarded("service/front-retic", 8080) as port,
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=10) as answer,
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=20) as answer,
     ):
         assert answer.status == 200
 

@@ -73,8 +73,14 @@ async def gone(cluster):
 
 
 async def uninstalled(cluster, options, say):
-    """Uninstall, once the API server can list what it is to delete: a kind that is deleted right after it was made it
-    takes away minutes later only (InstanceDeletionFailed, "storage is (re)initializing")."""
+    """Uninstall, once that is of use."""
+    await listable(cluster)
+    return await uninstall.run(cluster, options, say)
+
+
+async def listable(cluster):
+    """Until the API server can list what it is to delete: a kind that is deleted right after it was made it takes away
+    minutes later only (InstanceDeletionFailed, "storage is (re)initializing")."""
 
     async def listed():
         for each in (await cluster.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions"))["items"]:
@@ -86,7 +92,6 @@ async def uninstalled(cluster, options, say):
         return True
 
     await wait.until_async(listed, "objects of our own kinds to be listed", seconds=120)
-    return await uninstall.run(cluster, options, say)
 
 
 async def forgotten(cluster):
@@ -444,7 +449,7 @@ async def test_a_namespace_of_ones_own(cluster):
 async def test_a_release_of_helm(cluster, kubeconfig, tmp_path):
     def run(*arguments):
         command = [helm.build(), "--kubeconfig", str(kubeconfig), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=400).stdout
 
     before = await everything.of(cluster)
     chart.write(tmp_path)
@@ -483,7 +488,7 @@ async def test_values_are_checked_before_the_server_is_asked(cluster):
 
 def retic(kubeconfig, *arguments):
     return subprocess.run(
-        [sys.executable, "-m", "retic.cli", *arguments], capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-m", "retic.cli", *arguments], capture_output=True, text=True, timeout=400, check=False,
         env={**os.environ, "KUBECONFIG": str(kubeconfig)},
     )  # fmt: skip
 
@@ -494,6 +499,7 @@ async def test_the_commands(cluster, kubeconfig, tmp_path):
     assert (done.returncode, "Retic 0.1.0 is installed\n" in done.stdout) == (0, True)
     assert "nothing would change" in retic(kubeconfig, "upgrade", "--dry-run").stdout
     await cluster.patch("/api/v1/namespaces/default", {"metadata": {"labels": {names.MESH_LABEL: "enabled"}}})
+    await listable(cluster)
     done = retic(kubeconfig, "uninstall", "--timeout", "120")
     assert done.returncode == 0
     assert "the label retic.dev/mesh=enabled is still on: default" in done.stdout

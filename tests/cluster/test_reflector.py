@@ -129,7 +129,7 @@ async def routes(server):
         except api.ApiError as error:
             return error.status == 404
 
-    await wait.until_async(gone, "the kind is gone", 60)
+    await wait.until_async(gone, "the kind is gone", 150)
 
 
 def route(name, host="a.example.com"):
@@ -233,7 +233,7 @@ async def restart(config, server):
         with contextlib.suppress(api.Error):
             return await server.content("/readyz") == b"ok"
 
-    await wait.until_async(ready, "the API server is back", 60, every=0.2)
+    await wait.until_async(ready, "the API server is back", 180, every=0.2)
 
 
 async def test_a_version_that_etcd_has_compacted_leads_to_a_list(apiserver, server):
@@ -278,7 +278,7 @@ async def test_a_kind_comes_and_goes_with_its_definition(apiserver, server, rout
         await server.apply(f"{routes.format('kinds')}/r", route("r"))
         await wait.until_async(lambda: ref in kept.objects, "the route")
         await server.delete(path)
-        await wait.until_async(lambda: ref not in kept.objects, "no route", 60)
+        await wait.until_async(lambda: ref not in kept.objects, "no route", 150)
 
 
 async def test_of_a_broken_route_the_last_good_state_stays(apiserver, server, routes):

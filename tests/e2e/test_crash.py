@@ -52,9 +52,9 @@ def edit_works(mesh):
 
     assert version() == "two"
     file.write_text(json.dumps(route))
-    wait.until(lambda: version() == "one", "the route is taken", 10)
+    wait.until(lambda: version() == "one", "the route is taken", 40)
     file.unlink()
-    wait.until(lambda: version() == "two", "the route is gone", 10)
+    wait.until(lambda: version() == "two", "the route is gone", 40)
 
 
 def test_kill_9_of_the_control_plane_loses_no_request(rough, under_load):

@@ -119,7 +119,7 @@ def test_what_policies_on_trial_would_have_done_is_counted_and_not_done(mesh, cl
         assert found == wanted
         return True
 
-    wait.until(as_wanted, "the counts", seconds=10, every=0.5)
+    wait.until(as_wanted, "the counts", seconds=60, every=0.5)
 
 
 def test_the_table_names_what_was_counted(mesh):

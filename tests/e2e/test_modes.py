@@ -263,7 +263,7 @@ def _there_and_back(modes, inside, beside, node):
     assert beside.http(url)["status"] == 0
 
     modes.set(mode="PERMISSIVE")
-    got = wait.until(lambda: (a := beside.http(url, headers=forged()))["status"] == 200 and a, "plaintext passes", 10)
+    got = wait.until(lambda: (a := beside.http(url, headers=forged()))["status"] == 200 and a, "plaintext passes", 40)
     assert got["json"]["peer"].startswith(f"{outsider.STRANGER}:"), "the caller's address is kept"
     assert "admin" not in got["text"]
     assert "x-retic-ip" not in got["json"]["headers"]
@@ -288,7 +288,7 @@ def _there_and_back(modes, inside, beside, node):
     assert inside.get("requests", "web") == "web"
 
     modes.set(mode="STRICT")
-    wait.until(lambda: beside.http(url)["status"] == 0, "plaintext is refused", 10)
+    wait.until(lambda: beside.http(url)["status"] == 0, "plaintext is refused", 40)
     assert beside.say(address, 7001, timeout=4)["lines"] in ([""], [])
     assert beside.talk("lines", "b\n").endswith("b\n"), "a connection that was open goes on"
     assert beside.get("requests", "web") == "403", "and its requests are refused, one by one"

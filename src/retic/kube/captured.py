@@ -49,6 +49,7 @@ class Captured:
         self._api, self._mesh, self._kept, self._time = client, mesh, kept, time
         self._nodes: dict[str, dict[str, _Agent]] = {}
         self._released: set[str] = set()
+        self._written: dict[findings.Ref, tuple[str | None, bool]] = {}  # uid and what we said, unless heard since
         self._rate = work.Rate(50, 200, time)
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self.queue = work.Queue("captured", self._late, time, workers=_AT_ONCE)
@@ -93,6 +94,7 @@ class Captured:
         """Pods have come or changed: a report may have been ahead of those of which nobody has said anything yet."""
         for ref in refs:
             if ref.kind == "Pod":
+                self._written.pop(ref, None)
                 value = self._kept.objects.get(ref)
                 if isinstance(value, pods.Pod) and _unsaid(value) and self._just_told(value.spec.node_name or ""):
                     self.queue.add(ref)
@@ -128,8 +130,7 @@ class Captured:
         if not isinstance(pod, pods.Pod) or pod.status is None:
             return
         wanted = self.wanted(pod)
-        present = next((c.status == "True" for c in pod.status.conditions if c.type == CONDITION), False)
-        if wanted is None or wanted == present:
+        if wanted is None or wanted == self._present(ref, pod):
             return
         now = self._time.now().astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         condition = {
@@ -149,6 +150,17 @@ class Captured:
                 raise
             # Of this pod alone; others of its node must not wait for it.
             log.warning("a pod's condition is refused", pod=f"{ref.namespace}/{ref.name}", reason=str(error))
+            return
+        if self._kept.objects.get(ref) is pod:  # the event of it is still on its way
+            self._written[ref] = (pod.metadata.uid, wanted)
+
+    def _present(self, ref: findings.Ref, pod: pods.Pod) -> bool:
+        """What the pod says now, as far as we know."""
+        uid, said = self._written.get(ref, (None, False))
+        if uid is not None and uid == pod.metadata.uid:
+            return said
+        conditions = pod.status.conditions if pod.status else ()
+        return next((c.status == "True" for c in conditions if c.type == CONDITION), False)
 
 
 def _unsaid(pod: pods.Pod) -> bool:

@@ -7,14 +7,15 @@ _BYPASSING = ("ALL", "NET_ADMIN", "NET_RAW", "SYS_ADMIN")
 
 
 async def _enrolled(cluster: Cluster) -> list[Object]:
-    """The pods of namespaces with the label, finished ones left out."""
+    """The pods of namespaces with the label; those that have finished, or are ending, are left out."""
     excluded = {*names.NEVER_ENROLLED, *((await cluster.settings()).get("exclude_namespaces") or ())}
     labelled = {
         one["metadata"]["name"]
         for one in await cluster.items("/api/v1/namespaces", labelSelector=f"{names.MESH_LABEL}=enabled")
     } - excluded
     found = await cluster.items("/api/v1/pods")
-    return [pod for pod in found if pod["metadata"]["namespace"] in labelled and nodes.running(pod)]
+    mine = [pod for pod in found if pod["metadata"]["namespace"] in labelled]
+    return [pod for pod in mine if nodes.running(pod) and "deletionTimestamp" not in pod["metadata"]]
 
 
 async def captured(cluster: Cluster) -> list[str]:
